@@ -1,0 +1,461 @@
+//! What crosses from the kernel to user space: record layouts, flow keys and values, counters, load-time options.
+//!
+//! Every type is `repr(C)` with explicit padding and no `bool`, enum or `usize`, so that any byte pattern is a valid
+//! value and the layout is the same on both sides. Addresses are 16 bytes, IPv4 mapped (`::ffff:a.b.c.d`), network
+//! order; every integer is in host order unless its name says otherwise.
+
+use core::mem::{offset_of, size_of};
+
+/// Raised with every change of a layout below; the loader compares it with the object's, `xtask tidy` with the types.
+pub const ABI_VERSION: u32 = 1;
+
+#[cfg(not(target_arch = "bpf"))]
+macro_rules! abi {
+    ($(#[$m:meta])* $v:vis struct $n:ident $b:tt) => {
+        $(#[$m])*
+        #[repr(C)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq,
+            zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable,
+        )]
+        $v struct $n $b
+    };
+}
+#[cfg(target_arch = "bpf")]
+macro_rules! abi {
+    ($(#[$m:meta])* $v:vis struct $n:ident $b:tt) => {
+        $(#[$m])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug)]
+        $v struct $n $b
+    };
+}
+
+/// `RecordHeader::tag`: a DNS message, TCP segment or datagram on port 53.
+pub const TAG_PACKET: u32 = 0x3153_4e44;
+/// `ExecRecord::tag`: a process replaced its image.
+pub const TAG_EXEC: u32 = 0x3143_5845;
+
+/// `RecordHeader::view`: which hook saw the packet.
+pub mod view {
+    /// Wire view, arriving: XDP or tcx/clsact ingress.
+    pub const WIRE_INGRESS: u8 = 1;
+    /// Wire view, leaving: tcx/clsact egress (answers on a masquerading gateway, after NAT is undone).
+    pub const WIRE_EGRESS: u8 = 2;
+    /// Host view, leaving: cgroup_skb egress, in the sender's context for UDP.
+    pub const HOST_EGRESS: u8 = 3;
+    /// Host view, arriving: cgroup_skb ingress.
+    pub const HOST_INGRESS: u8 = 4;
+}
+
+/// `RecordHeader::kind`: what the bytes after the header are.
+pub mod kind {
+    /// The DNS message of one UDP datagram (from its first byte; perhaps cut, see `cap_len`).
+    pub const MESSAGE: u8 = 1;
+    /// A TCP segment's payload, or no bytes for a segment that opens or ends a connection. `tcp_seq` is the sequence
+    /// number of the first captured byte.
+    pub const SEGMENT: u8 = 2;
+    /// A UDP datagram on port 53 too short for a DNS header, or first fragment cut before it ends.
+    pub const DATAGRAM: u8 = 3;
+}
+
+/// `RecordHeader::flags`.
+pub mod flag {
+    /// First fragment of a fragmented datagram: the message goes on in packets that are only counted.
+    pub const FRAGMENT: u16 = 1;
+    /// The question could not be walked: compression pointer, label over 63, name over 255 bytes, or cut short.
+    /// `qname_len` and the hashes are 0 then.
+    pub const BAD_QUESTION: u16 = 1 << 1;
+    /// One datagram out of a UDP GSO burst (`UDP_SEGMENT`).
+    pub const GSO: u16 = 1 << 2;
+    /// TCP SYN, FIN and RST as in the segment.
+    pub const TCP_SYN: u16 = 1 << 3;
+    /// See `TCP_SYN`.
+    pub const TCP_FIN: u16 = 1 << 4;
+    /// See `TCP_SYN`.
+    pub const TCP_RST: u16 = 1 << 5;
+    /// QR bit of the message: a response.
+    pub const RESPONSE: u16 = 1 << 6;
+    /// Went to the small ring: long name, payload-bearing type, not DNS, or no question.
+    pub const ALERT: u16 = 1 << 7;
+    /// The destination port is 53 (client to server). Where source and destination are both 53 the QR bit decides.
+    pub const TO_SERVER: u16 = 1 << 8;
+}
+
+/// `Owner::source`: who filled the owner in.
+pub mod owner_source {
+    /// Not filled.
+    pub const NONE: u8 = 0;
+    /// The current task in the packet hook (6.10 and later).
+    pub const CURRENT_TASK: u8 = 1;
+    /// kprobe on the send path.
+    pub const KPROBE: u8 = 2;
+    /// fentry on the send path.
+    pub const FENTRY: u8 = 3;
+    /// cgroup connect/sendmsg hooks, joined by socket cookie.
+    pub const SOCK_ADDR: u8 = 4;
+    /// The snapshot of sockets taken at start.
+    pub const SNAPSHOT: u8 = 5;
+}
+
+/// `Owner::grade`: how sure the match is.
+pub mod grade {
+    /// No owner; `Owner::reason` says why.
+    pub const NONE: u8 = 0;
+    /// The task was current when the packet was sent.
+    pub const EXACT: u8 = 1;
+    /// Matched by socket cookie to an earlier call.
+    pub const COOKIE: u8 = 2;
+    /// Matched by addresses, ports and time.
+    pub const INFERRED: u8 = 3;
+    /// Matched to a socket that was open before the sensor started.
+    pub const SNAPSHOT: u8 = 4;
+}
+
+/// `Owner::reason`, where the grade is `NONE`.
+pub mod no_owner {
+    /// Not asked: the grade is not `NONE`.
+    pub const HAS_OWNER: u8 = 0;
+    /// Seen on the wire, not at a socket of this host.
+    pub const WIRE_VIEW: u8 = 1;
+    /// Arriving packet: the current task is whoever was interrupted.
+    pub const INGRESS: u8 = 2;
+    /// TCP: later segments leave from softirq.
+    pub const TCP: u8 = 3;
+    /// The current task is a kernel thread.
+    pub const KERNEL_THREAD: u8 = 4;
+    /// This kernel does not let the packet hook ask for the current task (before 6.10), and no other source is on.
+    pub const NO_SOURCE: u8 = 5;
+}
+
+abi! {
+/// Who sent a packet: the process as it was when the packet left.
+pub struct Owner {
+    /// Start of the process (its leader), nanoseconds on CLOCK_BOOTTIME; with `tgid` it names one process for ever.
+    pub start_boot_ns: u64,
+    /// cgroup v2 id of the sending socket, 0 if unknown.
+    pub cgroup_id: u64,
+    /// Socket cookie, 0 if none.
+    pub cookie: u64,
+    /// Thread group id (what user space calls pid), in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Real user id of the task, in the initial user namespace.
+    pub uid: u32,
+    /// Inode of the task's network namespace.
+    pub netns: u32,
+    /// Name of the thread group leader, NUL padded.
+    pub comm: [u8; 16],
+    /// `owner_source`.
+    pub source: u8,
+    /// `grade`.
+    pub grade: u8,
+    /// `no_owner`.
+    pub reason: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+}
+}
+
+abi! {
+/// Head of a packet record; `cap_len` bytes of message follow it directly.
+pub struct RecordHeader {
+    /// `TAG_PACKET`.
+    pub tag: u32,
+    /// Bytes that follow the header and are valid (the ring entry may be larger).
+    pub cap_len: u32,
+    /// CLOCK_BOOTTIME nanoseconds.
+    pub time_ns: u64,
+    /// Keyed hash of the lower-cased question name in wire form, 0 if not walked.
+    pub name_hash: u64,
+    /// Keyed hash of its last two labels, or three under a two-part public suffix, 0 if not walked.
+    pub zone_hash: u64,
+    /// Source address.
+    pub src: [u8; 16],
+    /// Destination address.
+    pub dst: [u8; 16],
+    /// Interface index, 0 where the hook has none.
+    pub ifindex: u32,
+    /// Bytes of UDP payload by the UDP header, or of TCP payload by the IP header.
+    pub true_len: u32,
+    /// TCP sequence number of the first captured byte (of the SYN itself for a SYN), else 0.
+    pub tcp_seq: u32,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Outer and inner VLAN ids (TCI without priority), 0xffff where absent.
+    pub vlan: [u16; 2],
+    /// `flag` bits.
+    pub flags: u16,
+    /// Question name in wire form with the root label, in bytes; 0 if not walked.
+    pub qname_len: u16,
+    /// QTYPE of the first question, 0 if not walked.
+    pub qtype: u16,
+    /// QCLASS of the first question, 0 if not walked.
+    pub qclass: u16,
+    /// Labels of the question name, root not counted.
+    pub labels: u8,
+    /// IP protocol: 17 or 6.
+    pub transport: u8,
+    /// `view`.
+    pub view: u8,
+    /// `kind`.
+    pub kind: u8,
+    /// Who sent it.
+    pub owner: Owner,
+}
+}
+
+/// Most bytes of a message in a record: queries.
+pub const CAP_QUERY: usize = 512;
+/// Most bytes of a message in a record: responses and TCP segments.
+pub const CAP_RESPONSE: usize = 1536;
+
+/// Bytes kept of an executable's path.
+pub const EXEC_PATH: usize = 256;
+/// Bytes kept of a command line.
+pub const EXEC_ARGS: usize = 512;
+
+abi! {
+/// A process that replaced its image (`sched_process_exec`).
+pub struct ExecRecord {
+    /// `TAG_EXEC`.
+    pub tag: u32,
+    /// Bytes of `path` that are valid.
+    pub path_len: u16,
+    /// Bytes of `args` that are valid.
+    pub args_len: u16,
+    /// CLOCK_BOOTTIME nanoseconds.
+    pub time_ns: u64,
+    /// See `Owner::start_boot_ns`.
+    pub start_boot_ns: u64,
+    /// cgroup v2 id of the task.
+    pub cgroup_id: u64,
+    /// Thread group id.
+    pub tgid: u32,
+    /// Parent's thread group id.
+    pub ppid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Bytes of the command line before it was cut to `args`.
+    pub args_true_len: u32,
+    /// Path as given to execve (`linux_binprm::filename`); may be relative.
+    pub path: [u8; EXEC_PATH],
+    /// argv, each entry ended by NUL.
+    pub args: [u8; EXEC_ARGS],
+}
+}
+
+abi! {
+/// Key of the flow map. Never the full name: random names would churn the map.
+pub struct FlowKey {
+    /// Client address (the side that is not port 53).
+    pub client: [u8; 16],
+    /// Server address.
+    pub server: [u8; 16],
+    /// `RecordHeader::zone_hash`; 0 for TCP segments and questions that could not be walked.
+    pub zone_hash: u64,
+    /// 1 for the wire view, 2 for the host view.
+    pub side: u8,
+    /// IP protocol.
+    pub transport: u8,
+    /// Zero.
+    pub pad: [u8; 6],
+}
+}
+
+/// Bytes kept of a flow's zone, wire form.
+pub const FLOW_ZONE: usize = 64;
+
+abi! {
+/// Counters of a flow. Bytes are DNS payload bytes (TCP: segment payload).
+pub struct FlowValue {
+    /// First packet, CLOCK_BOOTTIME ns.
+    pub first_ns: u64,
+    /// Last packet, CLOCK_BOOTTIME ns.
+    pub last_ns: u64,
+    /// Queries (TCP: segments to the server).
+    pub queries: u64,
+    /// Responses (TCP: segments from the server).
+    pub responses: u64,
+    /// Bytes to the server.
+    pub query_bytes: u64,
+    /// Bytes from the server.
+    pub response_bytes: u64,
+    /// Sum of question name lengths, queries only.
+    pub name_len_sum: u64,
+    /// Sum of their squares.
+    pub name_len_sq_sum: u64,
+    /// Responses by rcode class: NOERROR, NXDOMAIN, SERVFAIL, other.
+    pub rcode: [u32; 4],
+    /// Queries by type class: A/AAAA/HTTPS, PTR, TXT/NULL/KEY/private/unknown, other.
+    pub qtype: [u32; 4],
+    /// Longest question name.
+    pub name_len_max: u32,
+    /// Owner's tgid of the last query (host view), else 0.
+    pub tgid: u32,
+    /// Valid bytes of `zone`.
+    pub zone_len: u32,
+    /// Zero.
+    pub pad: u32,
+    /// The zone's name as first seen, wire form without the root, cut at the front if longer.
+    pub zone: [u8; FLOW_ZONE],
+}
+}
+
+/// Index into the per-CPU counter map. The names are the metric labels, in `COUNTER_NAMES`.
+///
+/// Conservation, per CPU and in sum: `SEEN = DELIVERED + LOST_ALERT + LOST_BULK + SKIP_*` for packets on port 53 plus
+/// `EXTRA` records (a GSO burst or a long TCP segment gives several records from one packet; each beyond the first
+/// counts there), and `EXEC_SEEN = EXEC_DELIVERED + EXEC_LOST`.
+pub mod counter {
+    /// Packets for or from port 53 that reached a program (of whatever outcome below), plus frames that hid whether they were.
+    pub const SEEN: u32 = 0;
+    /// Records put into a ring.
+    pub const DELIVERED: u32 = 1;
+    /// Records lost because both rings were full and the record was for the small one.
+    pub const LOST_ALERT: u32 = 2;
+    /// Records lost because the bulk ring was full.
+    pub const LOST_BULK: u32 = 3;
+    /// Records beyond the first from one packet.
+    pub const EXTRA: u32 = 4;
+    /// Cut before the end of the transport header.
+    pub const SKIP_TRUNCATED: u32 = 5;
+    /// Bad IP version, header length or total length.
+    pub const SKIP_BAD_IP: u32 = 6;
+    /// Bad UDP length or TCP data offset.
+    pub const SKIP_BAD_TRANSPORT: u32 = 7;
+    /// Later fragment: its ports are in the first (UDP and TCP fragments of any port; the port cannot be known).
+    pub const SKIP_LATER_FRAGMENT: u32 = 8;
+    /// More IPv6 extension headers than `limits::MAX_EXT_HEADERS`.
+    pub const SKIP_EXT_HEADERS: u32 = 9;
+    /// More VLAN tags than `limits::MAX_VLAN`.
+    pub const SKIP_VLAN_DEPTH: u32 = 10;
+    /// VXLAN or Geneve: what is inside is not parsed.
+    pub const SKIP_ENCAPSULATED: u32 = 11;
+    /// UDP datagram on port 53 without payload.
+    pub const SKIP_EMPTY: u32 = 12;
+    /// TCP segment without payload that neither opens nor ends a connection (a bare ACK).
+    pub const SKIP_TCP_ACK: u32 = 13;
+    /// Payload could not be loaded (a helper refused).
+    pub const SKIP_LOAD_FAILED: u32 = 14;
+    /// Records not asked for: the record feature is off.
+    pub const SKIP_RECORD_OFF: u32 = 15;
+    /// Exec events seen.
+    pub const EXEC_SEEN: u32 = 16;
+    /// Exec events put into a ring.
+    pub const EXEC_DELIVERED: u32 = 17;
+    /// Exec events lost because the small ring was full.
+    pub const EXEC_LOST: u32 = 18;
+    /// Flow entries that could not be made.
+    pub const FLOW_FULL: u32 = 19;
+    /// GSO datagrams or TCP payload beyond what one packet may give (`limits::MAX_CHUNKS`); bytes are not delivered.
+    pub const CHUNKS_CUT: u32 = 20;
+    /// How many there are.
+    pub const COUNT: u32 = 21;
+}
+
+/// Metric label of each counter, by index.
+pub const COUNTER_NAMES: [&str; counter::COUNT as usize] = [
+    "seen",
+    "delivered",
+    "lost_alert_ring_full",
+    "lost_bulk_ring_full",
+    "extra_records",
+    "skip_truncated",
+    "skip_bad_ip",
+    "skip_bad_transport",
+    "skip_later_fragment",
+    "skip_ext_headers",
+    "skip_vlan_depth",
+    "skip_encapsulated",
+    "skip_empty",
+    "skip_tcp_ack",
+    "skip_load_failed",
+    "skip_record_off",
+    "exec_seen",
+    "exec_delivered",
+    "exec_lost",
+    "flow_full",
+    "chunks_cut",
+];
+
+/// `Options::features`.
+pub mod feature {
+    /// Hash the question name and its zone.
+    pub const HASH: u32 = 1;
+    /// Count in the flow map (needs `HASH`).
+    pub const FLOW: u32 = 2;
+    /// Emit records.
+    pub const RECORD: u32 = 4;
+    /// Put the current task into the owner (6.10 and later; set only where the helper probe succeeded).
+    pub const CURRENT_TASK: u32 = 8;
+    /// Walk the question (off only in benches).
+    pub const WALK: u32 = 16;
+    /// All but `CURRENT_TASK`.
+    pub const DEFAULT: u32 = HASH | FLOW | RECORD | WALK;
+}
+
+abi! {
+/// Written by the loader into the object's read-only data before it is loaded; the verifier removes what is off.
+pub struct Options {
+    /// `ABI_VERSION` of the loader.
+    pub abi_version: u32,
+    /// `feature` bits.
+    pub features: u32,
+    /// Key of the name hash, random per start (fixed in tests).
+    pub hash_key: [u64; 2],
+    /// Byte offsets in kernel structs, resolved from the running kernel's BTF.
+    pub offsets: KernelOffsets,
+}
+}
+
+abi! {
+/// Byte offsets of kernel struct fields (`struct.field` in each line).
+pub struct KernelOffsets {
+    /// task_struct.group_leader
+    pub task_group_leader: u32,
+    /// task_struct.start_boottime (real_start_time before 5.5)
+    pub task_start_boottime: u32,
+    /// task_struct.comm
+    pub task_comm: u32,
+    /// task_struct.tgid
+    pub task_tgid: u32,
+    /// task_struct.real_parent
+    pub task_real_parent: u32,
+    /// task_struct.flags
+    pub task_flags: u32,
+    /// task_struct.cred
+    pub task_cred: u32,
+    /// task_struct.nsproxy
+    pub task_nsproxy: u32,
+    /// task_struct.mm
+    pub task_mm: u32,
+    /// cred.uid
+    pub cred_uid: u32,
+    /// nsproxy.net_ns
+    pub nsproxy_net_ns: u32,
+    /// net.ns.inum
+    pub net_ns_inum: u32,
+    /// mm_struct.arg_start
+    pub mm_arg_start: u32,
+    /// mm_struct.arg_end
+    pub mm_arg_end: u32,
+    /// linux_binprm.filename
+    pub binprm_filename: u32,
+    /// Zero.
+    pub pad: u32,
+}
+}
+
+const _: () = {
+    assert!(size_of::<Owner>() == 64 && offset_of!(Owner, comm) == 40);
+    assert!(size_of::<RecordHeader>() == 160 && offset_of!(RecordHeader, owner) == 96);
+    assert!(offset_of!(RecordHeader, src) == 32 && offset_of!(RecordHeader, ifindex) == 64);
+    assert!(size_of::<ExecRecord>() == 48 + EXEC_PATH + EXEC_ARGS);
+    assert!(size_of::<FlowKey>() == 48);
+    assert!(size_of::<FlowValue>() == 64 + 32 + 16 + FLOW_ZONE);
+    assert!(size_of::<Options>() == 8 + 16 + 64);
+};

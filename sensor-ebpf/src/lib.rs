@@ -1,0 +1,8 @@
+//! earthdog's kernel side as a library: the packet parser and the ABI, compiled for BPF and for the host.
+//!
+//! `no_std`, no allocation, no dependency on aya: the same functions run in the kernel over packet memory and in user
+//! space over a captured frame, and tests compare the two.
+
+#![no_std]
+
+pub mod abi;

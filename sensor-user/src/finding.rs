@@ -1,0 +1,152 @@
+//! The finding: what an alert says, before any sink encodes it.
+//!
+//! The native JSON record is this struct serialised by serde. Unknown values are absent, never null. Field names and
+//! meaning are a contract: other tools read them.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+/// Version of the native record, raised when a field changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub schema: u32,
+    /// Deterministic: the same client, zone and rule give the same id in every replay.
+    pub id: String,
+    pub origin: Origin,
+    pub state: State,
+    /// RFC 3339, nanoseconds, UTC; so all times.
+    pub time: String,
+    pub rule: &'static str,
+    pub title: String,
+    pub severity: Severity,
+    /// 0 to 1.
+    pub confidence: f64,
+    pub scope: Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    pub client: Client,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<String>,
+    /// `wire`, `host` or `capture`.
+    pub view: &'static str,
+    pub first_seen: String,
+    pub last_seen: String,
+    pub queries: u64,
+    pub responses: u64,
+    /// Ledger bounds, bytes.
+    pub bytes_up: Bounds,
+    pub bytes_down: Bounds,
+    /// Sum of lengths, dots excluded, of distinct lower-cased sub-names from this client to this zone so far.
+    pub name_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    pub samples: Vec<String>,
+    pub evidence: Vec<Evidence>,
+    pub counterfactual: String,
+    pub attack: Attack,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    Live,
+    Replay,
+    Selftest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Create,
+    Update,
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    ClientZone,
+    Client,
+    Zone,
+    NoZone,
+}
+
+/// Who asked. Strings are attacker-chosen and escaped by each sink.
+#[derive(Clone, Debug, Serialize)]
+pub struct Client {
+    pub kind: ClientKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pids: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ancestry: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// `exact`, `cookie`, `inferred`, `snapshot` or `none`.
+    pub grade: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientKind {
+    Process,
+    Address,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    pub low: u64,
+    pub high: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Evidence {
+    pub family: &'static str,
+    pub name: &'static str,
+    pub observed: String,
+    pub baseline: String,
+    pub weight: f64,
+}
+
+/// MITRE ATT&CK mapping; data, never enum literals, since ids change between releases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attack {
+    pub version: String,
+    pub tactics: Vec<String>,
+    pub techniques: Vec<String>,
+    pub strategies: Vec<String>,
+    pub analytics: Vec<String>,
+}

@@ -1,0 +1,9 @@
+//! earthdog: a packet enters at the top of this list and an alert leaves at the bottom.
+//!
+//! Effects are at the rim (`source`, `live`, `sink`, `clock`); everything between is a function of (record, state, now).
+
+pub mod event;
+
+pub mod pipeline;
+
+pub mod finding;

@@ -1,0 +1,1 @@
+//! One record going through every stage: decode, attribute, fold, ledger, verdict.
