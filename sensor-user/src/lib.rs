@@ -2,6 +2,16 @@
 //!
 //! Effects are at the rim (`source`, `live`, `sink`, `clock`); everything between is a function of (record, state, now).
 
+pub mod cli;
+
+pub mod config;
+
+pub mod exit;
+
+pub mod replay;
+
+pub mod live;
+
 pub mod event;
 
 pub mod pipeline;

@@ -1,0 +1,226 @@
+//! The command line: what can be asked, and which part answers.
+
+use std::{ffi::OsString, io, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{self, Config},
+    exit::{self, Code},
+    live, replay,
+};
+
+/// Finds data leaving through DNS and names the process that sends it.
+#[derive(Debug, Parser)]
+#[command(name = "earthdog", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch this machine until it is told to stop
+    Run(RunArgs),
+    /// Read captures or logs and report what is in them
+    Replay(ReplayArgs),
+    /// Show the flow counters of the running sensor
+    Flows(FlowsArgs),
+    /// Say what this kernel offers, which hooks would be used and what they cannot see
+    Doctor(DoctorArgs),
+    /// Print or check the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Interface to watch; may be repeated [default: those of the default routes; a gateway must name them]
+    #[arg(long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// What this machine is
+    #[arg(long, value_enum, default_value_t)]
+    pub role: Role,
+    /// How packets that arrive are seen
+    #[arg(long, value_enum, default_value_t)]
+    pub xdp_mode: XdpMode,
+    /// cgroup2 directory to watch [default: the root of the cgroup2 hierarchy]
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
+    /// Form of the findings [default: output.format of the configuration]
+    #[arg(long, value_enum)]
+    pub output: Option<Output>,
+    /// Stop after this many seconds
+    #[arg(long, value_name = "S")]
+    pub duration: Option<u64>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// pcap, pcapng, Zeek dns.log (TSV or JSON) or dnstap, plain or gzipped
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Form of the findings [default: output.format of the configuration]
+    #[arg(long, value_enum)]
+    pub output: Option<Output>,
+    /// Exit with 3 if there is a finding of this severity or higher
+    #[arg(long, value_enum, value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct FlowsArgs {
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Configuration file of the running sensor, for its control socket
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct DoctorArgs {
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Remove what a killed sensor left behind
+    #[arg(long)]
+    pub clean: bool,
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Every key with its meaning, default and value in force, as a file that can be used
+    Print(ConfigArgs),
+    /// Say whether a configuration file is valid
+    Check(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// A machine whose own processes are watched
+    #[default]
+    Host,
+    /// A machine that forwards for others
+    Gateway,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum XdpMode {
+    /// Native XDP where attaching is known to be harmless, else tcx
+    #[default]
+    Auto,
+    /// XDP in the driver; some drivers restart their rings when it is attached
+    Native,
+    /// XDP after the driver; copies every packet
+    Generic,
+    /// tcx (clsact before 6.6) ingress instead of XDP
+    Tcx,
+    /// No wire view
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// One JSON object per line
+    Json,
+    /// Text for people
+    Human,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum FailOn {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+/// Parses the command line (program name first) and does what it says.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            error.print().map_err(|error| exit::Error::stdout(&error))?;
+            return Ok(if error.use_stderr() { Code::Usage } else { Code::Ok });
+        }
+    };
+    let load = |file: &Option<PathBuf>| Config::load(file.as_deref());
+    match cli.command {
+        Command::Run(args) => live::run(&args, &load(&args.config)?),
+        Command::Replay(args) => replay::run(&args, &load(&args.config)?),
+        Command::Flows(args) => live::flows(&args, &load(&args.config)?),
+        Command::Doctor(args) => live::doctor(&args, &load(&args.config)?),
+        Command::Config(ConfigCommand::Print(args)) => {
+            let text = load(&args.config)?.to_toml();
+            print(&text)
+        }
+        Command::Config(ConfigCommand::Check(args)) => {
+            let text = config::check(args.config.as_deref())?;
+            print(&text)
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<Code> {
+    let mut out = io::stdout().lock();
+    io::Write::write_all(&mut out, text.as_bytes())
+        .and_then(|()| io::Write::flush(&mut out))
+        .map_err(|error| exit::Error::stdout(&error))?;
+    Ok(Code::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn code(args: &[&str]) -> Code {
+        let args = ["earthdog"].iter().chain(args).map(Into::into);
+        run(args).unwrap_or_else(|error| Code::of(&error))
+    }
+
+    #[test]
+    fn the_command_table_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_2() {
+        for args in [
+            &[][..],
+            &["sniff"],
+            &["replay"],
+            &["run", "--role", "router"],
+            &["run", "--duration", "soon"],
+            &["replay", "x", "--fail-on", "tiny"],
+            &["run", "-c", "/nonexistent/earthdog.toml"],
+            &["config", "check", "-c", "/nonexistent/earthdog.toml"],
+        ] {
+            assert_eq!(code(args), Code::Usage, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn asking_for_help_is_no_error() {
+        assert_eq!(code(&["--help"]), Code::Ok);
+        assert_eq!(code(&["--version"]), Code::Ok);
+    }
+}

@@ -1,0 +1,121 @@
+//! The key table: every setting with its type, default, allowed values and meaning, once.
+//!
+//! The typed `Config`, the strict reader, `config print` and its documentation all come from this table. A new setting
+//! is one line here and one place that uses it.
+
+use super::value::{Allowed, Refusal, Setting};
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Key {
+    pub section: &'static str,
+    pub name: &'static str,
+    pub doc: &'static str,
+    pub allowed: Allowed,
+    pub(super) read: fn(&mut Config, &toml::de::DeValue<'_>) -> Result<(), Refusal>,
+    pub(super) show: fn(&Config) -> String,
+}
+
+macro_rules! keys {
+    ($( $(#[doc = $section_doc:literal])+ $section:ident: $Section:ident {
+        $( #[doc = $doc:literal] $key:ident: $type:ty = $default:expr, $allowed:expr; )*
+    } )*) => {
+        /// The settings in force.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Config {
+            $( $(#[doc = $section_doc])+ pub $section: $Section, )*
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $( #[doc = $doc] pub $key: $type, )*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $( $key: $default, )* }
+                }
+            }
+        )*
+
+        /// Section names with their documentation, in the order they are printed.
+        pub const SECTIONS: &[(&str, &str)] = &[ $( (stringify!($section), concat!($($section_doc),+)), )* ];
+
+        /// Every key there is, section by section.
+        pub const KEYS: &[Key] = &[ $( $( Key {
+            section: stringify!($section),
+            name: stringify!($key),
+            doc: $doc,
+            allowed: $allowed,
+            read: |config, value| {
+                config.$section.$key = Setting::read(value, &$allowed)?;
+                Ok(())
+            },
+            show: |config| config.$section.$key.show(),
+        }, )* )* ];
+    };
+}
+
+const fn integer(min: u64, max: u64) -> Allowed {
+    Allowed::Integer { min, max }
+}
+
+keys! {
+    /// The leak ledger: new information per client and zone.
+    ledger: Ledger {
+        /// Length of the window that is compared with the bound, seconds.
+        window_s: u64 = 600, integer(10, 86_400);
+        /// New bytes from one client to one zone within the window that make a finding.
+        bound_bytes: u64 = 256, integer(16, 1 << 30);
+    }
+
+    /// DNS over TCP, put together from segments.
+    reassembly: Reassembly {
+        /// Connections followed at once; beyond that the one idle longest is given up.
+        connections: u64 = 4096, integer(1, 1 << 20);
+        /// Bytes kept per connection and direction while a message is incomplete.
+        bytes_per_direction: u64 = 131_072, integer(4096, 1 << 20);
+        /// Seconds without a segment after which a connection is forgotten.
+        idle_s: u64 = 120, integer(1, 86_400);
+    }
+
+    /// The running sensor: rings, maps, control socket.
+    live: Live {
+        /// Ring for records that matter most to detection, KiB; a power of two.
+        alert_ring_kib: u64 = 1024, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
+        /// Ring for all other records, KiB; a power of two.
+        bulk_ring_kib: u64 = 4096, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
+        /// Entries of the kernel's flow map; the least recently used goes first.
+        flow_entries: u64 = 16_384, integer(64, 1 << 22);
+        /// Milliseconds between two drains of the rings.
+        drain_interval_ms: u64 = 20, integer(1, 1000);
+        /// Where a running sensor answers.
+        control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path");
+    }
+
+    /// What is printed.
+    output: Output {
+        /// Form of the findings on standard output.
+        format: OutputFormat = OutputFormat::Human, Allowed::OneOf(OutputFormat::NAMES);
+    }
+
+    /// What of a process may be told.
+    privacy: Privacy {
+        /// Command lines in findings: not at all, with what looks like a secret masked, or as they are.
+        cmdline: Cmdline = Cmdline::Masked, Allowed::OneOf(Cmdline::NAMES);
+        /// Bytes of a command line kept in a finding.
+        cmdline_max: u64 = 512, integer(16, 4096);
+    }
+}
+
+super::value::choice! {
+    /// Form of a finding.
+    OutputFormat { Json = "json", Human = "human" }
+}
+
+super::value::choice! {
+    /// How much of a command line a finding shows.
+    Cmdline { Off = "off", Masked = "masked", Full = "full" }
+}

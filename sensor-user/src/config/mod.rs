@@ -1,0 +1,231 @@
+//! Configuration: a strict TOML file over the defaults of one key table.
+
+mod keys;
+mod value;
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::exit::{Code, Error};
+
+pub use keys::{
+    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, Privacy, Reassembly, SECTIONS,
+};
+pub use value::{Allowed, Refusal};
+
+impl Config {
+    /// The defaults, with what the file says over them. Anything the key table does not allow is an error that names
+    /// file, line, key, value and what is allowed; exit code 2.
+    pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let name = file.display().to_string();
+        let text = fs::read_to_string(file)
+            .map_err(|error| Error::new(Code::Usage, format!("cannot read configuration {name}: {error}")))?;
+        Self::parse(&text, &name)
+    }
+
+    /// As `load`, from text; `name` stands for the file in messages.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
+        let mut config = Self::default();
+        let mut problems = Vec::new();
+        match DeTable::parse(text) {
+            Ok(table) => config.apply(table.get_ref(), text, &mut problems),
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                problems.push((at, format!("not TOML: {}", error.message().replace('\n', ", "))));
+            }
+        }
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        problems.sort();
+        let lines: Vec<_> =
+            problems.iter().map(|(at, what)| format!("{name}:{}: {what}", line(text, *at))).collect();
+        Err(Error::new(Code::Usage, lines.join("\n")))
+    }
+
+    /// Every key with its meaning, default and value in force, as TOML that `parse` reads back to the same settings.
+    pub fn to_toml(&self) -> String {
+        let default = Self::default();
+        let mut text = String::new();
+        for (section, doc) in SECTIONS {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}#{doc}\n[{section}]");
+            for key in KEYS.iter().filter(|key| key.section == *section) {
+                let _ = writeln!(
+                    text,
+                    "#{}\n# {}; default {}\n{} = {}",
+                    key.doc,
+                    key.allowed,
+                    (key.show)(&default),
+                    key.name,
+                    (key.show)(self),
+                );
+            }
+        }
+        text
+    }
+
+    fn apply(&mut self, table: &DeTable<'_>, text: &str, problems: &mut Vec<(usize, String)>) {
+        for (section, value) in table {
+            let at = section.span().start;
+            let section = section.get_ref().as_ref();
+            if !SECTIONS.iter().any(|(name, _)| *name == section) {
+                let names = SECTIONS.iter().map(|(name, _)| *name);
+                problems.push((at, unknown("section", section, names, None)));
+                continue;
+            }
+            let Some(keys) = value.get_ref().as_table() else {
+                problems
+                    .push((at, format!("`{section}` is a section: write [{section}] and its keys below it")));
+                continue;
+            };
+            for (name, value) in keys {
+                let at = name.span().start;
+                let name = name.get_ref().as_ref();
+                let written = text.get(value.span()).unwrap_or_default();
+                let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name) else {
+                    let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
+                    problems.push((at, unknown("key", name, names, Some((section, written)))));
+                    continue;
+                };
+                if (key.read)(self, value.get_ref()).is_err() {
+                    let written = shown(written, value.get_ref());
+                    problems.push((
+                        at,
+                        format!("{section}.{name} = {written} is not allowed: use {}", key.allowed),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// What `config check` prints for a valid configuration.
+pub fn check(file: Option<&Path>) -> Result<String, Error> {
+    let config = Config::load(file)?;
+    let default = Config::default();
+    let changed = KEYS.iter().filter(|key| (key.show)(&config) != (key.show)(&default)).count();
+    let name = file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
+    Ok(format!("{name}: valid, {changed} of {} keys differ from the default\n", KEYS.len()))
+}
+
+fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+    inside: Option<(&str, &str)>,
+) -> String {
+    let known: Vec<_> = known.collect();
+    let near = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().min(name.len()).div_ceil(2));
+    let hint = near.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
+    let name = name.escape_debug();
+    let (shown, place) = match inside {
+        Some((section, written)) => {
+            let written = one_line(written);
+            (format!("`{name}` (= {written})"), format!(" in [{section}]"))
+        }
+        None => (format!("`{name}`"), String::new()),
+    };
+    format!("unknown {what} {shown}{place}{hint} (allowed: {})", known.join(", "))
+}
+
+/// A value as it was written, on one line and short; tables and arrays by their kind.
+fn shown(written: &str, value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::Array(_) | DeValue::Table(_) => {
+            format!("(an {})", value.type_str()).replace("an table", "a table")
+        }
+        _ => one_line(written),
+    }
+}
+
+fn one_line(written: &str) -> String {
+    written.escape_debug().to_string().replace("\\\"", "\"").chars().take(80).collect()
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        let error = Config::parse(text, "earthdog.toml").unwrap_err();
+        assert_eq!(error.code, Code::Usage);
+        error.message
+    }
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let text = Config::default().to_toml();
+        assert_eq!(Config::parse(&text, "printed").unwrap(), Config::default());
+        let mut config = Config::default();
+        config.ledger.window_s = 60;
+        config.output.format = OutputFormat::Json;
+        config.live.control_socket = "/tmp/quoted \"name\"\n.sock".into();
+        assert_eq!(Config::parse(&config.to_toml(), "printed").unwrap(), config);
+        for key in KEYS {
+            assert!(config.to_toml().contains(&format!("\n{} = ", key.name)), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn every_default_is_allowed() {
+        let text = Config::default().to_toml();
+        assert!(Config::parse(&text, "defaults").is_ok());
+    }
+
+    #[test]
+    fn an_unknown_key_names_file_line_value_and_the_nearest() {
+        let message = refused("# comment\n[ledger]\nwindow = 60\n");
+        assert_eq!(
+            message,
+            "earthdog.toml:3: unknown key `window` (= 60) in [ledger]; did you mean `window_s`? \
+             (allowed: window_s, bound_bytes)"
+        );
+        let message = refused("[legder]\n");
+        assert!(message.contains("unknown section `legder`; did you mean `ledger`?"), "{message}");
+        let message = refused("[ledger]\nzzzzzzzzzzzzzzzz = 1\n");
+        assert!(!message.contains("did you mean"), "{message}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_names_what_is_allowed() {
+        for (text, says) in [
+            ("[ledger]\nwindow_s = 5", "ledger.window_s = 5 is not allowed: use an integer from 10 to 86400"),
+            ("[ledger]\nwindow_s = -5", "ledger.window_s = -5 is not allowed"),
+            ("[ledger]\nwindow_s = \"60\"", "ledger.window_s = \"60\" is not allowed"),
+            ("[ledger]\nwindow_s = 99999999999999999999", "is not allowed"),
+            ("[output]\nformat = \"xml\"", "one of \"json\", \"human\""),
+            ("[live]\nbulk_ring_kib = 1000", "a power of two from 64"),
+            ("[live]\ncontrol_socket = \"run/x\"", "an absolute path"),
+            ("[live]\ncontrol_socket = [1]", "(an array) is not allowed"),
+            ("ledger = 1", "`ledger` is a section"),
+            ("[ledger\n", "not TOML"),
+            ("[ledger]\nwindow_s = 60\nwindow_s = 61", "earthdog.toml:3: not TOML: duplicate key"),
+        ] {
+            let message = refused(text);
+            assert!(message.starts_with("earthdog.toml:") && message.contains(says), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let message = refused("[ledger]\nwindow_s = 5\nx = 1\n[output]\nformat = 2\n");
+        assert_eq!(message.lines().count(), 3, "{message}");
+    }
+
+    #[test]
+    fn hexadecimal_is_an_integer_too() {
+        let config = Config::parse("[ledger]\nbound_bytes = 0x1_00\n", "x").unwrap();
+        assert_eq!(config.ledger.bound_bytes, 256);
+    }
+}
