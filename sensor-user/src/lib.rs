@@ -16,4 +16,14 @@ pub mod event;
 
 pub mod pipeline;
 
+pub mod attribute;
+
+pub mod fold;
+
+pub mod ledger;
+
 pub mod finding;
+
+pub mod escape;
+
+pub mod sink;
