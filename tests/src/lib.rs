@@ -1,7 +1,24 @@
-//! Test kit: packets byte for byte, namespaces, peers and the sensor under test.
+//! Test kit: packets byte for byte, hosts of their own, peers and the sensor under test.
 //!
-//! Everything a guard here makes (namespace, link, cgroup, process) it removes again when dropped; nothing touches
-//! the machine's own interfaces or its cgroup root.
+//! Everything a guard here makes (namespace, link, cgroup, process) goes away with it; nothing touches the machine's
+//! own interfaces or its cgroup root. Tests that attach programs or push traffic begin with
+//!
+//! ```no_run
+//! use earthdog_tests::{host, peer, require, serial};
+//!
+//! let _alone = serial::lock();
+//! let (client, server) = require!(host::pair());
+//! let iodine = require!(peer::find("iodine"));
+//! ```
 
 pub mod message;
 pub mod packet;
+
+pub mod deadline;
+pub mod kernel;
+pub mod serial;
+
+pub mod host;
+pub mod peer;
+pub mod process;
+pub mod sensor;

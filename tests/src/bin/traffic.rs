@@ -1,0 +1,165 @@
+//! Traffic inside a test host: bounded in count and time, one line of result on stdout.
+//!
+//! ```text
+//! traffic echo ADDRESS                     echo UDP datagrams until killed; says "ready"
+//! traffic tcp-echo ADDRESS                 echo TCP connections until killed; says "ready"
+//! traffic dns ADDRESS                      answer every DNS query (A with 192.0.2.1, others empty); says "ready"
+//! traffic ping ADDRESS COUNT GAP_US        numbered datagrams; says "sent N received M missing [...]"
+//! traffic query ADDRESS COUNT GAP_US SIZE  DNS queries, each name new, SIZE bytes of message; says "sent N seconds S"
+//! ```
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use earthdog_tests::deadline::{Deadline, now};
+use earthdog_tests::message::{Message, Name, rtype};
+
+/// No sender here runs longer, whatever it is asked for.
+const LIMIT_SECS: u64 = 120;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("traffic: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    match words {
+        ["echo", address] => echo(address),
+        ["tcp-echo", address] => tcp_echo(address),
+        ["dns", address] => dns(address),
+        ["ping", address, count, gap] => ping(address, count.parse()?, gap.parse()?),
+        ["query", address, count, gap, size] => query(address, count.parse()?, gap.parse()?, size.parse()?),
+        _ => bail!("usage: see the head of {}", file!()),
+    }
+}
+
+fn echo(address: &str) -> Result<()> {
+    let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
+    println!("ready");
+    let mut buffer = [0; 16_384];
+    loop {
+        let (len, from) = socket.recv_from(&mut buffer)?;
+        socket.send_to(&buffer[..len], from)?;
+    }
+}
+
+fn tcp_echo(address: &str) -> Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| format!("bind {address}"))?;
+    println!("ready");
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        std::thread::spawn(move || {
+            let mut buffer = [0; 16_384];
+            while let Ok(len @ 1..) = stream.read(&mut buffer) {
+                if stream.write_all(&buffer[..len]).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+fn dns(address: &str) -> Result<()> {
+    let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
+    println!("ready");
+    let mut buffer = [0; 4096];
+    loop {
+        let (len, from) = socket.recv_from(&mut buffer)?;
+        if let Some(answer) = answer_to(&buffer[..len]) {
+            socket.send_to(&answer, from)?;
+        }
+    }
+}
+
+/// NOERROR with one address for A, without records for the rest; `None` for what is not a query.
+fn answer_to(query: &[u8]) -> Option<Vec<u8>> {
+    if query.len() < 17 || query[2] & 0x80 != 0 {
+        return None;
+    }
+    let mut end = 12;
+    while *query.get(end)? != 0 {
+        end += 1 + usize::from(query[end]);
+    }
+    let qtype = u16::from_be_bytes([*query.get(end + 1)?, *query.get(end + 2)?]);
+    let name = Name::new().raw(&query[12..=end]);
+    let message = Message::response(name, qtype).id(u16::from_be_bytes([query[0], query[1]]));
+    Some(if qtype == rtype::A { message.answer(rtype::A, 60, [192, 0, 2, 1]) } else { message }.build())
+}
+
+fn ping(address: &str, count: u64, gap_us: u64) -> Result<()> {
+    let socket = connected(address)?;
+    let receiver = socket.try_clone()?;
+    receiver.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let reader = std::thread::spawn(move || {
+        let mut seen = vec![false; count as usize];
+        let mut buffer = [0; 64];
+        while seen.iter().any(|seen| !seen) {
+            let Ok(len) = receiver.recv(&mut buffer) else { break };
+            let Some(number) = buffer[..len].first_chunk().map(|bytes| u64::from_be_bytes(*bytes)) else {
+                continue;
+            };
+            if let Some(seen) = seen.get_mut(number as usize) {
+                *seen = true;
+            }
+        }
+        seen
+    });
+    paced(count, gap_us, |number| socket.send(&number.to_be_bytes()))?;
+    let seen = reader.join().map_err(|_| anyhow::anyhow!("reader panicked"))?;
+    let received = seen.iter().filter(|seen| **seen).count();
+    let missing: Vec<usize> =
+        seen.iter().enumerate().filter(|(_, seen)| !**seen).map(|(i, _)| i).take(10).collect();
+    println!("sent {count} received {received} missing {missing:?}");
+    Ok(())
+}
+
+fn query(address: &str, count: u64, gap_us: u64, size: usize) -> Result<()> {
+    let socket = connected(address)?;
+    let began = now();
+    let fixed = Message::query(Name::of_len(40, "flood.example"), rtype::A).build().len();
+    paced(count, gap_us, |number| {
+        // 26 bytes before the zone: one label of 25, numbered.
+        let name = Name::new().label(format!("n{number:024}")).raw(Name::from("flood.example").as_bytes());
+        let tail = vec![0; size.saturating_sub(fixed + 1)];
+        socket.send(&Message::query(name, rtype::A).id(number as u16).tail(&tail).build())
+    })?;
+    println!("sent {count} seconds {:.6}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn connected(address: &str) -> Result<UdpSocket> {
+    let to: SocketAddr = address.parse().with_context(|| format!("address {address}"))?;
+    let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+/// Sends numbers 0 to `count` with a gap between; a refused connection (nobody listens) is not an error here.
+fn paced(count: u64, gap_us: u64, mut send: impl FnMut(u64) -> std::io::Result<usize>) -> Result<()> {
+    let limit = Deadline::secs(LIMIT_SECS);
+    let began = now();
+    for number in 0..count {
+        if limit.passed() {
+            bail!("stopped after {number} datagrams: {LIMIT_SECS} s are over");
+        }
+        let due = Duration::from_micros(gap_us * number);
+        while gap_us > 0 && began.elapsed() < due {
+            std::thread::park_timeout(due.saturating_sub(began.elapsed()));
+        }
+        match send(number) {
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionRefused => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Hosts on one machine: each has network, mount and cgroup namespaces, a child cgroup that is its cgroup root, its
+//! own /sys, /run and (where asked) /etc/resolv.conf.
+//!
+//! Inside, a host looks like a small machine of its own, so the sensor's defaults (cgroup2 root, default-route
+//! interface, control socket) can be tested without touching the outer ones. The namespaces live as long as a holder
+//! process that waits on a pipe from the test: whatever ends the test ends them too.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::deadline::Deadline;
+use crate::kernel::bpf;
+
+/// Addresses of the two hosts that `pair` makes.
+pub const CLIENT_V4: &str = "10.77.0.2";
+/// See `CLIENT_V4`.
+pub const SERVER_V4: &str = "10.77.0.1";
+/// See `CLIENT_V4`.
+pub const CLIENT_V6: &str = "fd77::2";
+/// See `CLIENT_V4`.
+pub const SERVER_V6: &str = "fd77::1";
+/// The interface between them, by the same name on both.
+pub const LINK: &str = "lan0";
+
+/// A host; dropping it ends what runs in it.
+#[derive(Debug)]
+#[must_use]
+pub struct Host {
+    // Fields drop in this order: the pipe ends the holder, then the cgroup can go.
+    holder_input: Option<ChildStdin>,
+    holder: Child,
+    cgroup: ChildCgroup,
+}
+
+/// Two hosts, client and server, with a veth pair between them; the client's default route is the server.
+pub fn pair() -> Result<(Host, Host), String> {
+    bpf()?;
+    let client = Host::new()?;
+    let server = Host::new()?;
+    let server_pid = server.holder.id().to_string();
+    client.ip(&format!("link add {LINK} type veth peer name {LINK} netns {server_pid}"));
+    for (host, v4, v6) in [(&client, CLIENT_V4, CLIENT_V6), (&server, SERVER_V4, SERVER_V6)] {
+        host.ip(&format!("addr add {v4}/24 dev {LINK}"));
+        host.ip(&format!("addr add {v6}/64 dev {LINK} nodad"));
+        host.ip(&format!("link set {LINK} up"));
+    }
+    client.ip(&format!("route add default via {SERVER_V4}"));
+    client.ip(&format!("-6 route add default via {SERVER_V6}"));
+    Ok((client, server))
+}
+
+impl Host {
+    /// A host with nothing but loopback. `Err` says what this machine refuses.
+    pub fn new() -> Result<Self, String> {
+        let cgroup = ChildCgroup::new()?;
+        let setup = "umount -l -R /sys && mount -t sysfs sysfs /sys \
+                     && mount -t cgroup2 cgroup2 /sys/fs/cgroup && mount -t tmpfs tmpfs /run \
+                     && ip link set lo up && echo ready && exec cat";
+        let mut command = cgroup.enter(Path::new("unshare"));
+        command.args(["-Cnm", "--propagation", "private", "sh", "-c", setup]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut holder = command.spawn().map_err(|e| format!("start {command:?}: {e}"))?;
+        let holder_input = holder.stdin.take();
+        let mut first = String::new();
+        if let Some(out) = holder.stdout.take() {
+            BufReader::new(out).read_line(&mut first).map_err(|e| format!("read from {command:?}: {e}"))?;
+        }
+        let host = Self { holder_input, holder, cgroup };
+        if first.trim() == "ready" { Ok(host) } else { Err(host.refused()) }
+    }
+
+    /// A command that will run in this host: in its cgroup and namespaces, with the program's own pid being the
+    /// child's.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = self.cgroup.enter(Path::new("nsenter"));
+        command.args(["-t", &self.holder.id().to_string(), "-C", "-n", "-m", "--"]).arg(program.as_ref());
+        command
+    }
+
+    /// As `command`, in a mount namespace of its own with `resolver` as /etc/resolv.conf.
+    pub fn command_with_resolver(&self, resolver: &str, program: impl AsRef<Path>) -> Command {
+        // The file lies in the host's own /run, which is a tmpfs only its namespaces see.
+        let script = "printf 'nameserver %s\\noptions timeout:2 attempts:2\\n' \"$0\" > /run/resolv.conf && \
+                      mount --bind /run/resolv.conf /etc/resolv.conf && exec \"$@\"";
+        let mut command = self.command("unshare");
+        command.args(["-m", "sh", "-c", script, resolver]).arg(program.as_ref());
+        command
+    }
+
+    /// Runs a command line (split at spaces) to its end; panics with its output unless it succeeds.
+    pub fn run(&self, line: &str) -> String {
+        let output = self.try_run(line);
+        assert!(
+            output.status.success(),
+            "{line}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a command line (split at spaces) to its end, whatever that is.
+    pub fn try_run(&self, line: &str) -> Output {
+        let mut words = line.split_whitespace();
+        let mut command = self.command(words.next().expect("empty command line"));
+        command.args(words).stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    /// `ip` with these arguments.
+    pub fn ip(&self, arguments: &str) -> String {
+        self.run(&format!("ip {arguments}"))
+    }
+
+    /// The host's cgroup as seen from outside; from inside it is the root, /sys/fs/cgroup.
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup.path
+    }
+
+    /// Its network namespace, for setns.
+    pub fn netns(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
+    }
+
+    fn refused(mut self) -> String {
+        let _ = self.holder.kill();
+        let mut text = String::new();
+        if let Some(err) = self.holder.stderr.take() {
+            let _ = BufReader::new(err).read_line(&mut text);
+        }
+        format!("namespaces are refused: {}", text.trim())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.holder_input.take());
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A cgroup of our own below the machine's cgroup2 root.
+#[derive(Debug)]
+#[must_use]
+pub struct ChildCgroup {
+    path: PathBuf,
+}
+
+impl ChildCgroup {
+    /// Makes one with a name of this process's own. `Err` says what this machine refuses.
+    pub fn new() -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = cgroup2_mount()?.join(format!("earthdog-test-{}-{number}", std::process::id()));
+        fs::create_dir(&path).map_err(|e| format!("mkdir {}: {e}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A command that moves into the cgroup, then becomes `program`.
+    pub fn enter(&self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
+        command.arg(self.path.join("cgroup.procs")).arg(program);
+        command
+    }
+}
+
+impl Drop for ChildCgroup {
+    fn drop(&mut self) {
+        // Only processes a test put in here can be in here.
+        let _ = fs::write(self.path.join("cgroup.kill"), "1");
+        let removed = Deadline::secs(5).poll(|| fs::remove_dir(&self.path).ok());
+        if removed.is_none() {
+            eprintln!("left behind: {}", self.path.display());
+        }
+    }
+}
+
+/// The cgroup2 mount of this machine, wherever it is.
+fn cgroup2_mount() -> Result<PathBuf, String> {
+    let text =
+        fs::read_to_string("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
+    text.lines()
+        .find_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            after.starts_with("cgroup2 ").then(|| PathBuf::from(before.split(' ').nth(4).unwrap_or("/")))
+        })
+        .ok_or_else(|| "no cgroup2 is mounted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::require;
+
+    #[test]
+    fn two_hosts_are_linked_and_leave_nothing() {
+        let (client, server) = require!(pair());
+        for host in [&client, &server] {
+            let link = host.ip(&format!("-o link show {LINK}"));
+            assert!(link.contains("LOWER_UP"), "{link}");
+        }
+        assert!(client.ip("-o route get 198.51.100.1").contains(LINK));
+        assert_eq!(client.run("cat /sys/fs/cgroup/cgroup.procs").lines().count(), 2, "holder and cat");
+        let cgroup = client.cgroup().to_owned();
+        let mut resolv = client.command_with_resolver("192.0.2.53", "cat");
+        let output = resolv.arg("/etc/resolv.conf").output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stdout).contains("192.0.2.53"));
+        drop((client, server));
+        assert!(!cgroup.exists());
+    }
+}

@@ -1,0 +1,118 @@
+//! The sensor under test: the built binary, its findings and its messages.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use serde_json::Value;
+
+use crate::deadline::Deadline;
+use crate::host::Host;
+use crate::process::{Process, Stream};
+
+/// The binary beside this test's executable (`SENSOR_BIN` names another). `Err` says how to build it.
+pub fn binary() -> Result<PathBuf, String> {
+    if let Some(path) = std::env::var_os("SENSOR_BIN") {
+        return Ok(path.into());
+    }
+    let test = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
+    // target/<profile>/deps/<test>
+    let path = test.ancestors().nth(2).unwrap_or(&test).join("earthdog");
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(format!("{} is missing: build it with `cargo build -p sensor-user`", path.display()))
+    }
+}
+
+/// Runs the binary to its end outside any namespace: replay, config, usage errors.
+pub fn run(arguments: &[&str]) -> Result<Finished, String> {
+    let mut command = Command::new(binary()?);
+    command.args(arguments);
+    Ok(Finished::of(Process::spawn(command)))
+}
+
+/// A process that has ended, with everything it said.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Waits for the end, at most a minute.
+    pub fn of(mut process: Process) -> Self {
+        let status = process.wait(Deadline::secs(60));
+        let join = |stream| process.lines(stream).join("\n");
+        Self { status, stdout: join(Stream::Out), stderr: join(Stream::Err) }
+    }
+
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// A running sensor with `--output json`.
+#[derive(Debug)]
+pub struct Sensor {
+    process: Process,
+}
+
+impl Sensor {
+    /// Starts `earthdog run` in a host and waits until it says that it is watching.
+    pub fn start(host: &Host, arguments: &[&str]) -> Result<Self, String> {
+        let sensor = Self::spawn(host, arguments)?;
+        sensor.process.wait_for("status line with the hooks in force", Deadline::secs(20), |lines| {
+            lines.iter().any(|(from, line)| *from == Stream::Err && is_ready(line)).then_some(())
+        });
+        Ok(sensor)
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(host: &Host, arguments: &[&str]) -> Result<Self, String> {
+        let mut command = host.command(binary()?);
+        command.args(["run", "--output", "json"]).args(arguments);
+        Ok(Self { process: Process::spawn(command) })
+    }
+
+    /// Findings so far, every state change.
+    pub fn findings(&self) -> Vec<Value> {
+        self.process.lines(Stream::Out).iter().map(|line| parse(line)).collect()
+    }
+
+    /// Waits for a finding that `wanted` takes; panics with everything said at the deadline.
+    pub fn wait_for_finding(&self, what: &str, deadline: Deadline, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.process.wait_for(&format!("finding ({what})"), deadline, |lines| {
+            lines
+                .iter()
+                .filter(|(from, _)| *from == Stream::Out)
+                .map(|(_, line)| parse(line))
+                .find(|finding| wanted(finding))
+        })
+    }
+
+    /// The child process, for signals and its output.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// SIGTERM; the sensor ends with 0 and what it closes is still read.
+    pub fn stop(mut self) -> Vec<Value> {
+        let status = self.process.terminate(Deadline::secs(10));
+        assert_eq!(status.code(), Some(0), "SIGTERM ends with 0; it said:\n{}", self.process.transcript());
+        self.findings()
+    }
+}
+
+fn is_ready(line: &str) -> bool {
+    line.contains("watching")
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("stdout holds findings only, not {line:?}: {e}"))
+}
+
+/// Findings of one state: `create`, `update`, `close`.
+pub fn in_state<'a>(findings: &'a [Value], state: &str) -> Vec<&'a Value> {
+    findings.iter().filter(|finding| finding["state"] == state).collect()
+}
