@@ -16,6 +16,8 @@ pub mod event;
 
 pub mod pipeline;
 
+pub mod dns;
+
 pub mod attribute;
 
 pub mod fold;

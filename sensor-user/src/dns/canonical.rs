@@ -1,0 +1,131 @@
+//! A name as the ledger knows it: one uncompressed copy on the stack, ASCII letters lower-cased (RFC 4343).
+
+use std::fmt;
+
+use super::Name;
+use super::name::MAX_WIRE;
+
+/// Lower-cased wire form without the root label, and where each label starts.
+#[derive(Clone)]
+pub struct Canonical {
+    bytes: [u8; MAX_WIRE],
+    starts: [u8; 128],
+    len: u8,
+    labels: u8,
+    /// Letters of either case, and those in upper case: what the case pattern could carry.
+    pub letters: u8,
+    pub upper: u8,
+}
+
+impl Canonical {
+    pub fn new(name: Name<'_>) -> Self {
+        Self::from_labels(name.labels())
+    }
+
+    /// Labels beyond 254 bytes with their lengths are left out ([`Name::labels`] gives no more).
+    pub fn from_labels<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut name =
+            Self { bytes: [0; MAX_WIRE], starts: [0; 128], len: 0, labels: 0, letters: 0, upper: 0 };
+        for label in labels {
+            let at = usize::from(name.len);
+            let end = at + 1 + label.len();
+            if label.is_empty() || label.len() > 63 || end >= MAX_WIRE {
+                break;
+            }
+            name.bytes[at] = label.len() as u8;
+            let mut letters = 0;
+            let mut upper = 0;
+            for (to, from) in name.bytes[at + 1..end].iter_mut().zip(label) {
+                *to = from.to_ascii_lowercase();
+                letters += u8::from(to.is_ascii_lowercase());
+                upper += u8::from(to != from);
+            }
+            name.letters += letters;
+            name.upper += upper;
+            name.starts[usize::from(name.labels)] = at as u8;
+            name.labels += 1;
+            name.len = end as u8;
+        }
+        name
+    }
+
+    /// For tests and text sources: dots separate labels.
+    pub fn from_text(text: &str) -> Self {
+        Self::from_labels(text.split('.').filter(|l| !l.is_empty()).map(str::as_bytes))
+    }
+
+    /// Lengths and labels, root left out.
+    pub fn wire(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    pub fn labels(&self) -> usize {
+        usize::from(self.labels)
+    }
+
+    /// A label, 0 being the leftmost.
+    pub fn label(&self, index: usize) -> &[u8] {
+        let at = usize::from(self.starts[..self.labels()][index]);
+        &self.bytes[at + 1..at + 1 + usize::from(self.bytes[at])]
+    }
+
+    /// Wire form of the rightmost `labels` labels.
+    pub fn suffix(&self, labels: usize) -> &[u8] {
+        &self.wire()[self.split(labels)..]
+    }
+
+    /// Wire form of what is left of the rightmost `labels` labels.
+    pub fn prefix(&self, labels: usize) -> &[u8] {
+        &self.wire()[..self.split(labels)]
+    }
+
+    fn split(&self, labels: usize) -> usize {
+        match self.labels().checked_sub(labels) {
+            Some(index) if index < self.labels() => usize::from(self.starts[index]),
+            Some(_) => usize::from(self.len),
+            None => 0,
+        }
+    }
+}
+
+impl fmt::Display for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text(self.wire()))
+    }
+}
+
+impl fmt::Debug for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Canonical({self})")
+    }
+}
+
+/// Presentation form (RFC 1035 section 5.1) of wire-form labels: `\.` and `\\` for those bytes, `\DDD` for bytes that do
+/// not print; the root is `.`.
+pub fn text(mut wire: &[u8]) -> String {
+    use fmt::Write as _;
+    let mut out = String::with_capacity(wire.len());
+    while let Some((&length, rest)) = wire.split_first() {
+        let (label, rest) = rest.split_at(usize::from(length).min(rest.len()));
+        if !out.is_empty() {
+            out.push('.');
+        }
+        for &byte in label {
+            match byte {
+                b'.' | b'\\' => {
+                    out.push('\\');
+                    out.push(char::from(byte));
+                }
+                0x21..=0x7e => out.push(char::from(byte)),
+                _ => {
+                    let _ = write!(out, "\\{byte:03}");
+                }
+            }
+        }
+        wire = rest;
+    }
+    if out.is_empty() {
+        out.push('.');
+    }
+    out
+}
