@@ -10,6 +10,8 @@ pub mod exit;
 
 pub mod replay;
 
+pub mod clock;
+
 pub mod live;
 
 pub mod event;

@@ -1,4 +1,8 @@
-//! The live sensor: kernel programs, rings, control socket.
+//! The live sensor: kernel programs, their hooks and rings, and what the running host tells about processes.
+
+pub mod btf;
+pub mod link;
+pub mod process;
 
 use crate::{
     cli::{DoctorArgs, FlowsArgs, RunArgs},

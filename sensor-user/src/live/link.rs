@@ -1,0 +1,279 @@
+//! Network interfaces of this namespace, as rtnetlink lists them, and which of them carry the default routes.
+//!
+//! sysfs is not asked for more than a driver's name: it shows the namespace it was mounted in, not the caller's.
+#![allow(unsafe_code)] // one socket() call: std has no netlink
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub name: String,
+    pub index: u32,
+    pub up: bool,
+    /// `ARPHRD_*`: 1 Ethernet, 772 loopback.
+    pub hardware: u16,
+    /// Kind of a virtual device (`veth`, `bridge`, `tun`), else the driver's name, else empty.
+    pub driver: String,
+    /// Id of an XDP program that is on it already.
+    pub xdp: Option<u32>,
+}
+
+pub const ARPHRD_ETHER: u16 = 1;
+pub const ARPHRD_LOOPBACK: u16 = 772;
+
+impl Link {
+    pub fn is_loopback(&self) -> bool {
+        self.hardware == ARPHRD_LOOPBACK
+    }
+
+    /// Frames begin with an Ethernet header, which the kernel programs parse.
+    pub fn has_ethernet_header(&self) -> bool {
+        matches!(self.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK)
+    }
+}
+
+/// Interfaces kept of one dump; a host with more than this many containers names its interfaces with `--interface`.
+const MAX_LINKS: usize = 4096;
+/// rtnetlink fills buffers of up to 32 KiB in a dump.
+const BUFFER: usize = 32 << 10;
+
+/// All interfaces of the calling thread's network namespace, by index.
+pub fn links() -> io::Result<Vec<Link>> {
+    let mut socket = netlink_route()?;
+    socket.write_all(&dump_request())?;
+    let mut links = Vec::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let len = socket.read(&mut buffer)?;
+        if !read_dump(&buffer[..len], &mut links)? || links.len() >= MAX_LINKS {
+            break;
+        }
+    }
+    for link in links.iter_mut().filter(|link| link.driver.is_empty()) {
+        link.driver = driver(&link.name).unwrap_or_default();
+    }
+    links.sort_by_key(|link| link.index);
+    Ok(links)
+}
+
+/// Interfaces that carry a default route, IPv4 first, each once.
+pub fn default_route_interfaces() -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    default_routes(&read("/proc/self/net/route"), &read("/proc/self/net/ipv6_route"))
+}
+
+fn netlink_route() -> io::Result<File> {
+    // SAFETY: no pointers are passed.
+    let fd =
+        unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just returned by socket() and is owned by nobody else. Reads and writes of a netlink socket
+    // without an address go to and come from the kernel, so a File serves.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+const NLMSG_HEADER: usize = 16;
+const IFINFO: usize = 16;
+
+/// `RTM_GETLINK` with an empty ifinfomsg, as a dump.
+fn dump_request() -> [u8; NLMSG_HEADER + IFINFO] {
+    let mut request = [0; NLMSG_HEADER + IFINFO];
+    request[..4].copy_from_slice(&((NLMSG_HEADER + IFINFO) as u32).to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+    request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
+    request[8..12].copy_from_slice(&1u32.to_ne_bytes());
+    request
+}
+
+/// Reads the messages of one buffer; false after the last one.
+fn read_dump(mut buffer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
+    while let (Some(len), Some(kind)) = (u32_at(buffer, 0), u16_at(buffer, 4)) {
+        let len = len as usize;
+        if len < NLMSG_HEADER || len > buffer.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "rtnetlink message with a wrong length"));
+        }
+        let body = &buffer[NLMSG_HEADER..len];
+        match i32::from(kind) {
+            libc::NLMSG_DONE => return Ok(false),
+            libc::NLMSG_ERROR => {
+                let code = u32_at(body, 0).unwrap_or(0).cast_signed();
+                return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
+            }
+            _ if kind == libc::RTM_NEWLINK => links.extend(link(body)),
+            _ => {}
+        }
+        buffer = &buffer[len.next_multiple_of(4).min(buffer.len())..];
+    }
+    Ok(true)
+}
+
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_INFO_KIND: u16 = 1;
+
+fn link(body: &[u8]) -> Option<Link> {
+    let mut link = Link {
+        name: String::new(),
+        hardware: u16_at(body, 2)?,
+        index: u32_at(body, 4)?,
+        up: u32_at(body, 8)? & libc::IFF_UP as u32 != 0,
+        driver: String::new(),
+        xdp: None,
+    };
+    for (kind, value) in attributes(body.get(IFINFO..)?) {
+        match kind {
+            libc::IFLA_IFNAME => link.name = text(value),
+            libc::IFLA_LINKINFO => {
+                link.driver = attributes(value)
+                    .find(|(kind, _)| *kind == IFLA_INFO_KIND)
+                    .map_or_else(String::new, |(_, v)| text(v));
+            }
+            IFLA_XDP => {
+                let id = attributes(value)
+                    .find(|(kind, _)| *kind == IFLA_XDP_PROG_ID)
+                    .and_then(|(_, v)| u32_at(v, 0));
+                link.xdp = id.filter(|id| *id != 0);
+            }
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+/// Type and value of each attribute; ends at the first that does not fit.
+fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let len = u16_at(rest, 0)? as usize;
+        // The two top bits say "nested" and "network byte order".
+        let kind = u16_at(rest, 2)? & 0x3fff;
+        let value = rest.get(4..len)?;
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+fn u16_at(data: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*data.get(at..)?.first_chunk()?))
+}
+
+fn u32_at(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*data.get(at..)?.first_chunk()?))
+}
+
+/// Driver of a physical device. A name with a slash cannot be an interface's, so this stays below /sys/class/net.
+fn driver(name: &str) -> Option<String> {
+    let target = fs::read_link(Path::new("/sys/class/net").join(name).join("device/driver")).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
+const RTF_UP: u32 = 0x1;
+const RTF_REJECT: u32 = 0x200;
+
+fn default_routes(v4: &str, v6: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut add = |name: &str, flags: &str| {
+        let flags = u32::from_str_radix(flags, 16).unwrap_or(0);
+        let usable = flags & RTF_UP != 0 && flags & RTF_REJECT == 0 && name != "lo";
+        if usable && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    };
+    // Iface Destination Gateway Flags RefCnt Use Metric Mask …
+    for line in v4.lines().skip(1) {
+        if let [name, "00000000", _, flags, _, _, _, "00000000", ..] =
+            line.split_whitespace().collect::<Vec<_>>()[..]
+        {
+            add(name, flags);
+        }
+    }
+    // destination prefix source prefix next-hop metric refcnt use flags device
+    for line in v6.lines() {
+        if let [to, "00", _, _, _, _, _, _, flags, name] = line.split_whitespace().collect::<Vec<_>>()[..]
+            && to.bytes().all(|digit| digit == b'0')
+        {
+            add(name, flags);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_listed() {
+        let links = links().unwrap();
+        let lo = links.iter().find(|link| link.name == "lo").expect("every namespace has lo");
+        assert!(lo.is_loopback() && lo.has_ethernet_header() && lo.index == 1 && lo.xdp.is_none());
+    }
+
+    #[test]
+    fn a_message_is_read_and_a_cut_one_refused() {
+        let mut body = vec![0, 0];
+        body.extend_from_slice(&ARPHRD_ETHER.to_ne_bytes());
+        body.extend_from_slice(&7u32.to_ne_bytes());
+        body.extend_from_slice(&1u32.to_ne_bytes());
+        body.extend_from_slice(&0u32.to_ne_bytes());
+        let attribute = |kind: u16, value: &[u8]| {
+            let mut out = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
+            out.extend_from_slice(&kind.to_ne_bytes());
+            out.extend_from_slice(value);
+            out.resize(out.len().next_multiple_of(4), 0);
+            out
+        };
+        body.extend(attribute(libc::IFLA_IFNAME, b"veth0\0"));
+        body.extend(attribute(libc::IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, b"veth\0")));
+        body.extend(attribute(IFLA_XDP | 0x8000, &attribute(IFLA_XDP_PROG_ID, &9u32.to_ne_bytes())));
+        let expected = Link {
+            name: "veth0".into(),
+            index: 7,
+            up: true,
+            hardware: 1,
+            driver: "veth".into(),
+            xdp: Some(9),
+        };
+        assert_eq!(link(&body), Some(expected));
+
+        let mut message = ((body.len() + NLMSG_HEADER) as u32).to_ne_bytes().to_vec();
+        message.extend_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
+        message.resize(NLMSG_HEADER, 0);
+        message.extend_from_slice(&body);
+        let mut links = Vec::new();
+        assert!(read_dump(&message, &mut links).unwrap());
+        assert_eq!(links.len(), 1);
+        assert!(read_dump(&message[..message.len() - 1], &mut links).is_err());
+        for cut in 0..body.len() {
+            let _any = link(&body[..cut]); // must not panic
+        }
+    }
+
+    #[test]
+    fn default_routes_of_both_families() {
+        let v4 = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+            eth0\t00000000\t0102A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+            eth0\t0002A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n\
+            wlan0\t00000000\t0102A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+            bad\t00000000\t00000000\t0203\t0\t0\t0\t00000000\t0\t0\t0\n";
+        let zero = "0".repeat(32);
+        let v6 = format!(
+            "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth1\n\
+             {zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200 lo\n\
+             fe80000000000000{} 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001 eth2\n",
+            "0".repeat(16)
+        );
+        assert_eq!(default_routes(v4, &v6), ["eth0", "wlan0", "eth1"]);
+        assert!(default_routes("", "").is_empty());
+    }
+}
