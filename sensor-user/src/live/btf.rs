@@ -176,7 +176,7 @@ impl<'a> Btf<'a> {
             let head = self.head_at(start)?;
             match head.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    id = head.size_or_type
+                    id = head.size_or_type;
                 }
                 _ => return Some((start, head)),
             }

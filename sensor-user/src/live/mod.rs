@@ -1,7 +1,9 @@
 //! The live sensor: kernel programs, their hooks and rings, and what the running host tells about processes.
 
 pub mod btf;
+pub mod features;
 pub mod link;
+pub mod plan;
 pub mod process;
 
 use crate::{

@@ -1,0 +1,476 @@
+//! What this kernel lets the sensor do: tried, not derived from its version wherever it can be tried.
+#![allow(unsafe_code)] // one bpf() call and one setrlimit() call that aya has no probe for
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapType;
+use aya::programs::{ProgramType, SchedClassifier, TcAttachType};
+use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
+use sensor_ebpf::abi::KernelOffsets;
+
+use super::btf;
+
+/// Something a kernel has or has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    RingBuffer,
+    LruHash,
+    Btf,
+    Xdp,
+    XdpFrags,
+    Tc,
+    Tcx,
+    CgroupSkb,
+    CurrentTask,
+    RawTracepoint,
+    Kprobe,
+    Fentry,
+}
+
+/// A row of the compatibility table: since when upstream has it, and what the sensor does with it.
+#[derive(Debug)]
+pub struct Requirement {
+    pub feature: Feature,
+    pub name: &'static str,
+    /// First upstream release; distributions carry some of them earlier, so this is for the report only.
+    pub since: &'static str,
+    pub use_for: &'static str,
+    /// Without it the sensor cannot run at all.
+    pub required: bool,
+    probe: fn() -> Result<bool, String>,
+}
+
+/// Every feature, in the order `doctor` prints.
+pub const TABLE: &[Requirement] = &[
+    Requirement {
+        feature: Feature::RingBuffer,
+        name: "ring buffer map",
+        since: "5.8", // 457f44363a88
+        use_for: "records to user space",
+        required: true,
+        probe: || map(MapType::RingBuf),
+    },
+    Requirement {
+        feature: Feature::LruHash,
+        name: "LRU hash map",
+        since: "4.10", // 29ba732acbee
+        use_for: "flow counters",
+        required: true,
+        probe: || map(MapType::LruHash),
+    },
+    Requirement {
+        feature: Feature::Btf,
+        name: "kernel BTF",
+        since: "5.4", // 341dfcf8d78e; CONFIG_DEBUG_INFO_BTF
+        use_for: "offsets of process fields (who asked, exec events)",
+        required: false,
+        probe: || Ok(Path::new(btf::VMLINUX).exists()),
+    },
+    Requirement {
+        feature: Feature::Xdp,
+        name: "XDP",
+        since: "4.8", // 6a773a15a1e8
+        use_for: "wire view at line rate",
+        required: false,
+        probe: || program(ProgramType::Xdp),
+    },
+    Requirement {
+        feature: Feature::XdpFrags,
+        name: "XDP multi-buffer (frags)",
+        since: "5.18", // f45d5b6ce2e8
+        use_for: "XDP on interfaces with a large MTU or LRO",
+        required: false,
+        probe: xdp_frags,
+    },
+    Requirement {
+        feature: Feature::Tc,
+        name: "tc classifier",
+        since: "4.1", // e2e9b6541dd4
+        use_for: "wire view where XDP is not used; gateways' answers",
+        required: false,
+        probe: || program(ProgramType::SchedClassifier),
+    },
+    Requirement {
+        feature: Feature::Tcx,
+        name: "tcx links",
+        since: "6.6", // e420bed02507
+        use_for: "tc programs that go with the process; before that clsact filters",
+        required: false,
+        probe: tcx,
+    },
+    Requirement {
+        feature: Feature::CgroupSkb,
+        name: "cgroup_skb",
+        since: "4.10", // 0e33661de493
+        use_for: "host view: every socket's queries and answers",
+        required: false,
+        probe: || program(ProgramType::CgroupSkb),
+    },
+    Requirement {
+        feature: Feature::CurrentTask,
+        name: "current task in cgroup_skb",
+        since: "6.10", // bpf_get_current_pid_tgid for cgroup programs
+        use_for: "who asked",
+        required: false,
+        probe: current_task,
+    },
+    Requirement {
+        feature: Feature::RawTracepoint,
+        name: "raw tracepoints",
+        since: "4.17", // c4f6699dfcb8
+        use_for: "path and arguments at exec",
+        required: false,
+        probe: || program(ProgramType::RawTracePoint),
+    },
+    Requirement {
+        feature: Feature::Kprobe,
+        name: "kprobes",
+        since: "4.1",
+        use_for: "not used by this version; who asked before 6.10",
+        required: false,
+        probe: || Ok(Path::new("/sys/bus/event_source/devices/kprobe/type").exists()),
+    },
+    Requirement {
+        feature: Feature::Fentry,
+        name: "fentry",
+        since: "5.5",
+        use_for: "not used by this version; who asked before 6.10, cheaper",
+        required: false,
+        probe: || program(ProgramType::Tracing),
+    },
+];
+
+impl Feature {
+    /// Every feature of the table.
+    pub const ALL: [Self; TABLE.len()] = {
+        let mut all = [Self::RingBuffer; TABLE.len()];
+        let mut index = 0;
+        while index < TABLE.len() {
+            all[index] = TABLE[index].feature;
+            index += 1;
+        }
+        all
+    };
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub struct Features {
+    /// `uname -r`.
+    pub release: String,
+    /// Each row of `TABLE` with its outcome: there, not there, or why it could not be tried.
+    pub probes: Vec<(&'static Requirement, Result<bool, String>)>,
+    pub offsets: Result<KernelOffsets, String>,
+    /// The cgroup2 hierarchy's root, or why there is none.
+    pub cgroup: Result<PathBuf, String>,
+}
+
+/// bpf() is refused; exit code 77.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPermitted(pub String);
+
+impl Features {
+    /// Tries everything. Loads a few two-instruction programs and attaches none.
+    pub fn probe() -> Self {
+        raise_memlock_limit();
+        Self {
+            release: kernel_release(),
+            probes: TABLE.iter().map(|row| (row, (row.probe)())).collect(),
+            offsets: btf::kernel_offsets().map_err(|error| error.to_string()),
+            cgroup: cgroup2_root(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
+        }
+    }
+
+    pub fn has(&self, feature: Feature) -> bool {
+        self.probes.iter().any(|(row, outcome)| row.feature == feature && *outcome == Ok(true))
+    }
+
+    pub fn present(&self) -> Vec<Feature> {
+        Feature::ALL.into_iter().filter(|feature| self.has(*feature)).collect()
+    }
+
+    /// Names of what the sensor cannot run without and this kernel has not.
+    pub fn missing(&self) -> Vec<String> {
+        self.probes
+            .iter()
+            .filter(|(row, outcome)| row.required && *outcome != Ok(true))
+            .map(|(row, _)| format!("{} (Linux {} and later)", row.name, row.since))
+            .collect()
+    }
+
+    /// Why the packet hook may not ask for the current task, if it may not.
+    pub fn current_task(&self) -> Result<(), String> {
+        if !self.has(Feature::CurrentTask) {
+            return Err(format!(
+                "Linux {} does not let the packet hook ask for the current task (6.10 and later do)",
+                self.release
+            ));
+        }
+        self.offsets.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// Why exec events cannot be read, if they cannot.
+    pub fn exec(&self) -> Result<(), String> {
+        self.offsets.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+}
+
+/// Whether this process may use bpf() at all. Asked first: every other probe would fail alike.
+pub fn permitted() -> Result<(), NotPermitted> {
+    raise_memlock_limit();
+    match is_map_supported(MapType::Array) {
+        Ok(_) => check_capabilities(),
+        Err(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
+            check_capabilities()?;
+            Err(NotPermitted(
+                "bpf() is refused although every capability is there: this is a user namespace, or a seccomp filter \
+                 or lockdown mode forbids it; run on the host or let the container use bpf()"
+                    .into(),
+            ))
+        }
+        Err(error) if error.io_error.raw_os_error() == Some(libc::ENOSYS) => Err(NotPermitted(
+            "this kernel has no bpf() (CONFIG_BPF_SYSCALL), or a seccomp filter hides it".into(),
+        )),
+        Err(error) => Err(NotPermitted(format!("bpf() fails: {}", error.io_error))),
+    }
+}
+
+/// Capabilities needed (5.8 and later; CAP_SYS_ADMIN stands for the first two).
+const NEEDED: [(u32, &str, &str); 3] = [
+    (39, "CAP_BPF", "to load programs"),
+    (38, "CAP_PERFMON", "to read process fields"),
+    (12, "CAP_NET_ADMIN", "to attach to interfaces and cgroups"),
+];
+const CAP_SYS_ADMIN: u32 = 21;
+
+fn check_capabilities() -> Result<(), NotPermitted> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let missing = missing_capabilities(effective_capabilities(&status).unwrap_or(u64::MAX));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(NotPermitted(format!("not permitted: missing {}; run as root or grant them", missing.join(", "))))
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(hex.trim(), 16).ok()
+}
+
+fn missing_capabilities(effective: u64) -> Vec<String> {
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    let granted = |bit: u32| has(bit) || matches!(bit, 38 | 39) && has(CAP_SYS_ADMIN);
+    NEEDED
+        .iter()
+        .filter(|(bit, _, _)| !granted(*bit))
+        .map(|(_, name, why)| format!("{name} ({why})"))
+        .collect()
+}
+
+/// The mount point of the cgroup2 hierarchy whose root this process sees. A mount with another root shows only a part
+/// (a container's), and attaching there would miss everything outside.
+fn cgroup2_root(mountinfo: &str) -> Result<PathBuf, String> {
+    let mut partial = None;
+    // id parent major:minor root mount-point options [fields…] - type source options
+    for line in mountinfo.lines() {
+        let Some((front, back)) = line.split_once(" - ") else { continue };
+        let mut fields = front.split(' ').skip(3);
+        let (Some(root), Some(point)) = (fields.next(), fields.next()) else { continue };
+        if back.split(' ').next() != Some("cgroup2") {
+            continue;
+        }
+        if root == "/" {
+            return Ok(unescape_octal(point));
+        }
+        partial = Some(unescape_octal(point));
+    }
+    Err(match partial {
+        Some(path) => format!(
+            "cgroup2 at {} shows a part of the hierarchy only; name a directory with --cgroup PATH",
+            path.display()
+        ),
+        None => {
+            "there is no cgroup2 mount (mount -t cgroup2 none DIR, or name one with --cgroup PATH)".into()
+        }
+    })
+}
+
+/// mountinfo writes space, tab, newline and backslash as `\ooo`.
+fn unescape_octal(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let digits =
+            bytes.get(at + 1..at + 4).filter(|d| byte == b'\\' && d.iter().all(|d| (b'0'..b'8').contains(d)));
+        let value = digits.map(|d| d.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0')));
+        out.push(value.map_or(byte, |value| value as u8));
+        at += if value.is_some() { 4 } else { 1 };
+    }
+    std::ffi::OsString::from_vec(out).into()
+}
+
+pub fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
+}
+
+fn map(kind: MapType) -> Result<bool, String> {
+    is_map_supported(kind).map_err(|error| error.io_error.to_string())
+}
+
+fn program(kind: ProgramType) -> Result<bool, String> {
+    is_program_supported(kind).map_err(|error| chain(&error))
+}
+
+/// The helpers that the host view's program calls for the owner, in the program type that calls them.
+fn current_task() -> Result<bool, String> {
+    let helpers = [
+        BpfHelper::BPF_FUNC_get_current_pid_tgid,
+        BpfHelper::BPF_FUNC_get_current_task,
+        BpfHelper::BPF_FUNC_probe_read_kernel,
+    ];
+    for helper in helpers {
+        if !is_helper_supported(ProgramType::CgroupSkb, helper).map_err(|error| chain(&error))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Asks what is at the loopback interface's tcx hook: older kernels do not know the question (EINVAL).
+fn tcx() -> Result<bool, String> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+        Ok(_) => Ok(true),
+        Err(error) => match os_error(&error) {
+            Some(libc::EINVAL) => Ok(false),
+            _ => Err(chain(&error)),
+        },
+    }
+}
+
+/// Error with its causes: aya's own text leaves the errno out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The errno at the bottom of an error, if there is one.
+pub fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(code);
+        }
+        current = error.source();
+    }
+    None
+}
+
+/// `struct bpf_attr` as BPF_PROG_LOAD reads it, up to `expected_attach_type` (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+}
+
+/// Loads an XDP program that says it can take frames in several buffers.
+fn xdp_frags() -> Result<bool, String> {
+    const BPF_PROG_LOAD: libc::c_long = 5;
+    const BPF_PROG_TYPE_XDP: u32 = 6;
+    const BPF_XDP: u32 = 37;
+    const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+    // r0 = XDP_PASS; exit
+    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
+    let attr = ProgLoad {
+        prog_type: BPF_PROG_TYPE_XDP,
+        insn_cnt: 2,
+        insns: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        prog_flags: BPF_F_XDP_HAS_FRAGS,
+        expected_attach_type: BPF_XDP,
+        ..ProgLoad::default()
+    };
+    // SAFETY: `attr` and what it points to (instructions, license) live until the call returns, and its size is given.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<ProgLoad>() as libc::c_uint)
+    };
+    if fd >= 0 {
+        // SAFETY: the kernel just returned this descriptor; nothing else knows it.
+        unsafe { libc::close(fd as libc::c_int) };
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::EINVAL) { Ok(false) } else { Err(error.to_string()) }
+}
+
+/// Before 5.11 maps are charged to RLIMIT_MEMLOCK, whose default of 64 KiB holds none of ours.
+fn raise_memlock_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a valid rlimit. Failing is no error: newer kernels do not need it, older ones refuse the map.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let all = 1 << 39 | 1 << 38 | 1 << 12;
+        assert!(missing_capabilities(all).is_empty());
+        assert!(missing_capabilities(1 << CAP_SYS_ADMIN | 1 << 12).is_empty());
+        assert_eq!(
+            missing_capabilities(all & !(1 << 12)),
+            ["CAP_NET_ADMIN (to attach to interfaces and cgroups)"]
+        );
+        assert_eq!(missing_capabilities(0).len(), 3);
+        assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
+    }
+
+    #[test]
+    fn only_the_whole_hierarchy_counts() {
+        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+             41 31 0:38 / /sys/fs/cgroup/uni\\040fied rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_root(hybrid), Ok("/sys/fs/cgroup/uni fied".into()));
+        let inner =
+            "41 31 0:38 /.. /sys/fs/cgroup rw - cgroup2 none rw\n50 31 0:38 / /cg rw - cgroup2 none rw\n";
+        assert_eq!(cgroup2_root(inner), Ok("/cg".into()));
+        let part = "41 31 0:38 /docker/x /sys/fs/cgroup rw - cgroup2 none rw\n";
+        assert!(cgroup2_root(part).unwrap_err().contains("--cgroup"));
+        assert!(cgroup2_root("").unwrap_err().contains("no cgroup2 mount"));
+        assert!(cgroup2_root("garbage - cgroup2\n1 - - -\n").is_err());
+    }
+
+    #[test]
+    fn probes_answer_where_bpf_is_permitted() {
+        if let Err(why) = permitted() {
+            eprintln!("skipped: {why}");
+            return;
+        }
+        let features = Features::probe();
+        assert!(features.missing().is_empty(), "{features:#?}");
+        assert!(features.has(Feature::Xdp) && features.has(Feature::Tc));
+    }
+}

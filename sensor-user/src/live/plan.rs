@@ -1,0 +1,513 @@
+//! Which hooks to use and why: a function of what was asked, what the host has and what the kernel can.
+//!
+//! Nothing here touches the system; `features` and `link` gather the facts, `attach` carries the plan out.
+
+use std::path::PathBuf;
+
+use super::features::Feature;
+use super::link::Link;
+use crate::cli::{Role, XdpMode};
+
+/// What was asked on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub role: Role,
+    pub interfaces: Vec<String>,
+    pub xdp_mode: XdpMode,
+}
+
+/// What the host has.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub links: Vec<Link>,
+    /// Interfaces of the default routes.
+    pub default_routes: Vec<String>,
+    /// Directory of the cgroup2 hierarchy to watch, or why there is none.
+    pub cgroup: Result<PathBuf, String>,
+    /// What works here.
+    pub features: Vec<Feature>,
+    /// Why the packet hook may not ask for the current task, if it may not.
+    pub current_task: Result<(), String>,
+    /// Why exec events cannot be read, if they cannot.
+    pub exec: Result<(), String>,
+}
+
+/// Where a program goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Point {
+    XdpNative { interface: String },
+    XdpGeneric { interface: String },
+    TcxIngress { interface: String },
+    TcxEgress { interface: String },
+    ClsactIngress { interface: String },
+    ClsactEgress { interface: String },
+    CgroupEgress { path: PathBuf },
+    CgroupIngress { path: PathBuf },
+    Exec,
+}
+
+/// A program, its place and the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    pub program: &'static str,
+    pub point: Point,
+    pub why: String,
+    /// Where to go instead if the kernel refuses; only what `auto` chose may move.
+    pub fallback: Option<Box<Hook>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub hooks: Vec<Hook>,
+    /// Host view: who asked comes from the current task.
+    pub current_task: bool,
+    /// What the operator should know, in the order it was found.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Exit code 69.
+    #[error("{0}")]
+    NoHook(String),
+}
+
+/// A driver and what attaching native XDP does to it.
+struct Driver {
+    name: &'static str,
+    /// Attaching does not re-create rings and loses no packet.
+    harmless: bool,
+}
+
+/// Drivers that run XDP natively (in-tree, `ndo_bpf`). All but veth stop and re-create their rings, or change their
+/// buffer layout, when the first program comes; virtio_net also needs a spare queue for each CPU.
+const NATIVE_XDP: &[Driver] = &[
+    Driver { name: "veth", harmless: true },
+    Driver { name: "atlantic", harmless: false },
+    Driver { name: "bnxt_en", harmless: false },
+    Driver { name: "dpaa2-eth", harmless: false },
+    Driver { name: "ena", harmless: false },
+    Driver { name: "gve", harmless: false },
+    Driver { name: "hv_netvsc", harmless: false },
+    Driver { name: "i40e", harmless: false },
+    Driver { name: "ice", harmless: false },
+    Driver { name: "igb", harmless: false },
+    Driver { name: "igc", harmless: false },
+    Driver { name: "ixgbe", harmless: false },
+    Driver { name: "ixgbevf", harmless: false },
+    Driver { name: "mana", harmless: false },
+    Driver { name: "mlx4_en", harmless: false },
+    Driver { name: "mlx4_core", harmless: false },
+    Driver { name: "mlx5_core", harmless: false },
+    Driver { name: "mvneta", harmless: false },
+    Driver { name: "mvpp2", harmless: false },
+    Driver { name: "nfp", harmless: false },
+    Driver { name: "qede", harmless: false },
+    Driver { name: "sfc", harmless: false },
+    Driver { name: "stmmac", harmless: false },
+    Driver { name: "virtio_net", harmless: false },
+    Driver { name: "vmxnet3", harmless: false },
+];
+
+/// Chooses the hooks.
+pub fn plan(request: &Request, host: &Host) -> Result<Plan, Refusal> {
+    let mut plan = Plan::default();
+    let links = chosen_links(request, host, &mut plan.warnings)?;
+    host_view(host, &mut plan);
+    let egress = match (request.role, &host.cgroup) {
+        (Role::Gateway, _) => Some("answers to clients behind this gateway, after NAT is undone"),
+        (Role::Host, Err(_)) => {
+            Some("queries that leave, since there is no cgroup2 to see them at the socket")
+        }
+        (Role::Host, Ok(_)) => None,
+    };
+    for link in links {
+        wire_view(request, host, link, egress, &mut plan);
+    }
+    if plan.hooks.is_empty() {
+        let reasons = plan.warnings.join("; ");
+        return Err(Refusal::NoHook(format!("no usable hook: {reasons}")));
+    }
+    exec_events(host, &mut plan);
+    Ok(plan)
+}
+
+/// Interfaces for the wire view.
+fn chosen_links<'h>(
+    request: &Request,
+    host: &'h Host,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<&'h Link>, Refusal> {
+    let find = |name: &String| host.links.iter().find(|link| link.name == *name);
+    if let Some(missing) = request.interfaces.iter().find(|name| find(name).is_none()) {
+        let there: Vec<_> = host.links.iter().map(|link| link.name.as_str()).collect();
+        let missing = missing.escape_debug();
+        return Err(Refusal::Usage(format!("no interface `{missing}`; there are: {}", there.join(", "))));
+    }
+    if request.role == Role::Gateway && request.interfaces.is_empty() {
+        return Err(Refusal::Usage(
+            "a gateway must name the interfaces that face its clients: --interface IF (may be repeated)"
+                .into(),
+        ));
+    }
+    if request.xdp_mode == XdpMode::Off {
+        warnings.push("no wire view: --xdp-mode off".into());
+        return Ok(Vec::new());
+    }
+    let named = !request.interfaces.is_empty();
+    let names = if named { &request.interfaces } else { &host.default_routes };
+    let mut links: Vec<&Link> = Vec::new();
+    for link in names.iter().filter_map(find) {
+        if !links.iter().any(|known| known.index == link.index) {
+            links.push(link);
+        }
+    }
+    if links.is_empty() {
+        warnings.push("no wire view: there is no default route; name interfaces with --interface".into());
+    }
+    Ok(links)
+}
+
+fn host_view(host: &Host, plan: &mut Plan) {
+    let path = match &host.cgroup {
+        Ok(path) if host.features.contains(&Feature::CgroupSkb) => path,
+        Ok(_) => {
+            plan.warnings.push("no host view (who asked): this kernel refuses cgroup_skb programs".into());
+            return;
+        }
+        Err(why) => {
+            plan.warnings.push(format!("no host view (who asked): {why}"));
+            return;
+        }
+    };
+    match &host.current_task {
+        Ok(()) => plan.current_task = true,
+        Err(why) => plan.warnings.push(format!("queries without their process: {why}")),
+    }
+    plan.hooks.push(Hook {
+        program: "host_egress",
+        point: Point::CgroupEgress { path: path.clone() },
+        why: "queries at the sender's socket, every container and namespace below".into(),
+        fallback: None,
+    });
+    plan.hooks.push(Hook {
+        program: "host_ingress",
+        point: Point::CgroupIngress { path: path.clone() },
+        why: "answers as the receiving socket gets them".into(),
+        fallback: None,
+    });
+}
+
+fn wire_view(request: &Request, host: &Host, link: &Link, egress: Option<&str>, plan: &mut Plan) {
+    let name = &link.name;
+    if !link.has_ethernet_header() {
+        plan.warnings.push(format!(
+            "no wire view on {name}: its packets have no Ethernet header (type {})",
+            link.hardware
+        ));
+        return;
+    }
+    match ingress(request, host, link) {
+        Ok(hook) => plan.hooks.push(hook),
+        Err(why) => plan.warnings.push(format!("no wire view on {name}: {why}")),
+    }
+    if let Some(why) = egress {
+        match tc_egress(host, name, why) {
+            Some(hook) => plan.hooks.push(hook),
+            None => {
+                plan.warnings
+                    .push(format!("nothing leaving {name} is seen: this kernel refuses tc programs"));
+            }
+        }
+    }
+}
+
+fn ingress(request: &Request, host: &Host, link: &Link) -> Result<Hook, String> {
+    let name = link.name.clone();
+    let has = |feature| host.features.contains(&feature);
+    let program = if has(Feature::XdpFrags) { "xdp_dns" } else { "xdp_dns_legacy" };
+    let xdp = |point, why: String, fallback: Option<Hook>| {
+        let fallback = fallback.map(Box::new);
+        Ok(Hook { program, point, why, fallback })
+    };
+    let tc = |why: String| {
+        tc_ingress(host, &name, why.clone()).ok_or(format!("{why}, and this kernel refuses tc programs"))
+    };
+    let usable = if !has(Feature::Xdp) {
+        Err("this kernel refuses XDP programs".to_owned())
+    } else if let Some(id) = link.xdp {
+        Err(format!("XDP program {id} is there already and is left alone"))
+    } else {
+        Ok(())
+    };
+    match (request.xdp_mode, usable) {
+        (XdpMode::Off, _) => Err("--xdp-mode off".into()),
+        (XdpMode::Tcx, _) => tc("--xdp-mode tcx".into()),
+        (XdpMode::Auto | XdpMode::Native | XdpMode::Generic, Err(why)) => tc(why),
+        (XdpMode::Native, Ok(())) => {
+            xdp(Point::XdpNative { interface: name }, "--xdp-mode native".into(), None)
+        }
+        (XdpMode::Generic, Ok(())) => {
+            xdp(Point::XdpGeneric { interface: name }, "--xdp-mode generic".into(), None)
+        }
+        (XdpMode::Auto, Ok(())) => {
+            let shown = if link.driver.is_empty() { "this device" } else { link.driver.as_str() };
+            let native = |why: String| {
+                let fallback = tc_ingress(host, &name, "native XDP was refused".into());
+                xdp(Point::XdpNative { interface: name.clone() }, why, fallback)
+            };
+            match (NATIVE_XDP.iter().find(|driver| driver.name == link.driver), request.role) {
+                (Some(driver), _) if driver.harmless => {
+                    native(format!("attaching to {shown} disturbs no packet"))
+                }
+                (Some(_), Role::Gateway) => native(format!("{shown} runs XDP natively")),
+                (Some(_), Role::Host) => {
+                    tc(format!("native XDP makes {shown} restart its rings (--xdp-mode native to do it)"))
+                }
+                (None, _) => tc(format!("native XDP is not known to work on {shown}")),
+            }
+        }
+    }
+}
+
+fn tc_ingress(host: &Host, interface: &str, why: String) -> Option<Hook> {
+    let interface = interface.to_owned();
+    let point = match tc_kind(host)? {
+        Tc::Tcx => Point::TcxIngress { interface },
+        Tc::Clsact => Point::ClsactIngress { interface },
+    };
+    Some(Hook { program: "tc_ingress", point, why, fallback: None })
+}
+
+fn tc_egress(host: &Host, interface: &str, why: &str) -> Option<Hook> {
+    let interface = interface.to_owned();
+    let point = match tc_kind(host)? {
+        Tc::Tcx => Point::TcxEgress { interface },
+        Tc::Clsact => Point::ClsactEgress { interface },
+    };
+    Some(Hook { program: "tc_egress", point, why: why.to_owned(), fallback: None })
+}
+
+enum Tc {
+    Tcx,
+    Clsact,
+}
+
+fn tc_kind(host: &Host) -> Option<Tc> {
+    if host.features.contains(&Feature::Tcx) {
+        Some(Tc::Tcx)
+    } else {
+        host.features.contains(&Feature::Tc).then_some(Tc::Clsact)
+    }
+}
+
+fn exec_events(host: &Host, plan: &mut Plan) {
+    if !host.features.contains(&Feature::RawTracepoint) {
+        plan.warnings.push("no exec events: this kernel refuses raw tracepoints".into());
+    } else if let Err(why) = &host.exec {
+        plan.warnings.push(format!("no exec events: {why}"));
+    } else {
+        plan.hooks.push(Hook {
+            program: "sched_exec",
+            point: Point::Exec,
+            why: "path and arguments of processes that live too short to be read from /proc".into(),
+            fallback: None,
+        });
+    }
+}
+
+impl Point {
+    /// The interface, if it is on one.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::XdpNative { interface }
+            | Self::XdpGeneric { interface }
+            | Self::TcxIngress { interface }
+            | Self::TcxEgress { interface }
+            | Self::ClsactIngress { interface }
+            | Self::ClsactEgress { interface } => Some(interface),
+            Self::CgroupEgress { .. } | Self::CgroupIngress { .. } | Self::Exec => None,
+        }
+    }
+
+    /// Name of the kind of hook.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::XdpNative { .. } => "xdp (native)",
+            Self::XdpGeneric { .. } => "xdp (generic)",
+            Self::TcxIngress { .. } => "tcx ingress",
+            Self::TcxEgress { .. } => "tcx egress",
+            Self::ClsactIngress { .. } => "clsact ingress",
+            Self::ClsactEgress { .. } => "clsact egress",
+            Self::CgroupEgress { .. } => "cgroup_skb egress",
+            Self::CgroupIngress { .. } => "cgroup_skb ingress",
+            Self::Exec => "raw tracepoint sched_process_exec",
+        }
+    }
+}
+
+/// As it stands in the status line and in `doctor`.
+impl std::fmt::Display for Point {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.kind())?;
+        match self {
+            Self::CgroupEgress { path } | Self::CgroupIngress { path } => {
+                write!(out, " {}", path.to_string_lossy().escape_debug())
+            }
+            _ => self.interface().map_or(Ok(()), |name| write!(out, " {}", name.escape_debug())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::super::link::{ARPHRD_ETHER, ARPHRD_LOOPBACK};
+    use super::*;
+
+    fn link(index: u32, name: &str, driver: &str) -> Link {
+        let hardware = if name == "lo" { ARPHRD_LOOPBACK } else { ARPHRD_ETHER };
+        Link { name: name.into(), index, up: true, hardware, driver: driver.into(), xdp: None }
+    }
+
+    /// 6.18 with everything.
+    fn host() -> Host {
+        let mut tun = link(4, "tun0", "tun");
+        tun.hardware = 65534;
+        let mut busy = link(5, "busy0", "veth");
+        busy.xdp = Some(77);
+        Host {
+            links: vec![
+                link(1, "lo", ""),
+                link(2, "eth0", "virtio_net"),
+                link(3, "veth0", "veth"),
+                tun,
+                busy,
+                link(6, "br0", "bridge"),
+            ],
+            default_routes: vec!["eth0".into()],
+            cgroup: Ok("/cg".into()),
+            features: Feature::ALL.to_vec(),
+            current_task: Ok(()),
+            exec: Ok(()),
+        }
+    }
+
+    fn without(features: &[Feature]) -> Host {
+        let mut host = host();
+        host.features.retain(|feature| !features.contains(feature));
+        host
+    }
+
+    fn request(role: Role, xdp_mode: XdpMode, interfaces: &[&str]) -> Request {
+        Request { role, xdp_mode, interfaces: interfaces.iter().map(|&name| name.into()).collect() }
+    }
+
+    fn wire(plan: &Plan) -> Vec<String> {
+        plan.hooks
+            .iter()
+            .filter(|hook| hook.point.interface().is_some())
+            .map(|hook| format!("{}@{}", hook.program, hook.point))
+            .collect()
+    }
+
+    use Feature::{Tc, Tcx, Xdp, XdpFrags};
+    use Role::{Gateway, Host as HostRole};
+    use XdpMode::{Auto, Generic, Native};
+
+    #[rstest]
+    // Host role: native only where it is known to be harmless.
+    #[case(HostRole, Auto, &[], &[], &["tc_ingress@tcx ingress eth0"])]
+    #[case(HostRole, Auto, &["veth0"], &[], &["xdp_dns@xdp (native) veth0"])]
+    #[case(HostRole, Auto, &["veth0", "veth0"], &[], &["xdp_dns@xdp (native) veth0"])]
+    #[case(HostRole, Auto, &["br0"], &[], &["tc_ingress@tcx ingress br0"])]
+    #[case(HostRole, Auto, &["lo"], &[], &["tc_ingress@tcx ingress lo"])]
+    // A foreign XDP program stays.
+    #[case(HostRole, Auto, &["busy0"], &[], &["tc_ingress@tcx ingress busy0"])]
+    #[case(HostRole, Native, &["busy0"], &[], &["tc_ingress@tcx ingress busy0"])]
+    // By choice.
+    #[case(HostRole, Native, &[], &[], &["xdp_dns@xdp (native) eth0"])]
+    #[case(HostRole, Generic, &["lo"], &[], &["xdp_dns@xdp (generic) lo"])]
+    #[case(HostRole, XdpMode::Tcx, &["veth0"], &[], &["tc_ingress@tcx ingress veth0"])]
+    #[case(HostRole, XdpMode::Off, &["veth0"], &[], &[])]
+    // No Ethernet header.
+    #[case(HostRole, Auto, &["tun0"], &[], &[])]
+    // Older kernels.
+    #[case(HostRole, Auto, &["veth0"], &[XdpFrags, Tcx], &["xdp_dns_legacy@xdp (native) veth0"])]
+    #[case(HostRole, Auto, &[], &[Tcx], &["tc_ingress@clsact ingress eth0"])]
+    #[case(HostRole, Auto, &["veth0"], &[Xdp], &["tc_ingress@tcx ingress veth0"])]
+    #[case(HostRole, Auto, &["eth0"], &[Tc, Tcx], &[])]
+    // Gateways see both directions.
+    #[case(Gateway, Auto, &["eth0"], &[], &["xdp_dns@xdp (native) eth0", "tc_egress@tcx egress eth0"])]
+    #[case(Gateway, Auto, &["br0"], &[Tcx], &["tc_ingress@clsact ingress br0", "tc_egress@clsact egress br0"])]
+    fn wire_hooks(
+        #[case] role: Role,
+        #[case] mode: XdpMode,
+        #[case] interfaces: &[&str],
+        #[case] missing: &[Feature],
+        #[case] want: &[&str],
+    ) {
+        let plan = plan(&request(role, mode, interfaces), &without(missing)).unwrap();
+        assert_eq!(wire(&plan), want, "{plan:#?}");
+        let explained = plan.hooks.iter().all(|hook| !hook.why.is_empty());
+        assert!(explained && (!want.is_empty() || !plan.warnings.is_empty()));
+    }
+
+    #[test]
+    fn a_host_has_both_views_and_names_the_process() {
+        let plan = plan(&Request::default(), &host()).unwrap();
+        let programs: Vec<_> = plan.hooks.iter().map(|hook| hook.program).collect();
+        assert_eq!(programs, ["host_egress", "host_ingress", "tc_ingress", "sched_exec"]);
+        assert!(plan.current_task && plan.warnings.is_empty());
+    }
+
+    #[test]
+    fn only_what_auto_chose_may_fall_back() {
+        let auto = plan(&request(HostRole, Auto, &["veth0"]), &host()).unwrap();
+        let xdp = auto.hooks.iter().find(|hook| hook.program == "xdp_dns").unwrap();
+        let fallback = xdp.fallback.as_ref().unwrap();
+        assert_eq!(fallback.point, Point::TcxIngress { interface: "veth0".into() });
+        let native = plan(&request(HostRole, Native, &["veth0"]), &host()).unwrap();
+        assert!(native.hooks.iter().all(|hook| hook.fallback.is_none()));
+    }
+
+    #[test]
+    fn without_cgroup2_the_wire_shows_both_directions() {
+        let mut host = host();
+        host.cgroup = Err("there is no cgroup2 mount".into());
+        let plan = plan(&Request::default(), &host).unwrap();
+        assert_eq!(wire(&plan), ["tc_ingress@tcx ingress eth0", "tc_egress@tcx egress eth0"]);
+        assert_eq!(plan.warnings, ["no host view (who asked): there is no cgroup2 mount"]);
+        assert!(!plan.current_task);
+    }
+
+    #[test]
+    fn a_kernel_that_hides_the_task_is_a_warning() {
+        let mut host = host();
+        host.current_task = Err("before 6.10".into());
+        let plan = plan(&Request::default(), &host).unwrap();
+        assert!(!plan.current_task);
+        assert_eq!(plan.warnings, ["queries without their process: before 6.10"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_to_do() {
+        let missing = plan(&request(HostRole, Auto, &["nope"]), &host()).unwrap_err();
+        let Refusal::Usage(message) = &missing else { panic!("{missing:?}") };
+        assert_eq!(message, "no interface `nope`; there are: lo, eth0, veth0, tun0, busy0, br0");
+        let gateway = plan(&request(Gateway, Auto, &[]), &host()).unwrap_err();
+        assert!(matches!(&gateway, Refusal::Usage(text) if text.contains("--interface")), "{gateway:?}");
+
+        let mut bare = host();
+        bare.cgroup = Err("there is no cgroup2 mount".into());
+        bare.default_routes.clear();
+        let none = plan(&Request::default(), &bare).unwrap_err();
+        assert!(
+            matches!(&none, Refusal::NoHook(text) if text.contains("cgroup2") && text.contains("default route"))
+        );
+    }
+}
