@@ -353,8 +353,10 @@ pub mod counter {
     pub const FLOW_FULL: u32 = 19;
     /// GSO datagrams or TCP payload beyond what one packet may give (`limits::MAX_CHUNKS`); bytes are not delivered.
     pub const CHUNKS_CUT: u32 = 20;
+    /// No free scratch: more nested or preempted runs of one hook on one CPU than there are slots.
+    pub const SKIP_BUSY: u32 = 21;
     /// How many there are.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 22;
 }
 
 /// Metric label of each counter, by index.
@@ -380,6 +382,7 @@ pub const COUNTER_NAMES: [&str; counter::COUNT as usize] = [
     "exec_lost",
     "flow_full",
     "chunks_cut",
+    "skip_busy",
 ];
 
 /// `Options::features`.
@@ -394,7 +397,9 @@ pub mod feature {
     pub const CURRENT_TASK: u32 = 8;
     /// Walk the question (off only in benches).
     pub const WALK: u32 = 16;
-    /// All but `CURRENT_TASK`.
+    /// Claim scratch memory with an atomic exchange (`BPF_XCHG`, 5.12 and later, linux 5ffa25502b5a).
+    pub const XCHG: u32 = 32;
+    /// What every kernel can; the loader adds `CURRENT_TASK` and `XCHG` where the kernel has them.
     pub const DEFAULT: u32 = HASH | FLOW | RECORD | WALK;
 }
 

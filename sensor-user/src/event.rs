@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 pub use sensor_ebpf::abi::Owner;
+pub use sensor_ebpf::record::no_owner;
 
 /// One input of the pipeline, with its time inside.
 #[derive(Clone, Debug)]
@@ -99,22 +100,4 @@ impl Packet {
 /// An ABI address (IPv4 mapped) as the standard library has it.
 pub fn ip_from_abi(address: [u8; 16]) -> IpAddr {
     std::net::Ipv6Addr::from(address).to_canonical()
-}
-
-/// The owner of a packet nobody was asked about.
-pub fn no_owner(reason: u8) -> Owner {
-    Owner {
-        start_boot_ns: 0,
-        cgroup_id: 0,
-        cookie: 0,
-        tgid: 0,
-        tid: 0,
-        uid: 0,
-        netns: 0,
-        comm: [0; 16],
-        source: sensor_ebpf::abi::owner_source::NONE,
-        grade: sensor_ebpf::abi::grade::NONE,
-        reason,
-        pad: [0; 5],
-    }
 }

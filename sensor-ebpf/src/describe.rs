@@ -1,0 +1,136 @@
+//! What a record says about a message: shared by the kernel programs and the host, so that both say the same.
+
+use crate::abi::{CAP_QUERY, CAP_RESPONSE, feature, flag, kind};
+use crate::frame::{DNS_PORT, Frame, TCP, min};
+use crate::limits::ALERT_NAME;
+use crate::question::{self, HEADER, Question};
+
+/// Words of the longest message in a record.
+pub const WORDS: usize = CAP_RESPONSE / 8;
+
+/// The message part of a `RecordHeader`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// `abi::kind`.
+    pub kind: u8,
+    /// All of `abi::flag`, the frame's included.
+    pub flags: u16,
+    /// All fields 0 where the question could not be walked.
+    pub question: Question,
+    pub name_hash: u64,
+    pub zone_hash: u64,
+    /// RCODE of a response.
+    pub rcode: u8,
+}
+
+/// How many bytes of the payload go into a record: by direction, since answers may be longer.
+#[inline(always)]
+pub fn cap(frame: &Frame) -> u32 {
+    let most = if frame.transport == TCP || !to_server_by_port(frame) { CAP_RESPONSE } else { CAP_QUERY };
+    min(frame.cap_len, most as u32)
+}
+
+/// Describes the first `len` payload bytes of `frame`, which lie in `message`.
+#[inline(always)]
+pub fn describe<const W: usize>(
+    frame: &Frame,
+    message: &[u64; W],
+    len: usize,
+    features: u32,
+    key: [u64; 2],
+) -> Description {
+    let mut to_server = to_server_by_port(frame);
+    if frame.transport == TCP {
+        return unparsed(frame, kind::SEGMENT, 0);
+    }
+    if len < HEADER {
+        return unparsed(frame, kind::DATAGRAM, flag::ALERT);
+    }
+    let mut out = unparsed(frame, kind::MESSAGE, 0);
+    out.flags = frame.flags;
+    let response = question::byte(message, 2) & 0x80 != 0;
+    if frame.src_port == DNS_PORT && frame.dst_port == DNS_PORT {
+        to_server = !response;
+    }
+    out.flags |= if to_server { flag::TO_SERVER } else { 0 } | if response { flag::RESPONSE } else { 0 };
+    out.rcode = question::byte(message, 3) & 0x0f;
+    if features & feature::WALK == 0 {
+        return out;
+    }
+    match question::walk(message, len) {
+        Some(question) => {
+            if question.name_len >= ALERT_NAME || carries_payload(question.qtype) {
+                out.flags |= flag::ALERT;
+            }
+            if features & feature::HASH != 0 {
+                let start = question.zone_start as usize;
+                let end = HEADER + question.name_len as usize - 1;
+                out.name_hash = question::hash(message, HEADER, end - HEADER, key);
+                out.zone_hash = question::hash(message, start, end.saturating_sub(start), key);
+            }
+            out.question = question;
+        }
+        None => out.flags |= flag::BAD_QUESTION | flag::ALERT,
+    }
+    out
+}
+
+/// What can be said without looking into the payload.
+#[inline(always)]
+pub const fn unparsed(frame: &Frame, kind: u8, flags: u16) -> Description {
+    let direction = if to_server_by_port(frame) { flag::TO_SERVER } else { 0 };
+    Description {
+        kind,
+        flags: frame.flags | flags | direction,
+        question: Question { name_len: 0, labels: 0, qtype: 0, qclass: 0, zone_start: 0 },
+        name_hash: 0,
+        zone_hash: 0,
+        rcode: 0,
+    }
+}
+
+/// Before the QR bit is known: port 53 is the server; where both are 53, the destination.
+#[inline(always)]
+const fn to_server_by_port(frame: &Frame) -> bool {
+    frame.dst_port == DNS_PORT
+}
+
+/// Types whose answers can carry what the sender likes: NULL, TXT, KEY and what IANA has not assigned (from 261, and
+/// the range for private use).
+#[inline(always)]
+pub const fn carries_payload(qtype: u16) -> bool {
+    matches!(qtype, 10 | 16 | 25) || (qtype > 264 && qtype < 32768) || qtype > 32769
+}
+
+/// Class of a query's type, as in `abi::FlowValue::qtype`.
+#[inline(always)]
+pub const fn qtype_class(qtype: u16) -> usize {
+    match qtype {
+        1 | 28 | 65 => 0,
+        12 => 1,
+        other if carries_payload(other) => 2,
+        _ => 3,
+    }
+}
+
+/// Class of a response's RCODE, as in `abi::FlowValue::rcode`.
+#[inline(always)]
+pub const fn rcode_class(rcode: u8) -> usize {
+    match rcode {
+        0 => 0,
+        3 => 1,
+        2 => 2,
+        _ => 3,
+    }
+}
+
+/// Host side: `payload` copied into words as the kernel has it, cut to what a record holds.
+pub fn words(payload: &[u8]) -> [u64; WORDS] {
+    let mut words = [0; WORDS];
+    for (word, bytes) in words.iter_mut().zip(payload.chunks(8)) {
+        let mut eight = [0; 8];
+        eight[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_le_bytes(eight);
+    }
+    words
+}

@@ -1,0 +1,391 @@
+//! From a frame to the DNS payload: Ethernet, VLAN, IPv4 with options, IPv6 with extension headers, UDP and TCP.
+//!
+//! One function for all hooks and for captures; only the way bytes are loaded differs ([`Load`]).
+
+use crate::abi::{counter, flag};
+use crate::limits::{MAX_EXT_HEADERS, MAX_HEADER_OFFSET, MAX_VLAN};
+
+/// The port of DNS over UDP and TCP.
+pub const DNS_PORT: u16 = 53;
+/// IP protocol numbers.
+pub const UDP: u8 = 17;
+/// See [`UDP`].
+pub const TCP: u8 = 6;
+/// `Frame::vlan` where there is no tag.
+pub const NO_VLAN: u16 = 0xffff;
+
+/// Byte access to a packet. Offsets count from the first byte of the link (or IP) header.
+pub trait Load {
+    /// Length of the packet, bytes that cannot be read directly included.
+    fn size(&self) -> u32;
+    /// `N` bytes at `offset`; `None` if the packet ends before.
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+}
+
+/// A packet in plain memory.
+impl Load for [u8] {
+    fn size(&self) -> u32 {
+        self.len() as u32
+    }
+
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = offset as usize;
+        self.get(start..start.checked_add(N)?)?.try_into().ok()
+    }
+}
+
+/// What the packet begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Ethernet,
+    /// IPv4 or IPv6, told apart by the version nibble.
+    Ip,
+}
+
+/// A packet on port 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// IPv4 mapped.
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+    pub src_port: u16,
+    pub dst_port: u16,
+    /// [`UDP`] or [`TCP`].
+    pub transport: u8,
+    /// Outer and inner id, [`NO_VLAN`] where absent.
+    pub vlan: [u16; 2],
+    /// `FRAGMENT`, `TCP_*` of `abi::flag`.
+    pub flags: u16,
+    pub tcp_seq: u32,
+    /// Offset of the UDP or TCP payload.
+    pub payload: u32,
+    /// Payload bytes in this packet.
+    pub cap_len: u32,
+    /// Payload bytes by the UDP length or the IP length.
+    pub true_len: u32,
+}
+
+/// Why a packet gives no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// Not IP, not UDP or TCP, or another port: not counted.
+    NotDns,
+    Truncated,
+    BadIp,
+    BadTransport,
+    LaterFragment,
+    ExtHeaders,
+    VlanDepth,
+    Encapsulated,
+}
+
+impl Skip {
+    /// Index of its counter; `None` for what is not counted.
+    #[inline(always)]
+    pub const fn counter(self) -> Option<u32> {
+        Some(match self {
+            Self::NotDns => return None,
+            Self::Truncated => counter::SKIP_TRUNCATED,
+            Self::BadIp => counter::SKIP_BAD_IP,
+            Self::BadTransport => counter::SKIP_BAD_TRANSPORT,
+            Self::LaterFragment => counter::SKIP_LATER_FRAGMENT,
+            Self::ExtHeaders => counter::SKIP_EXT_HEADERS,
+            Self::VlanDepth => counter::SKIP_VLAN_DEPTH,
+            Self::Encapsulated => counter::SKIP_ENCAPSULATED,
+        })
+    }
+}
+
+/// Host entry: the frame of `packet`, in plain memory.
+pub fn parse(packet: &[u8], link: Link) -> Result<Frame, Skip> {
+    let mut frame = EMPTY;
+    complete(packet, &locate(packet, link)?, &mut frame)?;
+    Ok(frame)
+}
+
+/// Where the DNS payload of `packet` is. Ports are looked at before anything is copied, so that other traffic leaves
+/// early.
+#[inline(always)]
+pub fn locate<P: Load + ?Sized>(packet: &P, link: Link) -> Result<Located, Skip> {
+    let (network, version, vlan) = match link {
+        Link::Ethernet => ethernet(packet)?,
+        Link::Ip => match packet.load::<1>(0).ok_or(Skip::Truncated)?[0] >> 4 {
+            4 => (0, Version::V4, [NO_VLAN; 2]),
+            6 => (0, Version::V6, [NO_VLAN; 2]),
+            _ => return Err(Skip::BadIp),
+        },
+    };
+    let datagram = match version {
+        Version::V4 => ipv4(packet, network)?,
+        Version::V6 => ipv6(packet, network)?,
+    };
+    let segment = match datagram.protocol {
+        UDP => udp(packet, &datagram)?,
+        TCP => tcp(packet, &datagram)?,
+        _ => return Err(Skip::NotDns),
+    };
+    Ok(Located { network, version, vlan, datagram, segment })
+}
+
+/// Writes the frame of a located packet, in place: the kernel's stack has 512 bytes.
+#[inline(always)]
+pub fn complete<P: Load + ?Sized>(packet: &P, at: &Located, frame: &mut Frame) -> Result<(), Skip> {
+    let Located { network, version, vlan, datagram, segment } = at;
+    match version {
+        Version::V4 => {
+            let pair: [u8; 8] = packet.load(network + 12).ok_or(Skip::Truncated)?;
+            frame.src = mapped([pair[0], pair[1], pair[2], pair[3]]);
+            frame.dst = mapped([pair[4], pair[5], pair[6], pair[7]]);
+        }
+        Version::V6 => {
+            frame.src = packet.load(network + 8).ok_or(Skip::Truncated)?;
+            frame.dst = packet.load(network + 24).ok_or(Skip::Truncated)?;
+        }
+    }
+    frame.src_port = segment.src_port;
+    frame.dst_port = segment.dst_port;
+    frame.transport = datagram.protocol;
+    frame.vlan = *vlan;
+    frame.flags = segment.flags | if datagram.first_fragment { flag::FRAGMENT } else { 0 };
+    frame.tcp_seq = segment.tcp_seq;
+    frame.payload = segment.payload;
+    frame.true_len = segment.true_len;
+    let by_ip = datagram.end.saturating_sub(segment.payload);
+    let in_packet = packet.size().saturating_sub(segment.payload);
+    frame.cap_len = min(min(segment.true_len, by_ip), in_packet);
+    Ok(())
+}
+
+/// A packet on port 53, before its addresses are copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    network: u32,
+    version: Version,
+    vlan: [u16; 2],
+    datagram: Datagram,
+    segment: Segment,
+}
+
+const EMPTY: Frame = Frame {
+    src: [0; 16],
+    dst: [0; 16],
+    src_port: 0,
+    dst_port: 0,
+    transport: 0,
+    vlan: [NO_VLAN; 2],
+    flags: 0,
+    tcp_seq: 0,
+    payload: 0,
+    cap_len: 0,
+    true_len: 0,
+};
+
+#[derive(Clone, Copy, Debug)]
+enum Version {
+    V4,
+    V6,
+}
+
+/// A network-layer header, done with.
+#[derive(Clone, Copy, Debug)]
+struct Datagram {
+    protocol: u8,
+    /// Offset of the transport header.
+    transport: u32,
+    /// Offset behind the last byte by the IP length.
+    end: u32,
+    first_fragment: bool,
+}
+
+/// A transport header, done with.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    src_port: u16,
+    dst_port: u16,
+    payload: u32,
+    true_len: u32,
+    tcp_seq: u32,
+    flags: u16,
+}
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+#[inline(always)]
+fn ethernet<P: Load + ?Sized>(packet: &P) -> Result<(u32, Version, [u16; 2]), Skip> {
+    let mut ethertype = u16::from_be_bytes(packet.load(12).ok_or(Skip::Truncated)?);
+    let mut offset = 14;
+    let mut vlan = [NO_VLAN; 2];
+    for tag in &mut vlan {
+        if !is_vlan(ethertype) {
+            break;
+        }
+        let [a, b, c, d] = packet.load(offset).ok_or(Skip::Truncated)?;
+        *tag = u16::from_be_bytes([a, b]) & 0x0fff;
+        ethertype = u16::from_be_bytes([c, d]);
+        offset += 4;
+    }
+    match ethertype {
+        ETHERTYPE_IPV4 => Ok((offset, Version::V4, vlan)),
+        ETHERTYPE_IPV6 => Ok((offset, Version::V6, vlan)),
+        other if is_vlan(other) => Err(Skip::VlanDepth),
+        _ => Err(Skip::NotDns),
+    }
+}
+
+const _: () = assert!(MAX_VLAN == 2, "ethernet() and the ABI's vlan field hold two");
+
+/// 802.1Q, 802.1ad and the older QinQ type.
+#[inline(always)]
+const fn is_vlan(ethertype: u16) -> bool {
+    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+}
+
+/// RFC 791 section 3.1.
+#[inline(always)]
+fn ipv4<P: Load + ?Sized>(packet: &P, at: u32) -> Result<Datagram, Skip> {
+    let header: [u8; 10] = packet.load(at).ok_or(Skip::Truncated)?;
+    let header_len = u32::from(header[0] & 0x0f) * 4;
+    if header[0] >> 4 != 4 || header_len < 20 {
+        return Err(Skip::BadIp);
+    }
+    let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    // 0 with BIG TCP (linux b1a78b9b9886): the real length is the packet's.
+    let end = if total == 0 { packet.size() } else { at + total };
+    if end < at + header_len {
+        return Err(Skip::BadIp);
+    }
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let protocol = header[9];
+    if fragment & 0x1fff != 0 {
+        return Err(later_fragment(protocol));
+    }
+    Ok(Datagram { protocol, transport: at + header_len, end, first_fragment: fragment & 0x2000 != 0 })
+}
+
+/// RFC 8200 sections 3 and 4.
+#[inline(always)]
+fn ipv6<P: Load + ?Sized>(packet: &P, at: u32) -> Result<Datagram, Skip> {
+    let header: [u8; 8] = packet.load(at).ok_or(Skip::Truncated)?;
+    if header[0] >> 4 != 6 {
+        return Err(Skip::BadIp);
+    }
+    let payload_len = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    // 0 is a jumbogram or BIG TCP: the real length is the packet's.
+    let end = if payload_len == 0 { packet.size() } else { at + 40 + payload_len };
+    let mut protocol = header[6];
+    let mut transport = at + 40;
+    let mut first_fragment = false;
+    for _ in 0..=MAX_EXT_HEADERS {
+        if transport > MAX_HEADER_OFFSET {
+            return Err(Skip::ExtHeaders);
+        }
+        match protocol {
+            UDP | TCP => return Ok(Datagram { protocol, transport, end, first_fragment }),
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8-byte units after the first.
+            0 | 43 | 60 | 135 | 139 | 140 => {
+                let [next, units] = packet.load(transport).ok_or(Skip::Truncated)?;
+                protocol = next;
+                transport += (u32::from(units) + 1) * 8;
+            }
+            // Authentication header: 4-byte units, less 2 (RFC 4302 section 2.2).
+            51 => {
+                let [next, units] = packet.load(transport).ok_or(Skip::Truncated)?;
+                protocol = next;
+                transport += (u32::from(units) + 2) * 4;
+            }
+            44 => {
+                let [next, _, high, low] = packet.load(transport).ok_or(Skip::Truncated)?;
+                let fragment = u16::from_be_bytes([high, low]);
+                if fragment & 0xfff8 != 0 {
+                    return Err(later_fragment(next));
+                }
+                first_fragment = fragment & 1 != 0;
+                protocol = next;
+                transport += 8;
+            }
+            _ => return Err(Skip::NotDns),
+        }
+    }
+    Err(Skip::ExtHeaders)
+}
+
+/// A later fragment hides its ports; of other protocols there is nothing to miss. Behind an extension header
+/// (which may follow a fragment header) anything may hide.
+#[inline(always)]
+const fn later_fragment(protocol: u8) -> Skip {
+    match protocol {
+        UDP | TCP | 0 | 43 | 51 | 60 | 135 | 139 | 140 => Skip::LaterFragment,
+        _ => Skip::NotDns,
+    }
+}
+
+/// RFC 768.
+#[inline(always)]
+fn udp<P: Load + ?Sized>(packet: &P, datagram: &Datagram) -> Result<Segment, Skip> {
+    let header: [u8; 6] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
+    let src_port = u16::from_be_bytes([header[0], header[1]]);
+    let dst_port = u16::from_be_bytes([header[2], header[3]]);
+    if src_port != DNS_PORT && dst_port != DNS_PORT {
+        // VXLAN (IANA and Linux's old default) and Geneve.
+        return Err(match dst_port {
+            4789 | 8472 | 6081 => Skip::Encapsulated,
+            _ => Skip::NotDns,
+        });
+    }
+    let udp_len = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let by_ip = datagram.end.saturating_sub(datagram.transport);
+    if udp_len < 8 || (udp_len > by_ip && !datagram.first_fragment) {
+        return Err(Skip::BadTransport);
+    }
+    let payload = datagram.transport + 8;
+    Ok(Segment { src_port, dst_port, payload, true_len: udp_len - 8, tcp_seq: 0, flags: 0 })
+}
+
+/// RFC 9293 section 3.1.
+#[inline(always)]
+fn tcp<P: Load + ?Sized>(packet: &P, datagram: &Datagram) -> Result<Segment, Skip> {
+    let [a, b, c, d] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
+    let src_port = u16::from_be_bytes([a, b]);
+    let dst_port = u16::from_be_bytes([c, d]);
+    if src_port != DNS_PORT && dst_port != DNS_PORT {
+        return Err(Skip::NotDns);
+    }
+    let header: [u8; 14] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
+    let header_len = u32::from(header[12] >> 4) * 4;
+    let payload = datagram.transport + header_len;
+    if header_len < 20 || payload > datagram.end {
+        return Err(Skip::BadTransport);
+    }
+    let bits = header[13];
+    let mut flags = 0;
+    if bits & 0x01 != 0 {
+        flags |= flag::TCP_FIN;
+    }
+    if bits & 0x02 != 0 {
+        flags |= flag::TCP_SYN;
+    }
+    if bits & 0x04 != 0 {
+        flags |= flag::TCP_RST;
+    }
+    Ok(Segment {
+        src_port,
+        dst_port,
+        payload,
+        true_len: datagram.end - payload,
+        tcp_seq: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+        flags,
+    })
+}
+
+/// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+#[inline(always)]
+pub const fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+/// `core::cmp::min` is not always inlined for BPF; this is.
+#[inline(always)]
+pub const fn min(a: u32, b: u32) -> u32 {
+    if a < b { a } else { b }
+}

@@ -1,0 +1,237 @@
+//! Bytes of a packet, by hook: direct loads for XDP headers, helpers for what may lie outside linear memory.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use sensor_ebpf::frame::{Link, Load};
+
+/// The verifier takes packet offsets below this only (MAX_PACKET_OFF).
+const MAX_OFFSET: u32 = 0x7fff;
+
+/// A hook's packet.
+pub(crate) trait Access: Load {
+    /// Copies `len` bytes from `offset` to `to`. False if the packet refuses.
+    ///
+    /// # Safety
+    /// `to` points at `CAP` writable bytes, and `1 <= len <= CAP`, known to the verifier.
+    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool;
+    /// Interface index, 0 if the hook has none.
+    fn ifindex(&self) -> u32;
+    /// Bytes of payload of each datagram in a GSO burst, 0 if it is none.
+    fn gso_size(&self) -> u32;
+    /// VLAN id that the stack has taken out of the frame already.
+    fn stripped_vlan(&self) -> Option<u16>;
+    /// The socket buffer, where the hook has one.
+    fn skb(&self) -> Option<*mut __sk_buff>;
+}
+
+/// XDP, 5.18 and later.
+pub(crate) struct Xdp {
+    ctx: *mut xdp_md,
+    data: usize,
+    data_end: usize,
+}
+
+/// XDP before 5.18.
+pub(crate) struct XdpLegacy(Xdp);
+
+/// tc, tcx and cgroup_skb.
+pub(crate) struct Skb {
+    skb: *mut __sk_buff,
+}
+
+impl Xdp {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: ctx.ctx, data: ctx.data(), data_end: ctx.data_end() }
+    }
+}
+
+impl Load for Xdp {
+    #[inline(always)]
+    fn size(&self) -> u32 {
+        // SAFETY: `ctx` is the program's context.
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.data + offset as usize;
+        if start + N > self.data_end {
+            return None;
+        }
+        // SAFETY: the N bytes lie between data and data_end, checked in the line above.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+}
+
+impl Access for Xdp {
+    #[inline(always)]
+    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        // SAFETY: the caller's promise about `to` and `len`; the helper checks the packet.
+        unsafe { bpf_xdp_load_bytes(self.ctx, offset, to.cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: `ctx` is the program's context.
+        unsafe { (*self.ctx).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn gso_size(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn stripped_vlan(&self) -> Option<u16> {
+        None
+    }
+
+    #[inline(always)]
+    fn skb(&self) -> Option<*mut __sk_buff> {
+        None
+    }
+}
+
+impl XdpLegacy {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self(Xdp::new(ctx))
+    }
+}
+
+impl Load for XdpLegacy {
+    #[inline(always)]
+    fn size(&self) -> u32 {
+        (self.0.data_end - self.0.data) as u32
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.0.load(offset)
+    }
+}
+
+impl Access for XdpLegacy {
+    #[inline(always)]
+    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        if offset > MAX_OFFSET {
+            return false;
+        }
+        let start = self.0.data + offset as usize;
+        let mut done = 0usize;
+        for _ in 0..CAP / 8 {
+            if done + 8 > len as usize {
+                break;
+            }
+            let from = start + done;
+            if from + 8 > self.0.data_end || done > CAP - 8 {
+                return false;
+            }
+            // SAFETY: eight bytes inside the packet and inside `to`, both checked above. Single bytes on the packet
+            // side would be eight loads; the verifier allows the misaligned one where the CPU does.
+            unsafe { *to.add(done).cast::<u64>() = *(from as *const u64) };
+            done += 8;
+        }
+        for _ in 0..7 {
+            if done >= len as usize {
+                break;
+            }
+            let from = start + done;
+            if from + 1 > self.0.data_end || done >= CAP {
+                return false;
+            }
+            // SAFETY: as above, for one byte.
+            unsafe { *to.add(done) = *(from as *const u8) };
+            done += 1;
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.0.ifindex()
+    }
+
+    #[inline(always)]
+    fn gso_size(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn stripped_vlan(&self) -> Option<u16> {
+        None
+    }
+
+    #[inline(always)]
+    fn skb(&self) -> Option<*mut __sk_buff> {
+        None
+    }
+}
+
+impl Skb {
+    #[inline(always)]
+    pub(crate) const fn new(skb: *mut __sk_buff) -> Self {
+        Self { skb }
+    }
+}
+
+impl Load for Skb {
+    #[inline(always)]
+    fn size(&self) -> u32 {
+        // SAFETY: `skb` is the program's context.
+        unsafe { (*self.skb).len }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: `skb` is the program's context and `bytes` has N bytes; the helper fills all or fails.
+        unsafe {
+            let done = bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
+            (done == 0).then(|| bytes.assume_init())
+        }
+    }
+}
+
+impl Access for Skb {
+    #[inline(always)]
+    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
+        // SAFETY: the caller's promise about `to` and `len`; the helper checks the packet.
+        unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, to.cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: `skb` is the program's context.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn gso_size(&self) -> u32 {
+        // SAFETY: `skb` is the program's context.
+        unsafe { (*self.skb).gso_size }
+    }
+
+    #[inline(always)]
+    fn stripped_vlan(&self) -> Option<u16> {
+        // SAFETY: `skb` is the program's context.
+        unsafe { ((*self.skb).vlan_present != 0).then(|| (*self.skb).vlan_tci as u16 & 0x0fff) }
+    }
+
+    #[inline(always)]
+    fn skb(&self) -> Option<*mut __sk_buff> {
+        Some(self.skb)
+    }
+}
+
+/// What a hook's packets begin with.
+pub(crate) const WIRE_LINK: Link = Link::Ethernet;
+/// See `WIRE_LINK`: cgroup hooks see packets from the network header.
+pub(crate) const HOST_LINK: Link = Link::Ip;

@@ -1,0 +1,159 @@
+//! Every map and the load-time options.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
+use sensor_ebpf::abi::{
+    ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, RecordHeader, counter, feature,
+};
+use sensor_ebpf::describe::WORDS;
+use sensor_ebpf::frame::Frame;
+
+/// Alert-relevant records and exec events. The sizes here are the smallest; the loader sets them.
+#[map]
+pub(crate) static RING_ALERT: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+/// All other records.
+#[map]
+pub(crate) static RING_BULK: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
+/// `abi::counter`.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+/// Flow counters.
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(4096, 0);
+/// A record under construction, for hooks that run with bottom halves off: nothing on the CPU can come between.
+/// Slot 0: XDP and tc ingress (NAPI). Slot 1: tc egress.
+#[map]
+pub(crate) static WIRE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+/// The same for cgroup hooks, which run preemptible: a run claims a free slot.
+#[map]
+pub(crate) static HOST_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(HOST_SLOTS, 0);
+/// An exec event under construction; claimed like `HOST_SCRATCH`.
+#[map]
+pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(HOST_SLOTS, 0);
+
+/// Nested or preempted runs on one CPU: process, softirq over it, and two tasks preempted inside the hook.
+pub(crate) const HOST_SLOTS: u32 = 4;
+
+/// See `WIRE_SCRATCH`.
+#[repr(C)]
+pub(crate) struct Scratch {
+    pub(crate) busy: u64,
+    /// Frame and flow key are here for their size: the stack has 512 bytes.
+    pub(crate) frame: Frame,
+    pub(crate) key: FlowKey,
+    pub(crate) header: RecordHeader,
+    pub(crate) message: [u64; WORDS],
+}
+
+/// See `EXEC_SCRATCH`.
+#[repr(C)]
+pub(crate) struct ExecScratch {
+    pub(crate) busy: u64,
+    pub(crate) record: ExecRecord,
+}
+
+/// Set by the loader before load; read-only then, so that the verifier removes what is off.
+#[unsafe(no_mangle)]
+static OPTIONS: Options = Options {
+    abi_version: ABI_VERSION,
+    features: feature::DEFAULT,
+    hash_key: [0, 0],
+    offsets: KernelOffsets {
+        task_group_leader: 0,
+        task_start_boottime: 0,
+        task_comm: 0,
+        task_tgid: 0,
+        task_real_parent: 0,
+        task_flags: 0,
+        task_cred: 0,
+        task_nsproxy: 0,
+        task_mm: 0,
+        cred_uid: 0,
+        nsproxy_net_ns: 0,
+        net_ns_inum: 0,
+        mm_arg_start: 0,
+        mm_arg_end: 0,
+        binprm_filename: 0,
+        pad: 0,
+    },
+};
+
+/// An option as the loader set it: a volatile read, or the compiler would fold in the values above.
+macro_rules! option {
+    ($($field:ident).+) => {
+        $crate::kernel::maps::volatile(&$crate::kernel::maps::options().$($field).+)
+    };
+}
+pub(crate) use option;
+
+/// The static behind `option!`.
+#[inline(always)]
+pub(crate) const fn options() -> &'static Options {
+    &OPTIONS
+}
+
+/// See `option!`.
+#[inline(always)]
+pub(crate) fn volatile<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference is valid for reads; volatile because the loader rewrites the static before load.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+/// Adds one to a counter of this CPU. Atomic, because a preempting or interrupting run may add in between.
+#[inline(always)]
+pub(crate) fn count(index: u32) {
+    add(index, 1);
+}
+
+/// See `count`.
+#[inline(always)]
+pub(crate) fn add(index: u32, amount: u64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: the map holds aligned u64 values that live as long as the program.
+        unsafe { atomic_add(counter, amount) };
+    }
+}
+
+/// BPF_ATOMIC | BPF_ADD without fetch, which every kernel knows as XADD. The standard atomics have no read-modify-write
+/// on this target, hence the intrinsic.
+///
+/// # Safety
+/// `to` is aligned and points into a live map value.
+#[inline(always)]
+pub(crate) unsafe fn atomic_add<T: Copy>(to: *mut T, amount: T) {
+    // SAFETY: the caller's promise. The result is not used, or LLVM would emit the fetching form (5.12 and later).
+    unsafe { atomic_xadd::<T, T, { AtomicOrdering::Relaxed }>(to, amount) };
+}
+
+/// Takes a slot: true if it was free. Without BPF_XCHG a preemption between look and store could give it twice; those
+/// kernels (before 5.12) ship without full preemption.
+///
+/// # Safety
+/// `busy` is aligned and points into a live map value.
+#[inline(always)]
+pub(crate) unsafe fn claim(busy: *mut u64) -> bool {
+    if option!(features) & feature::XCHG != 0 {
+        // SAFETY: the caller's promise.
+        return unsafe { atomic_xchg::<u64, { AtomicOrdering::Relaxed }>(busy, 1) } == 0;
+    }
+    // SAFETY: the caller's promise. Volatile, so that look and store stay where they are.
+    unsafe {
+        let free = busy.read_volatile() == 0;
+        if free {
+            busy.write_volatile(1);
+        }
+        free
+    }
+}
+
+/// Gives a slot back.
+///
+/// # Safety
+/// As for `claim`, by whom it was claimed.
+#[inline(always)]
+pub(crate) unsafe fn release(busy: *mut u64) {
+    // SAFETY: the caller's promise.
+    unsafe { busy.write_volatile(0) };
+}

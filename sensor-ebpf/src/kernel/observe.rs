@@ -1,0 +1,226 @@
+//! What every hook does with a packet: find the DNS payload, copy it once, describe it, count it, send the record.
+
+use core::mem::offset_of;
+
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output};
+use aya_ebpf::maps::RingBuf;
+use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, RecordHeader, counter, feature, flag, kind, no_owner, view};
+use sensor_ebpf::describe::{self, WORDS};
+use sensor_ebpf::frame::{self, Frame, Link, Located, TCP, min};
+use sensor_ebpf::limits::MAX_CHUNKS;
+use sensor_ebpf::record;
+
+use super::access::{Access, HOST_LINK, WIRE_LINK};
+use super::maps::{
+    self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, count, option,
+};
+use super::{flow, owner};
+
+/// XDP, tc and tcx.
+#[inline(always)]
+pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
+    let Some(located) = locate(packet, WIRE_LINK) else { return };
+    let slot = u32::from(view == view::WIRE_EGRESS);
+    let Some(scratch) = WIRE_SCRATCH.get_ptr_mut(slot) else { return };
+    // SAFETY: a live map value of this CPU; bottom halves are off in these hooks, so nobody else has it.
+    let scratch = unsafe { &mut *scratch };
+    if complete(packet, &located, &mut scratch.frame) {
+        scratch.header.owner = record::no_owner(no_owner::WIRE_VIEW);
+        capture(packet, view, scratch);
+    }
+}
+
+/// cgroup_skb.
+#[inline(always)]
+pub(crate) fn host<P: Access>(packet: &P, view: u8) {
+    let Some(located) = locate(packet, HOST_LINK) else { return };
+    let Some(scratch) = free_scratch() else { return count(counter::SKIP_BUSY) };
+    // SAFETY: a live map value; claimed, nobody else uses this slot until it is released.
+    let held = unsafe { &mut *scratch };
+    if complete(packet, &located, &mut held.frame) {
+        owner::of_packet(packet, held.frame.transport, view, &mut held.header.owner);
+        capture(packet, view, held);
+    }
+    // SAFETY: as above.
+    unsafe { maps::release(&raw mut (*scratch).busy) };
+}
+
+/// A packet that is ours to look at is counted as seen, and so is one that hides whether it is. The rest leaves here.
+#[inline(always)]
+fn locate<P: Access>(packet: &P, link: Link) -> Option<Located> {
+    match frame::locate(packet, link) {
+        Ok(located) => {
+            count(counter::SEEN);
+            Some(located)
+        }
+        Err(skip) => {
+            if let Some(reason) = skip.counter() {
+                count(counter::SEEN);
+                count(reason);
+            }
+            None
+        }
+    }
+}
+
+/// Writes the frame; a packet that ends too early after all is counted.
+#[inline(always)]
+fn complete<P: Access>(packet: &P, located: &Located, frame: &mut Frame) -> bool {
+    if frame::complete(packet, located, frame).is_err() {
+        count(counter::SKIP_TRUNCATED);
+        return false;
+    }
+    if let Some(stripped) = packet.stripped_vlan() {
+        frame.vlan = [stripped, frame.vlan[0]];
+    }
+    true
+}
+
+/// A slot of this CPU that no run below this one has.
+#[inline(always)]
+fn free_scratch() -> Option<*mut Scratch> {
+    for slot in 0..HOST_SLOTS {
+        let scratch = HOST_SCRATCH.get_ptr_mut(slot)?;
+        // SAFETY: a live map value; only the claim is shared, and it is atomic.
+        if unsafe { maps::claim(&raw mut (*scratch).busy) } {
+            return Some(scratch);
+        }
+    }
+    None
+}
+
+/// From a frame to counters and records. The owner is in the scratch header already.
+#[inline(always)]
+fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
+    let Scratch { frame, key, header, message, .. } = scratch;
+    let features = option!(features);
+    let now = now();
+    if frame.transport == TCP || packet.gso_size() != 0 {
+        return burst(packet, view, now, scratch);
+    }
+    let len = describe::cap(frame);
+    if len == 0 {
+        // UDP without payload is no message; there is nothing more to see.
+        return count(if frame.cap_len == frame.true_len {
+            counter::SKIP_EMPTY
+        } else {
+            counter::SKIP_TRUNCATED
+        });
+    }
+    if !load(packet, frame.payload, len, message) {
+        return count(counter::SKIP_LOAD_FAILED);
+    }
+    let description = describe::describe(frame, message, len as usize, features, option!(hash_key));
+    if features & feature::FLOW != 0 {
+        flow::count(frame, &description, view, header.owner.tgid, message, key, now);
+    }
+    if features & feature::RECORD == 0 {
+        return count(counter::SKIP_RECORD_OFF);
+    }
+    record::fill(header, frame, &description, view);
+    header.time_ns = now;
+    header.ifindex = packet.ifindex();
+    header.cap_len = len;
+    send(header, len, description.flags & flag::ALERT != 0);
+}
+
+/// TCP segments, and GSO bursts of UDP: one record for each datagram, or for each `CAP_RESPONSE` bytes of a stream.
+/// User space reassembles and parses.
+#[inline(always)]
+fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
+    let Scratch { frame, key, header, message, .. } = scratch;
+    let tcp = frame.transport == TCP;
+    let features = option!(features);
+    if features & feature::FLOW != 0 {
+        flow::count_segment(frame, view, header.owner.tgid, key, now);
+    }
+    if features & feature::RECORD == 0 {
+        return count(counter::SKIP_RECORD_OFF);
+    }
+    let opens_or_ends = frame.flags & (flag::TCP_SYN | flag::TCP_FIN | flag::TCP_RST) != 0;
+    if frame.cap_len == 0 && !opens_or_ends {
+        return count(if tcp { counter::SKIP_TCP_ACK } else { counter::SKIP_EMPTY });
+    }
+    let step = if tcp { CAP_RESPONSE as u32 } else { packet.gso_size() };
+    let (kind, flags) = if tcp { (kind::SEGMENT, 0) } else { (kind::MESSAGE, flag::GSO | flag::ALERT) };
+    record::fill(header, frame, &describe::unparsed(frame, kind, flags), view);
+    header.time_ns = now;
+    header.ifindex = packet.ifindex();
+    let mut done = 0u32;
+    for round in 0..MAX_CHUNKS {
+        let left = frame.true_len.saturating_sub(done);
+        let captured = frame.cap_len.saturating_sub(done);
+        let of_this = min(left, step);
+        let len = min(min(captured, of_this), CAP_RESPONSE as u32);
+        if len != 0 && !load(packet, frame.payload + done, len, message) {
+            return count(counter::SKIP_LOAD_FAILED);
+        }
+        header.true_len = of_this;
+        header.cap_len = len;
+        if tcp {
+            header.tcp_seq = frame.tcp_seq.wrapping_add(done);
+        }
+        if round != 0 {
+            count(counter::EXTRA);
+        }
+        send(header, len, !tcp);
+        done += of_this;
+        if step == 0 || done >= frame.cap_len {
+            return;
+        }
+    }
+    count(counter::CHUNKS_CUT);
+}
+
+/// Copies payload into the scratch message. `1 <= len <= CAP_RESPONSE`, or false.
+#[inline(always)]
+fn load<P: Access>(packet: &P, offset: u32, len: u32, message: &mut [u64; WORDS]) -> bool {
+    if len == 0 || len > CAP_RESPONSE as u32 {
+        return false;
+    }
+    // SAFETY: `message` has CAP_RESPONSE bytes, and the bound on `len` is in the line above.
+    unsafe { packet.copy::<CAP_RESPONSE>(offset, message.as_mut_ptr().cast(), len) }
+}
+
+/// Puts the record into its ring. One for the small ring that finds it full may still find room in the large one.
+#[inline(always)]
+fn send(header: &RecordHeader, len: u32, alert: bool) {
+    if len > CAP_RESPONSE as u32 {
+        return;
+    }
+    let size = size_of::<RecordHeader>() as u32 + len;
+    if alert {
+        if output(&RING_ALERT, header, size) || output(&RING_BULK, header, size) {
+            return count(counter::DELIVERED);
+        }
+        return count(counter::LOST_ALERT);
+    }
+    if output(&RING_BULK, header, size) { count(counter::DELIVERED) } else { count(counter::LOST_BULK) }
+}
+
+/// `header` is the one of a `Scratch`, with its message behind it. No wake-up: user space drains by timer, which doubles what the rings carry.
+#[inline(always)]
+fn output(ring: &RingBuf, header: &RecordHeader, size: u32) -> bool {
+    // SAFETY: header and message are contiguous (asserted below), and `size` is at most theirs, by `send`.
+    unsafe {
+        bpf_ringbuf_output(
+            core::ptr::from_ref(ring).cast_mut().cast(),
+            core::ptr::from_ref(header).cast_mut().cast(),
+            u64::from(size),
+            u64::from(BPF_RB_NO_WAKEUP),
+        ) == 0
+    }
+}
+
+const _: () = {
+    assert!(offset_of!(Scratch, message) == offset_of!(Scratch, header) + size_of::<RecordHeader>());
+    assert!(WORDS * 8 == CAP_RESPONSE && CAP_QUERY <= CAP_RESPONSE);
+};
+
+/// CLOCK_BOOTTIME (5.8 and later, linux 71d19214776e): goes on while the machine sleeps, so wall time follows from it.
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}

@@ -1,0 +1,169 @@
+//! The first question of a message: bounded label walk, keyed hashes of the name and of its zone.
+//!
+//! The message lies in 8-byte words, as in a ring record, so that hashing reads whole words at any alignment of the
+//! name without a misaligned load. On a big-endian host the words would have to be swapped; none is supported.
+
+use crate::limits::{MAX_LABEL, MAX_LABELS, MAX_NAME, MAX_NAME_WORDS};
+
+/// Bytes of a DNS header (RFC 1035 section 4.1.1); the question follows.
+pub const HEADER: usize = 12;
+
+/// A walked question. Offsets count from the first byte of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Wire form with the root label, 1 to 255.
+    pub name_len: u16,
+    /// Root not counted.
+    pub labels: u8,
+    pub qtype: u16,
+    pub qclass: u16,
+    /// Where the last two labels begin (three under a two-part public suffix; fewer if there are no more).
+    pub zone_start: u16,
+}
+
+/// Byte `at` of the message; 0 outside.
+#[inline(always)]
+pub fn byte<const W: usize>(message: &[u64; W], at: usize) -> u8 {
+    if at >= W * 8 {
+        return 0;
+    }
+    // SAFETY: `at` is below the array's size in bytes, checked in the line above; u8 has no alignment.
+    #[allow(unsafe_code)]
+    unsafe {
+        *message.as_ptr().cast::<u8>().add(at)
+    }
+}
+
+/// Walks the first question of a message of `len` valid bytes.
+///
+/// `None`: no question, a compression pointer or a reserved label type in it, a name over 255 bytes, or the message
+/// ends before QCLASS does.
+#[inline(always)]
+pub fn walk<const W: usize>(message: &[u64; W], len: usize) -> Option<Question> {
+    if byte(message, 4) == 0 && byte(message, 5) == 0 {
+        return None;
+    }
+    let mut at = HEADER;
+    let mut labels = 0u8;
+    // Starts of the last three labels, latest first.
+    let (mut last, mut second, mut third) = (HEADER, HEADER, HEADER);
+    for _ in 0..=MAX_LABELS {
+        if at >= len || at >= HEADER + MAX_NAME {
+            return None;
+        }
+        let label = usize::from(byte(message, at));
+        if label == 0 {
+            break;
+        }
+        if label > MAX_LABEL {
+            return None;
+        }
+        third = second;
+        second = last;
+        last = at;
+        labels += 1;
+        at += label + 1;
+    }
+    if at >= HEADER + MAX_NAME || at + 5 > len {
+        return None;
+    }
+    let zone_start = match labels {
+        0 => at,
+        1 => last,
+        2 => second,
+        _ if is_two_part_suffix(message, last, second) => third,
+        _ => second,
+    };
+    Some(Question {
+        name_len: (at + 1 - HEADER) as u16,
+        labels,
+        qtype: u16::from_be_bytes([byte(message, at + 1), byte(message, at + 2)]),
+        qclass: u16::from_be_bytes([byte(message, at + 3), byte(message, at + 4)]),
+        zone_start: zone_start as u16,
+    })
+}
+
+/// Whether the last two labels look like `co.uk`: a country code under which the registry registers at the third
+/// level by one of the usual second-level labels. User space regroups by the Public Suffix List; this only keeps such
+/// zones apart in the flow map.
+#[inline(always)]
+fn is_two_part_suffix<const W: usize>(message: &[u64; W], last: usize, second: usize) -> bool {
+    if byte(message, last) != 2 {
+        return false;
+    }
+    let letters = match byte(message, second) {
+        2 => [byte(message, second + 1) | 0x20, byte(message, second + 2) | 0x20, 0],
+        3 => [
+            byte(message, second + 1) | 0x20,
+            byte(message, second + 2) | 0x20,
+            byte(message, second + 3) | 0x20,
+        ],
+        _ => return false,
+    };
+    matches!(
+        &letters,
+        b"ac\0"
+            | b"co\0"
+            | b"go\0"
+            | b"ne\0"
+            | b"or\0"
+            | b"com"
+            | b"edu"
+            | b"gob"
+            | b"gov"
+            | b"net"
+            | b"nom"
+            | b"org"
+    )
+}
+
+/// Keyed hash of `len` message bytes from `start`, ASCII letters lower-cased. Length bytes are below `A`, so they stay.
+///
+/// Multiply and shift over whole words with a secret odd multiplier and a secret seed. Not a cryptographic hash: it
+/// only has to keep somebody who never sees its output from aiming collisions.
+#[inline(always)]
+pub fn hash<const W: usize>(message: &[u64; W], start: usize, len: usize, key: [u64; 2]) -> u64 {
+    let multiplier = key[1] | 1;
+    let mut state = key[0] ^ (len as u64).wrapping_mul(multiplier);
+    let mut done = 0;
+    for _ in 0..MAX_NAME_WORDS {
+        if done >= len {
+            break;
+        }
+        let mut word = word(message, start + done);
+        let left = len - done;
+        if left < 8 {
+            word &= (1u64 << (left * 8)) - 1;
+        }
+        state = (state ^ lower(word)).wrapping_mul(multiplier);
+        state ^= state >> 29;
+        done += 8;
+    }
+    state = state.wrapping_mul(multiplier);
+    state ^ (state >> 32)
+}
+
+/// Eight message bytes from `at`, little endian, out of the two aligned words they lie in; bytes past the end are 0.
+#[inline(always)]
+pub fn word<const W: usize>(message: &[u64; W], at: usize) -> u64 {
+    let index = at / 8;
+    let shift = (at % 8) as u32 * 8;
+    if index >= W {
+        return 0;
+    }
+    let low = message[index] >> shift;
+    // Two shifts, since one by 64 is undefined where `at` is aligned.
+    let high = if index + 1 < W { (message[index + 1] << (63 - shift)) << 1 } else { 0 };
+    low | high
+}
+
+/// ASCII `A` to `Z` to lower case, in eight bytes at once.
+#[inline(always)]
+pub const fn lower(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let seven_bits = word & (0x7f * ONES);
+    let above_z = seven_bits + (0x7f - b'Z' as u64) * ONES;
+    let from_a = seven_bits + (0x80 - b'A' as u64) * ONES;
+    let upper = !word & (from_a ^ above_z) & (0x80 * ONES);
+    word | (upper >> 2)
+}
