@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
-use crate::setup;
+use crate::setup::{self, Needs};
+use crate::{ci, fuzz, process, run, test, tidy, vm};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Set-up, tests and CI of earthdog")]
@@ -23,11 +24,55 @@ enum Command {
         #[arg(long)]
         vm: bool,
     },
+    /// Build the sensor and run it on this host, through sudo where that is needed
+    Run {
+        /// Arguments of `earthdog run`
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Run all tests this machine can run
+    Test {
+        /// Arguments of `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every check: what CI runs
+    Ci,
+    /// Check the house rules
+    Tidy {
+        /// Record the ABI as it is now
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Fuzz the readers, or replay their corpus
+    Fuzz {
+        /// One target; all of them without it
+        target: Option<String>,
+        /// Seconds for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only run each file of the corpus once
+        #[arg(long)]
+        replay: bool,
+    },
+    /// Boot kernels in software emulation and run the sensor against a live tunnel in each
+    Vm {
+        /// Releases such as 6.12
+        #[arg(default_value = "6.12")]
+        kernels: Vec<String>,
+    },
+    /// Measure: `bench kernel` gives nanoseconds a packet
+    Bench {
+        /// `kernel`, then arguments of the benchmark
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 pub(crate) fn main() -> ExitCode {
     match run(&Cli::parse().command) {
-        Ok(code) => code,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
@@ -35,11 +80,38 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<ExitCode> {
+/// Whether all went well; an error says that it could not be found out.
+fn run(command: &Command) -> Result<bool> {
+    let cache = Cache::open()?;
     match command {
-        Command::Setup { vm } => {
-            setup::run(&Cache::open()?, setup::Needs { toolchain: true, peers: true, vm: *vm })?;
+        Command::Setup { vm } => setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm })?,
+        Command::Run { arguments } => run::run(&cache, arguments)?,
+        Command::Test { arguments } => {
+            setup::run(&cache, Needs { toolchain: true, peers: true, vm: false })?;
+            let outcome = test::run(None, arguments)?;
+            outcome.print_skipped();
+            println!("{}", outcome.line());
+            return Ok(outcome.failed == 0);
+        }
+        Command::Ci => return ci::run(),
+        Command::Tidy { bless } => return Ok(tidy::run(*bless)? == 0),
+        Command::Fuzz { target, seconds, replay } => {
+            let mode = if *replay { fuzz::Mode::Replay } else { fuzz::Mode::Fuzz { seconds: *seconds } };
+            let (_, failed) = fuzz::run(target.as_deref(), mode)?;
+            return Ok(failed == 0);
+        }
+        Command::Vm { kernels } => vm::run(&cache, kernels)?,
+        Command::Bench { arguments } => {
+            setup::run(&cache, Needs { toolchain: true, ..Needs::default() })?;
+            let (name, rest) =
+                arguments.split_first().map_or(("kernel", arguments.as_slice()), |(n, r)| (n, r));
+            let binary = format!("bench-{name}");
+            let mut cargo = process::cargo();
+            cargo
+                .args(["run", "--locked", "--release", "-p", "earthdog-tests", "--bin", &binary, "--"])
+                .args(rest);
+            process::run(&mut cargo)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }

@@ -2,9 +2,15 @@
 
 mod apt;
 mod cache;
+mod ci;
 mod cli;
+mod fuzz;
 mod process;
+mod run;
 mod setup;
+mod test;
+mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
