@@ -96,8 +96,8 @@ impl Skip {
     }
 }
 
-/// Host entry: the frame of `packet`, in plain memory.
-pub fn parse(packet: &[u8], link: Link) -> Result<Frame, Skip> {
+/// Host entry: the frame of `packet`.
+pub fn parse<P: Load + ?Sized>(packet: &P, link: Link) -> Result<Frame, Skip> {
     let mut frame = EMPTY;
     complete(packet, &locate(packet, link)?, &mut frame)?;
     Ok(frame)

@@ -8,6 +8,8 @@ pub mod config;
 
 pub mod exit;
 
+pub mod source;
+
 pub mod replay;
 
 pub mod clock;

@@ -69,6 +69,24 @@ keys! {
         window_s: u64 = 600, integer(10, 86_400);
         /// New bytes from one client to one zone within the window that make a finding.
         bound_bytes: u64 = 256, integer(16, 1 << 30);
+        /// The same for reversed-address names (DNSBL, PTR), whose information is the address.
+        address_bound_bytes: u64 = 4096, integer(16, 1 << 30);
+        /// Client and zone pairs remembered; the one with least information goes first.
+        max_keys: u64 = 8192, integer(16, 1 << 24);
+    }
+
+    /// Between a message and the ledger: folding into look-ups, and who asked.
+    pipeline: Stages {
+        /// Two records of one message within this many milliseconds are one, seen at two hooks.
+        duplicate_ms: u64 = 2000, integer(0, 60_000);
+        /// A name asked again within this many milliseconds is the same look-up.
+        lookup_ms: u64 = 2000, integer(0, 60_000);
+        /// Recent queries remembered; the oldest goes first.
+        max_recent: u64 = 16_384, integer(16, 1 << 24);
+        /// Processes remembered; the one not seen for longest goes first.
+        max_processes: u64 = 8192, integer(16, 1 << 22);
+        /// Process ids listed in a finding.
+        max_pids: u64 = 16, integer(1, 1024);
     }
 
     /// DNS over TCP, put together from segments.

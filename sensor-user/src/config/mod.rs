@@ -7,7 +7,11 @@ use std::{fmt::Write as _, fs, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::exit::{Code, Error};
+use crate::{
+    attribute,
+    exit::{Code, Error},
+    fold, ledger, pipeline,
+};
 
 pub use keys::{
     Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, Privacy, Reassembly, SECTIONS,
@@ -65,6 +69,35 @@ impl Config {
             }
         }
         text
+    }
+
+    /// The settings of the stages between source and sink.
+    pub fn pipeline(&self) -> pipeline::Settings {
+        pipeline::Settings {
+            attribute: attribute::Settings {
+                cmdline: match self.privacy.cmdline {
+                    Cmdline::Off => attribute::Cmdline::Off,
+                    Cmdline::Masked => attribute::Cmdline::Masked,
+                    Cmdline::Full => attribute::Cmdline::Full,
+                },
+                cmdline_max: self.privacy.cmdline_max as usize,
+                max_processes: self.pipeline.max_processes as usize,
+                max_pids: self.pipeline.max_pids as usize,
+                ..attribute::Settings::default()
+            },
+            fold: fold::Settings {
+                duplicate_ms: self.pipeline.duplicate_ms,
+                lookup_ms: self.pipeline.lookup_ms,
+                max_recent: self.pipeline.max_recent as usize,
+            },
+            ledger: ledger::Settings {
+                window_s: self.ledger.window_s,
+                bound_bytes: self.ledger.bound_bytes,
+                address_bound_bytes: self.ledger.address_bound_bytes,
+                max_keys: self.ledger.max_keys as usize,
+            },
+            ..pipeline::Settings::default()
+        }
     }
 
     fn apply(&mut self, table: &DeTable<'_>, text: &str, problems: &mut Vec<(usize, String)>) {
@@ -189,7 +222,7 @@ mod tests {
         assert_eq!(
             message,
             "earthdog.toml:3: unknown key `window` (= 60) in [ledger]; did you mean `window_s`? \
-             (allowed: window_s, bound_bytes)"
+             (allowed: window_s, bound_bytes, address_bound_bytes, max_keys)"
         );
         let message = refused("[legder]\n");
         assert!(message.contains("unknown section `legder`; did you mean `ledger`?"), "{message}");
