@@ -28,7 +28,11 @@ impl Cache {
             .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("earthdog")))
             .or_else(|| set("HOME").map(|home| home.join(".cache/earthdog")))
             .context("no cache folder: set EARTHDOG_CACHE, XDG_CACHE_HOME or HOME")?;
-        fs::create_dir_all(&root)
+        Self::at(&root)
+    }
+
+    pub(crate) fn at(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root)
             .with_context(|| format!("cannot create the cache folder {}", root.display()))?;
         // Wrappers and run paths hold this path: it must not depend on where we are called.
         let root = root.canonicalize().with_context(|| format!("{}", root.display()))?;

@@ -1,5 +1,6 @@
 //! The command line: one variant a command, one line each to the file that does it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
 use crate::setup::{self, Needs};
-use crate::{ci, fuzz, process, run, test, tidy, vm};
+use crate::{ci, demo, fuzz, process, run, test, tidy, vm};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Set-up, tests and CI of earthdog")]
@@ -29,6 +30,13 @@ enum Command {
         /// Arguments of `earthdog run`
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Show a finding: the sensor against a real tunnel, in namespaces of its own
+    Demo {
+        #[arg(long, hide = true, default_value = "build")]
+        stage: demo::Stage,
+        #[arg(long, hide = true)]
+        cache: Option<PathBuf>,
     },
     /// Run all tests this machine can run
     Test {
@@ -82,10 +90,14 @@ pub(crate) fn main() -> ExitCode {
 
 /// Whether all went well; an error says that it could not be found out.
 fn run(command: &Command) -> Result<bool> {
-    let cache = Cache::open()?;
+    let cache = match command {
+        Command::Demo { cache: Some(root), .. } => Cache::at(root)?,
+        _ => Cache::open()?,
+    };
     match command {
         Command::Setup { vm } => setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm })?,
         Command::Run { arguments } => run::run(&cache, arguments)?,
+        Command::Demo { stage, .. } => demo::run(&cache, *stage)?,
         Command::Test { arguments } => {
             setup::run(&cache, Needs { toolchain: true, peers: true, vm: false })?;
             let outcome = test::run(None, arguments)?;

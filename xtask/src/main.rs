@@ -4,6 +4,7 @@ mod apt;
 mod cache;
 mod ci;
 mod cli;
+mod demo;
 mod fuzz;
 mod process;
 mod run;
