@@ -14,6 +14,9 @@
 pub mod message;
 pub mod packet;
 
+pub mod corpus;
+pub mod fuzz;
+
 pub mod deadline;
 pub mod kernel;
 pub mod serial;

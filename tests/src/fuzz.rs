@@ -1,0 +1,74 @@
+//! What the fuzz targets check, as functions: the targets under `tests/fuzz` feed them mutated bytes, and
+//! `tests/tests/corpus.rs` the committed seeds, without a fuzzer.
+
+use earthdog::dns::{Canonical, Message, Name};
+use earthdog::escape::escape;
+use sensor_ebpf::abi::{CAP_RESPONSE, flag, kind, view};
+use sensor_ebpf::describe::words;
+use sensor_ebpf::frame::Link;
+use sensor_ebpf::{question, record};
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// Every target by the name of its binary and of its corpus folder.
+pub const TARGETS: [(&str, Target); 3] = [("frame", frame), ("message", message), ("name", name)];
+
+/// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
+pub fn frame(data: &[u8]) {
+    for link in [Link::Ethernet, Link::Ip] {
+        let Ok((header, payload)) = record::of_packet(data, link, view::WIRE_INGRESS, [1, 2]) else {
+            continue;
+        };
+        assert_eq!(header.cap_len as usize, payload.len());
+        assert!(payload.len() <= CAP_RESPONSE && payload.len() <= data.len());
+        assert!(header.src_port == 53 || header.dst_port == 53);
+        assert!(header.qname_len <= 255 && header.labels <= 127);
+        if header.flags & flag::BAD_QUESTION != 0 || header.kind != kind::MESSAGE {
+            assert_eq!((header.qname_len, header.name_hash, header.zone_hash), (0, 0, 0));
+        }
+        if header.kind == kind::MESSAGE {
+            message(payload);
+        }
+    }
+}
+
+/// Any bytes as a DNS message; what the kernel's walk takes, the full view must take and read the same.
+pub fn message(data: &[u8]) {
+    earthdog::dns::fuzz(data);
+    let Some(kernel) = question::walk(&words(data), data.len().min(CAP_RESPONSE)) else { return };
+    let view = Message::parse(data, data.len());
+    let Some(question) = view.question else {
+        panic!("the kernel walked {kernel:?}, the view has no question")
+    };
+    assert_eq!((question.qtype, question.qclass), (kernel.qtype, kernel.qclass));
+    let canonical = Canonical::new(question.name);
+    assert_eq!(canonical.wire().len() + 1, usize::from(kernel.name_len));
+    assert_eq!(canonical.labels(), usize::from(kernel.labels));
+    let start = question::HEADER;
+    let wire = &data[start..start + canonical.wire().len()];
+    assert!(wire.eq_ignore_ascii_case(canonical.wire()));
+    // The hash of the name must not depend on letter case or on where in the buffer it lies.
+    let mut shifted = vec![0; 3];
+    shifted.extend(wire.to_ascii_uppercase());
+    let hash = |bytes: &[u8], at| question::hash(&words(bytes), at, wire.len(), [3, 5]);
+    assert_eq!(hash(&shifted, 3), hash(data, start));
+}
+
+/// A name anywhere in a message (the first byte says where), through pointers: bounded, and safe on a terminal.
+pub fn name(data: &[u8]) {
+    let Some((&start, bytes)) = data.split_first() else { return };
+    let name = Name::new(bytes, usize::from(start));
+    let labels: Vec<&[u8]> = name.labels().collect();
+    assert!(labels.len() <= 127 && labels.iter().all(|label| (1..=63).contains(&label.len())));
+    assert!(labels.iter().map(|label| label.len() + 1).sum::<usize>() <= 254);
+    let walked = name.walk();
+    assert!(walked.end.is_none_or(|end| end <= bytes.len()));
+    let canonical = Canonical::new(name);
+    assert_eq!(canonical.labels(), labels.len());
+    let text = canonical.to_string();
+    assert!(text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)), "{text:?}");
+    let raw = labels.concat();
+    let escaped = escape(&raw);
+    assert!(!escaped.chars().any(char::is_control), "{escaped:?}");
+}
