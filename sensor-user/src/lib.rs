@@ -20,6 +20,8 @@ pub mod event;
 
 pub mod pipeline;
 
+pub mod reassemble;
+
 pub mod dns;
 
 pub mod attribute;

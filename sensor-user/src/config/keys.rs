@@ -95,8 +95,12 @@ keys! {
         connections: u64 = 4096, integer(1, 1 << 20);
         /// Bytes kept per connection and direction while a message is incomplete.
         bytes_per_direction: u64 = 131_072, integer(4096, 1 << 20);
+        /// Bytes kept over all connections.
+        bytes: u64 = 8_388_608, integer(65_536, 1 << 32);
         /// Seconds without a segment after which a connection is forgotten.
         idle_s: u64 = 120, integer(1, 86_400);
+        /// Milliseconds that a missing segment is waited for once later ones are there.
+        gap_ms: u64 = 1000, integer(1, 60_000);
     }
 
     /// The running sensor: rings, maps, control socket.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::{
     attribute,
     exit::{Code, Error},
-    fold, ledger, pipeline,
+    fold, ledger, pipeline, reassemble,
 };
 
 pub use keys::{
@@ -97,6 +97,17 @@ impl Config {
                 max_keys: self.ledger.max_keys as usize,
             },
             ..pipeline::Settings::default()
+        }
+    }
+
+    /// The bounds of TCP reassembly.
+    pub fn reassembly(&self) -> reassemble::Settings {
+        reassemble::Settings {
+            connections: self.reassembly.connections as usize,
+            bytes_per_direction: self.reassembly.bytes_per_direction as usize,
+            bytes: self.reassembly.bytes as usize,
+            idle_ns: self.reassembly.idle_s * 1_000_000_000,
+            gap_ns: self.reassembly.gap_ms * 1_000_000,
         }
     }
 
@@ -208,6 +219,13 @@ mod tests {
         for key in KEYS {
             assert!(config.to_toml().contains(&format!("\n{} = ", key.name)), "{}", key.name);
         }
+    }
+
+    #[test]
+    fn the_table_has_the_defaults_of_the_stages() {
+        let config = Config::default();
+        assert_eq!(config.reassembly(), reassemble::Settings::default());
+        assert_eq!(format!("{:?}", config.pipeline()), format!("{:?}", pipeline::Settings::default()));
     }
 
     #[test]
