@@ -1,5 +1,6 @@
 //! Seeds of the fuzz corpus, one per shape that a parser has to tell apart.
 
+use crate::capture::{self, ETHERNET, Pcap, RAW};
 use crate::message::{Message, Name, QR, RD, rtype, txt};
 use crate::packet::{ACK, FIN, Frame, SYN};
 
@@ -14,6 +15,9 @@ pub fn seeds() -> Vec<Seed> {
     out.push(("frame", "v6-raw", v6().udp(40_000, 53).payload(query()).packet()));
     out.extend(messages().into_iter().map(|(name, bytes)| ("message", name, bytes)));
     out.extend(names().into_iter().map(|(name, bytes)| ("name", name, bytes)));
+    out.extend(captures().into_iter().map(|(name, bytes)| ("pcap", name, bytes)));
+    out.extend(logs().into_iter().map(|(name, text)| ("zeek", name, text.into_bytes())));
+    out.extend(taps().into_iter().map(|(name, bytes)| ("dnstap", name, bytes)));
     out
 }
 
@@ -146,5 +150,100 @@ fn names() -> Vec<(&'static str, Vec<u8>)> {
         ("reserved-type", at(0, Name::new().label("a").raw(&[0x40, 1, 2, 0]))),
         ("binary", at(0, Name::new().label([0x1b, b'[', b'2', b'J', 0x7f, 0xe2, 0x80, 0xae]).root())),
         ("unended", at(0, Name::new().label("example"))),
+    ]
+}
+
+/// Some time in 2023, ns.
+const TIME: u64 = 1_700_000_000_123_456_789;
+
+fn captures() -> Vec<(&'static str, Vec<u8>)> {
+    let frame = |frame: Frame| (TIME, frame.build());
+    let plain = [frame(Frame::dns_query_v4(query())), frame(v4().udp(53, 40_000).payload(response()))];
+    let raw = [(TIME, Frame::dns_query_v4(query()).packet())];
+    let file = |big_endian, nanos| Pcap { big_endian, nanos }.file(ETHERNET, &plain);
+    let cut = |mut bytes: Vec<u8>, by: usize| {
+        bytes.truncate(bytes.len() - by);
+        bytes
+    };
+    let with = |mut bytes: Vec<u8>, at: usize, value: &[u8]| {
+        bytes[at..at + value.len()].copy_from_slice(value);
+        bytes
+    };
+    // Frames behind the link headers that other capture devices write.
+    let linked = |link, head: &[u8]| {
+        Pcap::default().file(link, &[(TIME, [head, &Frame::dns_query_v4(query()).packet()].concat())])
+    };
+    let sll = [0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0];
+    let sll2 = [8, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
+    vec![
+        ("pcap-little-micro", file(false, false)),
+        ("pcap-little-nano", file(false, true)),
+        ("pcap-big-micro", file(true, false)),
+        ("pcap-big-nano", file(true, true)),
+        ("pcap-raw", Pcap::default().file(RAW, &raw)),
+        ("pcap-null", linked(0, &[2, 0, 0, 0])),
+        ("pcap-loop", linked(108, &[0, 0, 0, 2])),
+        ("pcap-sll", linked(113, &sll)),
+        ("pcap-sll2", linked(276, &sll2)),
+        ("pcap-ipv4", linked(228, &[])),
+        ("pcap-wifi", linked(105, &[0; 24])),
+        ("pcap-no-records", Pcap::default().file(ETHERNET, &[])),
+        ("pcap-cut-record", cut(file(false, false), 9)),
+        ("pcap-cut-head", cut(file(false, false), 150)),
+        ("pcap-lying-length", with(file(false, false), 32, &[0xff, 0xff, 0xff, 0x7f])),
+        ("pcapng", capture::pcapng(ETHERNET, &plain)),
+        ("pcapng-raw", capture::pcapng(RAW, &raw)),
+        ("pcapng-cut", cut(capture::pcapng(ETHERNET, &plain), 7)),
+        (
+            "pcapng-unknown-block",
+            [capture::pcapng(ETHERNET, &plain), capture::block(0xbad, &[0; 8])].concat(),
+        ),
+        ("pcapng-lying-length", with(capture::pcapng(ETHERNET, &plain), 4, &[4, 0, 0, 0])),
+    ]
+}
+
+fn logs() -> Vec<(&'static str, String)> {
+    let rows = [
+        (1_700_000_000, "www.example.com", "A", Some(0)),
+        (1_700_000_001, "x.example", "TXT", None),
+        (1_700_000_002, "a\\x00b.example", "NULL", Some(3)),
+    ];
+    let tsv = capture::zeek_tsv(&rows);
+    let json = capture::zeek_json(&rows);
+    vec![
+        ("tsv", tsv.clone()),
+        ("tsv-no-rows", capture::zeek_tsv(&[])),
+        ("tsv-cut", tsv[..tsv.len() - 20].to_owned()),
+        ("tsv-other-columns", tsv.replace("qtype_name", "qtype")),
+        ("tsv-reordered", tsv.replace("#fields\tts\tuid", "#fields\tuid\tts")),
+        ("tsv-no-address", tsv.replace("10.0.0.2", "-")),
+        ("tsv-bad-time", tsv.replace("1700000000.000000", "yesterday")),
+        ("tsv-v6", tsv.replace("10.0.0.2", "fd00::2").replace("10.0.0.1", "fd00::1")),
+        ("json", json.clone()),
+        ("json-cut", json[..json.len() - 20].to_owned()),
+        ("json-missing-query", json.replace("\"query\"", "\"q\"")),
+        ("json-nested", "{\"ts\":1,\"answers\":[[[{}]]],\"query\":\"a.example\"}\n".repeat(2)),
+        ("json-bad-number", json.replace("40000", "4e9")),
+    ]
+}
+
+fn taps() -> Vec<(&'static str, Vec<u8>)> {
+    let whole = capture::dnstap(&[(1_700_000_000, query().build()), (1_700_000_001, response().build())]);
+    let changed = |at: usize, value: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = value;
+        bytes
+    };
+    vec![
+        ("whole", whole.clone()),
+        ("empty-stream", capture::dnstap(&[])),
+        ("no-stop", whole[..whole.len() - 12].to_vec()),
+        ("cut-frame", whole[..whole.len() - 30].to_vec()),
+        ("cut-start", whole[..20].to_vec()),
+        ("other-content", changed(20, b'P')),
+        ("lying-frame-length", changed(42, 0xff)),
+        ("lying-field-length", changed(47, 0xff)),
+        ("other-field", changed(46, 0x7a)),
+        ("short-message", capture::dnstap(&[(0, vec![1, 2, 3])])),
     ]
 }

@@ -3,6 +3,7 @@
 
 use earthdog::dns::{Canonical, Message, Name};
 use earthdog::escape::escape;
+use earthdog::source::{self, Format};
 use sensor_ebpf::abi::{CAP_RESPONSE, flag, kind, view};
 use sensor_ebpf::describe::words;
 use sensor_ebpf::frame::Link;
@@ -12,7 +13,14 @@ use sensor_ebpf::{question, record};
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
-pub const TARGETS: [(&str, Target); 3] = [("frame", frame), ("message", message), ("name", name)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("frame", frame),
+    ("message", message),
+    ("name", name),
+    ("pcap", pcap),
+    ("zeek", zeek),
+    ("dnstap", dnstap),
+];
 
 /// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
 pub fn frame(data: &[u8]) {
@@ -71,4 +79,29 @@ pub fn name(data: &[u8]) {
     let raw = labels.concat();
     let escaped = escape(&raw);
     assert!(!escaped.chars().any(char::is_control), "{escaped:?}");
+}
+
+/// Any bytes as pcap, as pcapng, and as whatever they look like (gzip included).
+pub fn pcap(data: &[u8]) {
+    file(data, &[Format::Pcap, Format::Pcapng]);
+}
+
+/// Any bytes as a Zeek dns.log in both forms.
+pub fn zeek(data: &[u8]) {
+    file(data, &[Format::ZeekTsv, Format::ZeekJson]);
+}
+
+/// Any bytes as dnstap in Frame Streams.
+pub fn dnstap(data: &[u8]) {
+    file(data, &[Format::Dnstap]);
+}
+
+fn file(data: &[u8], formats: &[Format]) {
+    source::fuzz::any(data);
+    for format in formats {
+        let tally = source::fuzz::one(*format, data);
+        // A Zeek row gives at most a query and a response, everything else one event a record.
+        assert!(tally.events <= 2 * tally.records, "{format:?}: {tally:?}");
+        assert!(tally.records <= data.len() as u64, "{format:?}: {tally:?}");
+    }
 }

@@ -14,6 +14,8 @@
 pub mod message;
 pub mod packet;
 
+pub mod capture;
+
 pub mod corpus;
 pub mod fuzz;
 
@@ -21,6 +23,7 @@ pub mod deadline;
 pub mod kernel;
 pub mod serial;
 
+pub mod attached;
 pub mod host;
 pub mod peer;
 pub mod process;

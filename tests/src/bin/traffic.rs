@@ -6,10 +6,12 @@
 //! traffic dns ADDRESS                      answer every DNS query (A with 192.0.2.1, others empty); says "ready"
 //! traffic ping ADDRESS COUNT GAP_US        numbered datagrams; says "sent N received M missing [...]"
 //! traffic query ADDRESS COUNT GAP_US SIZE  DNS queries, each name new, SIZE bytes of message; says "sent N seconds S"
+//! traffic attached INTERFACE               what is attached to it and to the cgroup2 root, a line each
 //! ```
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,6 +41,12 @@ fn run(words: &[&str]) -> Result<()> {
         ["dns", address] => dns(address),
         ["ping", address, count, gap] => ping(address, count.parse()?, gap.parse()?),
         ["query", address, count, gap, size] => query(address, count.parse()?, gap.parse()?, size.parse()?),
+        ["attached", interface] => {
+            for line in earthdog_tests::attached::here(Path::new("/sys/fs/cgroup"), interface)? {
+                println!("{line}");
+            }
+            Ok(())
+        }
         _ => bail!("usage: see the head of {}", file!()),
     }
 }
