@@ -142,11 +142,27 @@ pub struct Evidence {
 }
 
 /// MITRE ATT&CK mapping; data, never enum literals, since ids change between releases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Attack {
     pub version: String,
     pub tactics: Vec<String>,
     pub techniques: Vec<String>,
     pub strategies: Vec<String>,
     pub analytics: Vec<String>,
+}
+
+/// Unix nanoseconds as RFC 3339 in UTC with nanoseconds.
+pub fn time(unix_ns: u64) -> String {
+    let stamp = jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).unwrap_or_default();
+    format!("{stamp:.9}")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_rfc3339_with_nanoseconds() {
+        assert_eq!(super::time(1_700_000_000_000_000_001), "2023-11-14T22:13:20.000000001Z");
+        assert_eq!(super::time(0), "1970-01-01T00:00:00.000000000Z");
+        assert_eq!(super::time(u64::MAX), "2554-07-21T23:34:33.709551615Z");
+    }
 }

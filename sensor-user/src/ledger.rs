@@ -1,4 +1,17 @@
 //! The leak ledger: how many bytes can have left, per client and zone.
+//!
+//! A name can only move what is new about it, so what is summed is not length but the cost of saying each new name
+//! (`model`). One window now; an entry is made so that more windows and other keys (client, zone) can be added.
+
+pub mod entry;
+pub mod known;
+pub mod payload;
+
+use foldhash::HashMap;
+
+pub use entry::{Charge, Entry, Name};
+
+use crate::zone::Class;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -8,12 +21,102 @@ pub struct Settings {
     pub bound_bytes: u64,
     /// The same for reversed-address names (DNSBL, PTR), whose information is the address.
     pub address_bound_bytes: u64,
-    /// Keys remembered; the one with least information goes first.
+    /// Keys remembered; the one with least information goes first. At most 4 KiB each.
     pub max_keys: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self { window_s: 600, bound_bytes: 256, address_bound_bytes: 4096, max_keys: 8192 }
+    }
+}
+
+/// Who and where: a client's key and a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub client: u64,
+    pub zone: u64,
+}
+
+/// All entries, bounded by `Settings::max_keys`.
+#[derive(Debug)]
+pub struct Ledger {
+    settings: Settings,
+    index: HashMap<Key, u32>,
+    entries: Vec<Entry>,
+    /// Where the search for an entry to forget goes on.
+    cursor: usize,
+    pub evicted: u64,
+}
+
+/// Entries compared for one eviction: enough that a heavy one is never the least of them in practice.
+const EVICTION_SAMPLE: usize = 16;
+
+impl Ledger {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, index: HashMap::default(), entries: Vec::new(), cursor: 0, evicted: 0 }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn find(&mut self, key: Key) -> Option<&mut Entry> {
+        let slot = *self.index.get(&key)?;
+        self.entries.get_mut(slot as usize)
+    }
+
+    /// The entry of a key, made if it is new; `zone` is the zone's wire form. An entry that had to go for it is handed to
+    /// `forget` first.
+    pub fn open(
+        &mut self,
+        key: Key,
+        class: Class,
+        zone: &[u8],
+        now_ns: u64,
+        forget: &mut dyn FnMut(&Entry),
+    ) -> &mut Entry {
+        let slot = if let Some(slot) = self.index.get(&key) {
+            *slot as usize
+        } else {
+            let entry = Entry::new(key, class, zone, now_ns, self.settings.window_s);
+            let slot = if self.entries.len() < self.settings.max_keys.max(1) {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            } else {
+                let slot = self.least(now_ns);
+                forget(&self.entries[slot]);
+                self.index.remove(&self.entries[slot].key);
+                self.evicted += 1;
+                self.entries[slot] = entry;
+                slot
+            };
+            self.index.insert(key, slot as u32);
+            slot
+        };
+        &mut self.entries[slot]
+    }
+
+    /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if
+    /// there are no others.
+    fn least(&mut self, now_ns: u64) -> usize {
+        let count = self.entries.len();
+        let from = self.cursor;
+        self.cursor = (self.cursor + EVICTION_SAMPLE) % count;
+        (0..EVICTION_SAMPLE.min(count))
+            .map(|step| (from + step) % count)
+            .min_by_key(|slot| {
+                let entry = &mut self.entries[*slot];
+                (entry.reported, entry.window(now_ns).new_units, entry.totals.up_low, entry.last_ns)
+            })
+            .unwrap_or(0)
     }
 }

@@ -24,11 +24,21 @@ pub mod reassemble;
 
 pub mod dns;
 
+pub mod zone;
+
 pub mod attribute;
 
 pub mod fold;
 
+pub mod model;
+
 pub mod ledger;
+
+pub mod verdict;
+
+pub mod attack;
+
+pub mod report;
 
 pub mod finding;
 

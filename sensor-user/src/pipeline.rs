@@ -1,9 +1,24 @@
 //! One record going through every stage: decode, attribute, fold, ledger, verdict.
 
-use crate::attribute::{self, ProcessFacts, ProcessTable};
-use crate::event::{Event, Kind, Packet};
+pub mod stats;
+
+use std::hash::BuildHasher as _;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use foldhash::quality::FixedState;
+
+use crate::attribute::{self, Clients, Identity, ProcessFacts, ProcessTable};
+use crate::dns::{Canonical, Message};
+use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::finding::{Finding, Origin};
-use crate::{fold, ledger};
+use crate::fold;
+use crate::fold::{Answers, Fold, Leg, Seen};
+use crate::ledger::{self, Charge, Key, Ledger, payload};
+use crate::report::{self, Reports, Sighting};
+use crate::zone::Zone;
+
+pub use stats::Stats;
 
 /// Every stage's settings.
 #[derive(Clone, Debug, Default)]
@@ -11,50 +26,36 @@ pub struct Settings {
     pub attribute: attribute::Settings,
     pub fold: fold::Settings,
     pub ledger: ledger::Settings,
+    pub report: report::Settings,
     /// Seed of the hashes over attacker-chosen names: random live, fixed (the default) in replay.
     pub seed: u64,
 }
 
-/// What went in, what came out and what did not, with the reason.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    pub packets: u64,
-    pub execs: u64,
-    /// DNS messages decoded; `queries` + `responses`.
-    pub messages: u64,
-    pub queries: u64,
-    pub responses: u64,
-    pub segments: u64,
-    /// Too short for a DNS header.
-    pub datagrams: u64,
-    /// Records of a message already counted at another hook.
-    pub duplicates: u64,
-    /// Queries after folding of retries, twins and a resolver's own upstream queries.
-    pub lookups: u64,
-    pub clients: u64,
-    pub zones: u64,
-    /// Created, by severity: low, medium, high, critical.
-    pub findings: [u64; 4],
-    /// Messages by anomaly, with the anomaly's name.
-    pub anomalies: Vec<(&'static str, u64)>,
-    /// What was forgotten to stay within bounds, with its collection's name.
-    pub evictions: Vec<(&'static str, u64)>,
-}
-
 #[derive(Debug)]
 pub struct Pipeline {
-    #[expect(dead_code, reason = "stages follow")]
-    settings: Settings,
-    #[expect(dead_code, reason = "stages follow")]
-    origin: Origin,
+    seed: FixedState,
     processes: ProcessTable,
+    clients: Clients,
+    fold: Fold<FixedState>,
+    ledger: Ledger,
+    reports: Reports,
     stats: Stats,
+    now_ns: u64,
 }
 
 impl Pipeline {
     pub fn new(settings: Settings, origin: Origin) -> Self {
-        let processes = ProcessTable::new(settings.attribute.clone());
-        Self { settings, origin, processes, stats: Stats::default() }
+        let seed = FixedState::with_seed(settings.seed);
+        Self {
+            seed: seed.clone(),
+            processes: ProcessTable::new(&settings.attribute),
+            clients: Clients::new(settings.attribute.max_processes, settings.attribute.max_pids),
+            fold: Fold::new(&settings.fold, seed),
+            reports: Reports::new(settings.report, &settings.ledger, settings.attribute, origin),
+            ledger: Ledger::new(settings.ledger),
+            stats: Stats::default(),
+            now_ns: 0,
+        }
     }
 
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
@@ -69,10 +70,17 @@ impl Pipeline {
     }
 
     /// Closes findings that have been quiet for a window; `now_ns` is Unix time.
-    pub fn tick(&mut self, _now_ns: u64, _emit: &mut dyn FnMut(&Finding)) {}
+    pub fn tick(&mut self, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
+        self.counters();
+    }
 
     /// End of input: closes what is open.
-    pub fn finish(&mut self, _emit: &mut dyn FnMut(&Finding)) {}
+    pub fn finish(&mut self, emit: &mut dyn FnMut(&Finding)) {
+        self.reports.close_all(self.now_ns, &mut self.ledger, emit);
+        self.counters();
+    }
 
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -88,13 +96,182 @@ impl Pipeline {
         self.processes.unknown()
     }
 
-    fn packet(&mut self, packet: &Packet, _emit: &mut dyn FnMut(&Finding)) {
+    fn packet(&mut self, packet: &Packet, emit: &mut dyn FnMut(&Finding)) {
         self.stats.packets += 1;
-        self.processes.seen(&packet.owner);
+        self.now_ns = self.now_ns.max(packet.time_ns);
+        if self.reports.is_due(self.now_ns) {
+            self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
+        }
         match packet.kind {
-            Kind::Message => self.stats.messages += 1,
+            Kind::Message => self.message(packet, emit),
             Kind::Segment => self.stats.segments += 1,
             Kind::Datagram => self.stats.datagrams += 1,
         }
+        self.counters();
+    }
+
+    fn message(&mut self, packet: &Packet, emit: &mut dyn FnMut(&Finding)) {
+        self.stats.messages += 1;
+        let message = Message::parse(&packet.payload, packet.true_len as usize);
+        self.stats.anomalies.add(message.anomalies);
+        let response = message.header.is_response();
+        *(if response { &mut self.stats.responses } else { &mut self.stats.queries }) += 1;
+        let Some(question) = message.question else { return };
+        let name = Canonical::new(question.name);
+        let (client, server) = packet.client_server();
+        let leg = Leg {
+            client,
+            server,
+            transport: packet.transport,
+            id: message.header.id,
+            name: name.wire(),
+            qtype: question.qtype,
+        };
+        let address = self.seed.hash_one(client.ip());
+        if response {
+            self.response(packet, &message, &name, &leg, address, emit);
+        } else {
+            let process = (packet.view == View::HostEgress).then(|| self.process(&packet.owner)).flatten();
+            match self.fold.query(&leg, process.unwrap_or(address), packet.time_ns) {
+                Seen::Duplicate => self.stats.duplicates += 1,
+                seen => {
+                    let charge = match seen {
+                        Seen::Twin => Charge::Twin,
+                        Seen::Forwarded => Charge::Forwarded,
+                        Seen::First | Seen::Duplicate => Charge::Full,
+                    };
+                    self.query(packet, &message, &name, &leg, (process, address), charge, emit);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one packet's parts, all of them needed")]
+    fn query(
+        &mut self,
+        packet: &Packet,
+        message: &Message<'_>,
+        name: &Canonical,
+        leg: &Leg<'_>,
+        (process, address): (Option<u64>, u64),
+        charge: Charge,
+        emit: &mut dyn FnMut(&Finding),
+    ) {
+        self.stats.lookups += u64::from(charge == Charge::Full);
+        let zone = Zone::of(name);
+        let zone_wire = name.suffix(zone.labels);
+        let zone_key = self.seed.hash_one((zone_wire, zone.class));
+        self.stats.zone(zone_key);
+        let now_ns = packet.time_ns;
+        let ip = leg.client.ip();
+        self.clients.note(address, || Identity::Address(ip), ip, now_ns);
+        if let Some(key) = process {
+            self.note_process(key, &packet.owner, ip, now_ns);
+        }
+        let said = ledger::Name {
+            sub: name.prefix(zone.labels),
+            hash: self.seed.hash_one(name.wire()),
+            upper: name.upper,
+            letters: name.letters,
+            extra_bytes: extra_bytes(message),
+        };
+        let sighting = Sighting { server: leg.server.ip(), view: packet.view, now_ns, address, process };
+        for client in process.into_iter().chain([address]) {
+            let key = Key { client, zone: zone_key };
+            let reports = &mut self.reports;
+            let entry = self.ledger.open(key, zone.class, zone_wire, now_ns, &mut |old| {
+                reports.forget(old, now_ns, emit);
+            });
+            entry.query(said, charge, now_ns);
+            self.reports.judge(key, sighting, &mut self.ledger, &self.clients, &self.processes, emit);
+        }
+    }
+
+    fn response(
+        &mut self,
+        packet: &Packet,
+        message: &Message<'_>,
+        name: &Canonical,
+        leg: &Leg<'_>,
+        address: u64,
+        emit: &mut dyn FnMut(&Finding),
+    ) {
+        let asker = match self.fold.response(leg, address, packet.time_ns) {
+            Answers::Duplicate => {
+                self.stats.duplicates += 1;
+                return;
+            }
+            Answers::Query(asker) => asker,
+            Answers::Unknown(recent) => {
+                // Where only responses are seen, the question in them is what was asked.
+                let charge = if recent { Charge::Twin } else { Charge::Full };
+                self.query(packet, message, name, leg, (None, address), charge, emit);
+                address
+            }
+        };
+        let zone = Zone::of(name);
+        let zone_key = self.seed.hash_one((name.suffix(zone.labels), zone.class));
+        let payload = payload::of(message, &self.seed);
+        for client in [Some(asker), (asker != address).then_some(address)].into_iter().flatten() {
+            if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {
+                entry.response(payload, packet.time_ns);
+            }
+        }
+    }
+
+    /// Key of the client that a packet's owner belongs to.
+    fn process(&mut self, owner: &Owner) -> Option<u64> {
+        let process = self.processes.seen(owner)?;
+        if let Some(key) = process.client {
+            return Some(key);
+        }
+        let key = self.seed.hash_one(identity(process.exe.as_ref(), owner));
+        process.client = Some(key);
+        Some(key)
+    }
+
+    fn note_process(&mut self, key: u64, owner: &Owner, ip: IpAddr, now_ns: u64) {
+        let processes = &self.processes;
+        let identity = || {
+            let exe = processes.find(owner.tgid, owner.start_boot_ns).and_then(|p| p.exe.as_ref());
+            identity(exe, owner)
+        };
+        let client = self.clients.note(key, identity, ip, now_ns);
+        client.comm = owner.comm;
+        client.grade = owner.grade;
+        self.clients.note_pid(key, (owner.tgid, owner.start_boot_ns));
+    }
+
+    fn counters(&mut self) {
+        self.stats.clients = self.clients.seen;
+        self.stats.findings = self.reports.created;
+        self.stats.evictions = [
+            ("processes", self.processes.evicted),
+            ("clients", self.clients.evicted),
+            ("recent queries", self.fold.evicted()),
+            ("ledger keys", self.ledger.evicted),
+            ("open findings", self.reports.evicted),
+        ];
     }
 }
+
+/// A process is known by its executable; by its leader's name as long as that is unknown.
+fn identity(exe: Option<&Bytes>, owner: &Owner) -> Identity {
+    let program = exe.cloned().unwrap_or_else(|| Bytes::copy_from_slice(comm(&owner.comm)));
+    Identity::Process { program, uid: owner.uid, cgroup_id: owner.cgroup_id }
+}
+
+/// A name as the kernel pads it.
+pub(crate) fn comm(padded: &[u8; 16]) -> &[u8] {
+    let end = padded.iter().position(|b| *b == 0).unwrap_or(padded.len());
+    &padded[..end]
+}
+
+/// Bytes in a query beside its name and header.
+fn extra_bytes(message: &Message<'_>) -> usize {
+    let options = message.edns.map_or(0, |edns| edns.options().map(|(_, data)| data.len()).sum());
+    message.trailing.len() + options
+}
+
+#[cfg(test)]
+mod tests;

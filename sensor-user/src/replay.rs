@@ -135,7 +135,7 @@ impl Outcome {
             format_args!("{} from {files} files, {} cut at the snap length", tally.records, tally.snapped),
         );
         line("skipped", format_args!("{}", list(tally.skipped.iter().map(|(name, count)| (*name, *count)))));
-        line("anomalies", format_args!("{}", list(stats.anomalies.iter().copied())));
+        line("anomalies", format_args!("{}", list(stats.anomalies.iter())));
         line("evictions", format_args!("{}", list(stats.evictions.iter().copied())));
         line("seconds", format_args!("{seconds:.3}"));
         line("messages/s", format_args!("{rate:.0}"));

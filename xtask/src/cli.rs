@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
 use crate::setup::{self, Needs};
-use crate::{ci, demo, fuzz, process, run, test, tidy, vm};
+use crate::{ci, demo, fuzz, model, process, run, test, tidy, vm};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Set-up, tests and CI of earthdog")]
@@ -69,6 +69,11 @@ enum Command {
         #[arg(default_value = "6.12")]
         kernels: Vec<String>,
     },
+    /// Build the character model from public-domain name lists
+    Model {
+        /// Folder of the lists
+        dir: Option<std::path::PathBuf>,
+    },
     /// Measure: `bench kernel` gives nanoseconds a packet
     Bench {
         /// `kernel`, then arguments of the benchmark
@@ -113,6 +118,7 @@ fn run(command: &Command) -> Result<bool> {
             return Ok(failed == 0);
         }
         Command::Vm { kernels } => vm::run(&cache, kernels)?,
+        Command::Model { dir } => model::run(process::workspace(), dir.as_deref())?,
         Command::Bench { arguments } => {
             setup::run(&cache, Needs { toolchain: true, ..Needs::default() })?;
             let (name, rest) =

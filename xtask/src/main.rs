@@ -6,6 +6,7 @@ mod ci;
 mod cli;
 mod demo;
 mod fuzz;
+mod model;
 mod process;
 mod run;
 mod setup;

@@ -3,8 +3,128 @@
 use std::io;
 
 use crate::escape::escape;
-use crate::finding::Finding;
+use crate::finding::{ClientKind, Finding, Severity, State};
+use crate::report::text::{range, thousands};
 
-pub(super) fn write(finding: &Finding, _colour: bool, out: &mut dyn io::Write) -> io::Result<()> {
-    writeln!(out, "{} {:?} {}", finding.time, finding.severity, escape(&finding.title))
+/// Samples and pids shown; JSON has the rest.
+const SHOWN: usize = 3;
+
+pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let (on, bold, dim, off) = if colour {
+        (severity_colour(finding.severity), "\x1b[1m", "\x1b[2m", "\x1b[0m")
+    } else {
+        ("", "", "", "")
+    };
+    let severity = severity_name(finding.severity);
+    let state = match finding.state {
+        State::Create => "",
+        State::Update => " (update)",
+        State::Close => " (closed)",
+    };
+    writeln!(out, "{on}{severity}{off}{state}  {bold}{}{off}", escape(&finding.title))?;
+    if finding.state == State::Update {
+        return Ok(());
+    }
+    let mut line = |name: &str, text: &str| {
+        if text.is_empty() { Ok(()) } else { writeln!(out, "  {dim}{name:<9}{off} {}", escape(text)) }
+    };
+    line("who", &who(finding))?;
+    line("command", finding.client.cmdline.as_deref().unwrap_or_default())?;
+    line("zone", finding.zone.as_deref().unwrap_or("none that could be delegated"))?;
+    line("resolver", finding.resolver.as_deref().unwrap_or_default())?;
+    line(
+        "leaked",
+        &format!(
+            "up {}, down {}; {} bytes of names in {} queries, {} answered",
+            range(finding.bytes_up),
+            range(finding.bytes_down),
+            thousands(finding.name_bytes),
+            thousands(finding.queries),
+            thousands(finding.responses),
+        ),
+    )?;
+    line("since", &format!("{} until {}", short_time(&finding.first_seen), short_time(&finding.last_seen)))?;
+    if finding.state == State::Close {
+        line("id", &finding.id)?;
+        return Ok(());
+    }
+    for (index, sample) in finding.samples.iter().take(SHOWN).enumerate() {
+        line(if index == 0 { "samples" } else { "" }, sample)?;
+    }
+    for (index, evidence) in finding.evidence.iter().enumerate() {
+        let text = format!("{}: {}, bound {}", evidence.family, evidence.observed, evidence.baseline);
+        line(if index == 0 { "why" } else { "" }, &text)?;
+    }
+    line("unless", &finding.counterfactual)?;
+    line("next", next(finding))?;
+    line(
+        "attack",
+        &format!(
+            "{} {} (ATT&CK {}), confidence {:.2}, {}",
+            finding.attack.techniques.join(" "),
+            finding.attack.analytics.join(" "),
+            finding.attack.version,
+            finding.confidence,
+            finding.id
+        ),
+    )
+}
+
+fn who(finding: &Finding) -> String {
+    let client = &finding.client;
+    let mut parts = Vec::new();
+    if client.kind == ClientKind::Process {
+        parts.extend(client.exe.clone().or_else(|| client.comm.clone()));
+        let shown = client.pids.iter().take(SHOWN).map(u32::to_string).collect::<Vec<_>>().join(" ");
+        let more = client.pids.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        parts.push(format!("pid {shown}{more}"));
+        parts.extend(match (&client.user, client.uid) {
+            (Some(user), Some(uid)) => Some(format!("user {user} ({uid})")),
+            (Some(user), None) => Some(format!("user {user}")),
+            (None, Some(uid)) => Some(format!("uid {uid}")),
+            (None, None) => None,
+        });
+    }
+    parts.extend(client.ip.map(|ip| format!("from {ip}")));
+    if client.kind == ClientKind::Process {
+        parts.push(format!("match {}", client.grade));
+    }
+    parts.join(", ")
+}
+
+fn next(finding: &Finding) -> &'static str {
+    match finding.client.kind {
+        ClientKind::Process => {
+            "Is this program meant to talk to this zone? If not, stop it, keep its binary and its open files, \
+             and look who started it."
+        }
+        ClientKind::Address => {
+            "Find the process on that host (earthdog run there names it). Is this zone known to you? If not, \
+             block it at the resolver."
+        }
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Low => "LOW",
+        Severity::Medium => "MEDIUM",
+        Severity::High => "HIGH",
+        Severity::Critical => "CRITICAL",
+    }
+}
+
+fn severity_colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Low => "\x1b[36m",
+        Severity::Medium => "\x1b[33m",
+        Severity::High => "\x1b[31m",
+        Severity::Critical => "\x1b[1;31m",
+    }
+}
+
+/// To the second, as `2026-11-21 22:53:56Z`.
+fn short_time(rfc3339: &str) -> String {
+    rfc3339.get(..19).map_or_else(|| rfc3339.to_owned(), |text| format!("{}Z", text.replacen('T', " ", 1)))
 }

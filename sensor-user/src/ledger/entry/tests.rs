@@ -1,0 +1,178 @@
+use super::*;
+use crate::dns::Canonical;
+use crate::zone::Zone;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn entry(class: Class) -> Entry {
+    Entry::new(Key { client: 1, zone: 1 }, class, b"", 0, 600)
+}
+
+fn ask(entry: &mut Entry, name: &str, now_ns: u64) -> bool {
+    let name = Canonical::from_text(name);
+    let zone = Zone::of(&name);
+    let hash = name.wire().iter().fold(7u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    let hash = hash ^ hash << 32;
+    let said = Name { sub: name.prefix(zone.labels), hash, upper: 0, letters: 0, extra_bytes: 0 };
+    entry.query(said, Charge::Full, now_ns)
+}
+
+fn bytes(units: u64) -> u64 {
+    units / u64::from(UNIT) / 8
+}
+
+#[test]
+fn a_window_forgets_and_totals_do_not() {
+    let mut entry = entry(Class::Registered);
+    assert!(ask(&mut entry, "one.example.com", SECOND));
+    assert!(!ask(&mut entry, "one.example.com", 10 * SECOND));
+    let first = entry.window(10 * SECOND);
+    assert_eq!((first.new_names, first.queries), (1, 2));
+    assert!(first.new_units > 0);
+    assert_eq!(entry.window(599 * SECOND).new_units, first.new_units);
+    assert_eq!(entry.window(600 * SECOND).new_units, 0);
+    assert_eq!((entry.queries, entry.new_names, entry.name_bytes), (2, 1, 3));
+    // Time that goes back neither panics nor brings anything back.
+    ask(&mut entry, "two.example.com", 3 * SECOND);
+    assert_eq!(entry.window(3 * SECOND).new_names, 1);
+}
+
+#[test]
+fn repeats_cost_at_most_which_of_the_known() {
+    let mut entry = entry(Class::Registered);
+    for n in 0..16 {
+        ask(&mut entry, &format!("host{n}.example.com"), SECOND);
+    }
+    let before = entry.totals.up_low;
+    for _ in 0..100 {
+        ask(&mut entry, "host3.example.com", SECOND);
+    }
+    assert_eq!(entry.totals.up_low - before, 100 * 4 * u64::from(UNIT));
+    assert_eq!(entry.window(SECOND).new_names, 16);
+}
+
+#[test]
+fn bounds_are_ordered() {
+    let mut entry = entry(Class::Registered);
+    for n in 0..200u64 {
+        let payload = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ask(&mut entry, &format!("{payload:016x}{payload:016x}.t.example.com"), SECOND);
+        assert!(entry.totals.up_low <= entry.totals.up_high);
+    }
+    // 8 random bytes a name, said twice: the least must not be more than what the characters hold.
+    assert!(bytes(entry.totals.up_low) <= 200 * (16 + 4), "{}", bytes(entry.totals.up_low));
+    assert_eq!(entry.name_bytes, 200 * 33);
+}
+
+/// Names of usual software at a realistic rate; what each costs is printed, and none may reach the bound.
+#[test]
+fn usual_software_stays_under_the_bound() {
+    let mut state = 11u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let uuid = |r: u64, s: u64| {
+        format!(
+            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+            r >> 32,
+            r & 0xffff,
+            s >> 52,
+            s >> 40 & 0xfff,
+            s & 0xffff_ffff_ffff
+        )
+    };
+    let services = ["_ldap._tcp", "_kerberos._tcp", "_gc._tcp", "_kpasswd._udp"];
+    let rows: Vec<(&str, Vec<String>)> = vec![
+        ("40 numbered hosts", (0..40).map(|n| format!("client{n}.example.com")).collect()),
+        (
+            "AD locator at logon",
+            services
+                .iter()
+                .flat_map(|s| {
+                    [
+                        format!("{s}.corp.example.com"),
+                        format!("{s}.dc._msdcs.corp.example.com"),
+                        format!("{s}.berlin._sites.dc._msdcs.corp.example.com"),
+                        format!("{s}.7f3a2c1e-93d1-4c55-8a1b-2f0e6d9b4a71.domains._msdcs.corp.example.com"),
+                    ]
+                })
+                .collect(),
+        ),
+        (
+            "12 video caches",
+            (0..12).map(|n| format!("r{}---sn-4g5e{}nez.example.com", n % 6 + 1, random() % 100)).collect(),
+        ),
+        (
+            "kubernetes service names with ndots 5",
+            ["api", "auth", "cart", "redis-master", "payments"]
+                .iter()
+                .flat_map(|s| {
+                    ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+                        .map(|z| format!("{s}.{z}"))
+                })
+                .collect(),
+        ),
+        ("one telemetry UUID", {
+            let id = uuid(random(), random());
+            (0..50).map(|_| format!("{id}.events.example.com")).collect()
+        }),
+        (
+            "5 look-ups of file hashes",
+            (0..5).map(|_| format!("{:016x}{:016x}.avqs.example.com", random(), random())).collect(),
+        ),
+        (
+            "3 probes for wildcards",
+            (0..3).map(|_| format!("{}.example.com", uuid(random(), random()).replace('-', ""))).collect(),
+        ),
+        (
+            "DKIM, DMARC and ACME",
+            [
+                "selector1._domainkey",
+                "google._domainkey",
+                "_dmarc",
+                "_acme-challenge",
+                "_mta-sts",
+                "mta-sts",
+                "_smtp._tls",
+            ]
+            .iter()
+            .map(|s| format!("{s}.example.com"))
+            .collect(),
+        ),
+    ];
+    for (row, names) in rows {
+        let mut entry = entry(Class::Registered);
+        for (n, name) in names.iter().enumerate() {
+            ask(&mut entry, name, n as u64 * SECOND);
+        }
+        let window = entry.window(names.len() as u64 * SECOND);
+        eprintln!("{:4} bytes for {:3} names  {row}", bytes(window.new_units), window.new_names);
+        assert!(bytes(window.new_units) < 256, "{row}");
+    }
+}
+
+#[test]
+fn reversed_addresses_cost_the_address() {
+    let mut lists = entry(Class::Registered);
+    let mut random = 5u64;
+    for n in 0..500 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let [a, b, c, d] = (random as u32).to_be_bytes();
+        ask(&mut lists, &format!("{a}.{b}.{c}.{d}.zen.example.org"), n * SECOND);
+    }
+    let window = lists.window(499 * SECOND);
+    eprintln!("{} bytes for {} block list look-ups", bytes(window.address_units), window.new_names);
+    assert_eq!(window.new_units, 0);
+    assert!(bytes(window.address_units) < 4096);
+
+    let mut sweep = entry(Class::Reverse4);
+    for n in 0..256 {
+        ask(&mut sweep, &format!("{}.3.2.10.in-addr.arpa", n * 77 % 256), n * SECOND);
+    }
+    let window = sweep.window(256 * SECOND);
+    eprintln!("{} bytes for a sweep of a /24", bytes(window.address_units));
+    assert!(window.new_units == 0 && bytes(window.address_units) <= 256);
+}

@@ -1,0 +1,100 @@
+//! Which names a key has asked before: fingerprints in a small set-associative table.
+
+/// Fingerprints in one set, newest first.
+const WAYS: usize = 4;
+/// Fingerprints kept at most: 2 KiB. A name older than that many others counts as new again.
+const MAX: usize = 512;
+/// Fingerprints a new key has room for; the table grows fourfold when more than three quarters are taken.
+const START: usize = 8;
+
+/// Names asked before, by 32-bit fingerprint.
+#[derive(Clone, Debug)]
+pub struct Known {
+    slots: Vec<u32>,
+    taken: usize,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { slots: vec![0; START], taken: 0 }
+    }
+}
+
+impl Known {
+    /// Names in the table.
+    pub fn len(&self) -> usize {
+        self.taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.taken == 0
+    }
+
+    /// Notes a name by its hash; whether it was there. The oldest of its set goes if the set is full.
+    pub fn insert(&mut self, hash: u64) -> bool {
+        let print = (hash >> 32) as u32 | 1; // 0 is an empty slot
+        if self.taken * 4 > self.slots.len() * 3 && self.slots.len() < MAX {
+            self.grow();
+        }
+        let set = self.set(print);
+        if let Some(at) = set.iter().position(|p| *p == print) {
+            set[..=at].rotate_right(1);
+            return true;
+        }
+        let full = set[WAYS - 1] != 0;
+        set.rotate_right(1);
+        set[0] = print;
+        self.taken += usize::from(!full);
+        false
+    }
+
+    fn set(&mut self, print: u32) -> &mut [u32] {
+        let sets = self.slots.len() / WAYS;
+        let at = (print >> 1) as usize % sets * WAYS;
+        &mut self.slots[at..at + WAYS]
+    }
+
+    fn grow(&mut self) {
+        let old = std::mem::take(self);
+        self.slots = vec![0; old.slots.len() * 4];
+        self.taken = 0;
+        // Newest first within a set, so the other way round keeps the order.
+        for print in old.slots.into_iter().rev().filter(|p| *p != 0) {
+            let set = self.set(print);
+            let full = set[WAYS - 1] != 0;
+            set.rotate_right(1);
+            set[0] = print;
+            self.taken += usize::from(!full);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(n: u64) -> u64 {
+        (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    #[test]
+    fn a_name_is_new_once() {
+        let mut known = Known::default();
+        for round in 0..3 {
+            for n in 0..60 {
+                assert_eq!(known.insert(hash(n)), round > 0, "{round} {n}");
+            }
+        }
+        assert_eq!(known.len(), 60);
+    }
+
+    #[test]
+    fn room_is_bounded_and_the_newest_stay() {
+        let mut known = Known::default();
+        for n in 0..100_000 {
+            known.insert(hash(n));
+        }
+        assert!(known.slots.len() <= MAX && known.len() <= MAX);
+        assert!(known.insert(hash(99_999)));
+    }
+}

@@ -1,0 +1,405 @@
+//! The life of a finding: created when its ledger passes the bound, updated when the bytes have doubled, closed when a
+//! window has passed without a query.
+
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use sensor_ebpf::abi::grade;
+
+use crate::attack::{self, Platform};
+use crate::attribute::clients::{FNV_START, fnv, text as bytes_text};
+use crate::attribute::{self, Client, Clients, Identity, ProcessTable, mask};
+use crate::dns::canonical;
+use crate::event::View;
+use crate::finding::{self, Bounds, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, State};
+use crate::ledger::{self, Entry, Key, Ledger, entry::Window};
+use crate::model::UNIT;
+use crate::pipeline::comm;
+use crate::verdict::{family, verdict};
+use crate::zone::Class;
+
+/// The rule that speaks for the ledger.
+pub const RULE: &str = "dns-leak-ledger";
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Findings open at once; the one quiet for longest is closed first.
+    pub max_open: usize,
+    /// Sample names in a finding.
+    pub max_samples: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_open: 1024, max_samples: 8 }
+    }
+}
+
+/// The query that made the ledger look.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    pub server: IpAddr,
+    pub view: View,
+    pub now_ns: u64,
+    /// The asking address's key, and the process's where it is known.
+    pub address: u64,
+    pub process: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Reports {
+    settings: Settings,
+    bound_units: u64,
+    address_bound_units: u64,
+    window_s: u64,
+    attribute: attribute::Settings,
+    origin: Origin,
+    open: BTreeMap<Key, Open>,
+    next_sweep_ns: u64,
+    /// By severity.
+    pub created: [u64; 4],
+    /// Address findings that a process finding for the same zone speaks for.
+    pub absorbed: u64,
+    pub evicted: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    finding: Finding,
+    last_ns: u64,
+    /// Upper bound of bytes out from which the next update is due.
+    update_at: u64,
+}
+
+/// Quiet findings are looked for this often.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+impl Reports {
+    pub fn new(
+        settings: Settings,
+        ledger: &ledger::Settings,
+        attribute: attribute::Settings,
+        origin: Origin,
+    ) -> Self {
+        let units = |bytes: u64| bytes.saturating_mul(8 * u64::from(UNIT));
+        Self {
+            settings,
+            bound_units: units(ledger.bound_bytes),
+            address_bound_units: units(ledger.address_bound_bytes),
+            window_s: ledger.window_s,
+            attribute,
+            origin,
+            open: BTreeMap::new(),
+            next_sweep_ns: 0,
+            created: [0; 4],
+            absorbed: 0,
+            evicted: 0,
+        }
+    }
+
+    /// Looks at an entry that just took a query.
+    pub fn judge(
+        &mut self,
+        key: Key,
+        sighting: Sighting,
+        ledger: &mut Ledger,
+        clients: &Clients,
+        processes: &ProcessTable,
+        emit: &mut dyn FnMut(&Finding),
+    ) {
+        let Some(entry) = ledger.find(key) else { return };
+        let now_ns = sighting.now_ns;
+        if entry.reported {
+            let Some(open) = self.open.get_mut(&key) else { return };
+            open.last_ns = open.last_ns.max(now_ns);
+            if entry.totals.up_low / u64::from(UNIT) / 8 < open.update_at {
+                return;
+            }
+            let window = entry.window(now_ns);
+            self.update(key, entry, window, now_ns, clients, processes);
+            if let Some(open) = self.open.get(&key) {
+                emit(&open.finding);
+            }
+            return;
+        }
+        let window = entry.window(now_ns);
+        if window.new_units < self.bound_units && window.address_units < self.address_bound_units {
+            return;
+        }
+        if key.client == sighting.address
+            && let Some(process) = sighting.process
+            && self.open.contains_key(&Key { client: process, zone: key.zone })
+        {
+            // The process speaks for its address. Asked again with every query, so that it ends with the process.
+            self.absorbed += 1;
+            return;
+        }
+        if sighting.process == Some(key.client) {
+            self.close(Key { client: sighting.address, zone: key.zone }, now_ns, ledger, emit);
+        }
+        self.create(key, window, sighting, ledger, clients, processes, emit);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything a finding is made of")]
+    fn create(
+        &mut self,
+        key: Key,
+        window: Window,
+        sighting: Sighting,
+        ledger: &mut Ledger,
+        clients: &Clients,
+        processes: &ProcessTable,
+        emit: &mut dyn FnMut(&Finding),
+    ) {
+        let now_ns = sighting.now_ns;
+        if self.open.len() >= self.settings.max_open.max(1)
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.last_ns).map(|(key, _)| *key)
+        {
+            self.evicted += 1;
+            self.close(oldest, now_ns, ledger, emit);
+        }
+        let Some(entry) = ledger.find(key) else { return };
+        entry.reported = true;
+        let client = clients.find(key.client);
+        let platform = match sighting.view {
+            View::HostEgress | View::HostIngress => Platform::Linux,
+            View::WireIngress | View::WireEgress | View::Capture => Platform::NetworkDevices,
+        };
+        let zone = (!entry.zone.is_empty()).then(|| canonical::text(&entry.zone));
+        let finding = Finding {
+            schema: SCHEMA,
+            id: id(client.map(|c| &c.identity), &entry.zone),
+            origin: self.origin,
+            state: State::Create,
+            time: finding::time(now_ns),
+            rule: RULE,
+            title: String::new(),
+            severity: finding::Severity::Low,
+            confidence: 0.0,
+            scope: if entry.class == Class::None { Scope::NoZone } else { Scope::ClientZone },
+            zone,
+            client: self.client(client, processes),
+            resolver: Some(sighting.server.to_string()),
+            view: match sighting.view {
+                View::HostEgress | View::HostIngress => "host",
+                View::WireIngress | View::WireEgress => "wire",
+                View::Capture => "capture",
+            },
+            first_seen: finding::time(entry.first_ns),
+            last_seen: finding::time(entry.last_ns),
+            queries: 0,
+            responses: 0,
+            bytes_up: Bounds { low: 0, high: 0 },
+            bytes_down: Bounds { low: 0, high: 0 },
+            name_bytes: 0,
+            encoding: None,
+            tool: None,
+            samples: Vec::new(),
+            evidence: Vec::new(),
+            counterfactual: String::new(),
+            attack: attack::of(RULE, platform),
+        };
+        self.open.insert(key, Open { finding, last_ns: now_ns, update_at: 0 });
+        self.update(key, entry, window, now_ns, clients, processes);
+        if let Some(open) = self.open.get_mut(&key) {
+            open.finding.state = State::Create;
+            self.created[open.finding.severity as usize] += 1;
+            emit(&open.finding);
+        }
+    }
+
+    /// Brings a finding's figures up to date.
+    fn update(
+        &mut self,
+        key: Key,
+        entry: &Entry,
+        window: Window,
+        now_ns: u64,
+        clients: &Clients,
+        processes: &ProcessTable,
+    ) {
+        let client = clients.find(key.client).map(|client| self.client(Some(client), processes));
+        let evidence = self.evidence(entry, window, now_ns);
+        let Some(open) = self.open.get_mut(&key) else { return };
+        let finding = &mut open.finding;
+        figures(finding, entry);
+        finding.state = State::Update;
+        finding.time = finding::time(now_ns);
+        if let Some(client) = client {
+            finding.client = client;
+        }
+        // Severity and confidence never fall while a finding is open: what has left stays gone.
+        let (severity, confidence) = verdict(&evidence);
+        finding.severity = finding.severity.max(severity);
+        finding.confidence = finding.confidence.max(confidence);
+        finding.evidence = evidence;
+        finding.samples = samples(entry, self.settings.max_samples);
+        finding.title = text::title(finding);
+        finding.counterfactual = text::counterfactual(
+            finding,
+            if window.new_units >= self.bound_units { self.bound_units } else { self.address_bound_units }
+                / u64::from(UNIT)
+                / 8,
+            self.window_s,
+        );
+        open.update_at = (finding.bytes_up.low * 2).max(1);
+    }
+
+    fn evidence(&self, entry: &Entry, window: Window, now_ns: u64) -> Vec<Evidence> {
+        let bytes = |units: u64| units / u64::from(UNIT) / 8;
+        let seconds = (now_ns.saturating_sub(entry.first_ns) / 1_000_000_000).min(self.window_s);
+        let mut list = Vec::new();
+        let mut over = |name, units, bound_units| {
+            list.push(Evidence {
+                family: family::INFORMATION,
+                name,
+                observed: format!(
+                    "{} bytes in {} new names of {} look-ups within {seconds} s",
+                    bytes(units),
+                    window.new_names,
+                    window.queries
+                ),
+                baseline: format!("{} bytes in {} s", bytes(bound_units), self.window_s),
+                weight: (units as f64 / bound_units.max(1) as f64 * 100.0).floor() / 100.0,
+            });
+        };
+        if window.address_units == 0 || window.new_units >= self.bound_units {
+            over("new_name_bytes", window.new_units, self.bound_units);
+        }
+        if window.address_units > 0 {
+            over("new_address_bytes", window.address_units, self.address_bound_units);
+        }
+        list
+    }
+
+    fn client(&self, client: Option<&Client>, processes: &ProcessTable) -> finding::Client {
+        let mut out = finding::Client {
+            kind: ClientKind::Address,
+            ip: client.map(|c| c.ip),
+            pid: None,
+            pids: Vec::new(),
+            start_time: None,
+            exe: None,
+            comm: None,
+            cmdline: None,
+            uid: None,
+            user: None,
+            unit: None,
+            container: None,
+            ancestry: Vec::new(),
+            via: None,
+            grade: grade_name(client.map_or(grade::NONE, |c| c.grade)),
+        };
+        let Some(Client { identity: Identity::Process { uid, .. }, pids, comm: name, .. }) = client else {
+            return out;
+        };
+        out.kind = ClientKind::Process;
+        out.uid = Some(*uid);
+        out.comm = Some(bytes_text(comm(name))).filter(|name| !name.is_empty());
+        out.pids = pids.iter().map(|(pid, _)| *pid).collect();
+        let Some(&(pid, start)) = pids.first() else { return out };
+        out.pid = Some(pid);
+        out.start_time = self.attribute.boot_unix_ns.map(|boot| finding::time(boot.saturating_add(start)));
+        if let Some(process) = processes.find(pid, start) {
+            out.exe = process.exe.as_deref().map(bytes_text);
+            out.user.clone_from(&process.user);
+            out.cmdline = process
+                .cmdline
+                .as_deref()
+                .and_then(|argv| mask::cmdline(argv, self.attribute.cmdline, self.attribute.cmdline_max));
+        }
+        out
+    }
+
+    /// Whether it is time to look for quiet findings.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_sweep_ns && !self.open.is_empty()
+    }
+
+    /// Closes findings whose client has not asked for a window.
+    pub fn close_quiet(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
+        self.next_sweep_ns = now_ns.saturating_add(SWEEP_NS);
+        let window_ns = self.window_s.saturating_mul(1_000_000_000);
+        let quiet: Vec<Key> = self
+            .open
+            .iter()
+            .filter(|(_, open)| now_ns.saturating_sub(open.last_ns) > window_ns)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in quiet {
+            self.close(key, now_ns, ledger, emit);
+        }
+    }
+
+    /// Closes all, in the order of their creation in the ledger's keys.
+    pub fn close_all(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
+        while let Some(key) = self.open.first_key_value().map(|(key, _)| *key) {
+            self.close(key, now_ns, ledger, emit);
+        }
+    }
+
+    /// The ledger forgets an entry: its finding closes with what it last said.
+    pub fn forget(&mut self, entry: &Entry, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+        if entry.reported
+            && let Some(mut open) = self.open.remove(&entry.key)
+        {
+            figures(&mut open.finding, entry);
+            finish(open.finding, now_ns, emit);
+        }
+    }
+
+    fn close(&mut self, key: Key, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
+        let Some(mut open) = self.open.remove(&key) else { return };
+        if let Some(entry) = ledger.find(key) {
+            entry.reported = false;
+            figures(&mut open.finding, entry);
+        }
+        finish(open.finding, now_ns, emit);
+    }
+}
+
+fn finish(mut finding: Finding, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+    finding.state = State::Close;
+    finding.time = finding::time(now_ns);
+    finding.title = text::title(&finding);
+    emit(&finding);
+}
+
+/// The ledger's figures; they stand alone, so that a close states the final ones.
+fn figures(finding: &mut Finding, entry: &Entry) {
+    let bounds = |low: u64, high: u64| Bounds {
+        low: low / u64::from(UNIT) / 8,
+        high: (high.max(low)).div_ceil(u64::from(UNIT) * 8),
+    };
+    finding.last_seen = finding::time(entry.last_ns);
+    finding.queries = entry.queries;
+    finding.responses = entry.responses;
+    finding.name_bytes = entry.name_bytes;
+    finding.bytes_up = bounds(entry.totals.up_low, entry.totals.up_high);
+    finding.bytes_down = bounds(entry.totals.down_low, entry.totals.down_high);
+}
+
+/// First names, whole.
+fn samples(entry: &Entry, max: usize) -> Vec<String> {
+    let whole = |sub: &[u8]| canonical::text(&[sub, &entry.zone[..]].concat());
+    entry.samples.iter().take(max).map(|sub| whole(sub)).collect()
+}
+
+/// Deterministic: rule, client and zone give the id, in every run.
+fn id(client: Option<&Identity>, zone: &[u8]) -> String {
+    let hash = fnv(fnv(FNV_START, RULE.as_bytes()), &[0xff]);
+    let hash = fnv(hash, &client.map_or(0, Identity::stable_hash).to_le_bytes());
+    format!("{RULE}-{:016x}", fnv(hash, zone))
+}
+
+fn grade_name(value: u8) -> &'static str {
+    match value {
+        grade::EXACT => "exact",
+        grade::COOKIE => "cookie",
+        grade::INFERRED => "inferred",
+        grade::SNAPSHOT => "snapshot",
+        _ => "none",
+    }
+}

@@ -1,0 +1,69 @@
+//! The sentences of a finding.
+
+use crate::finding::{Bounds, ClientKind, Finding, Scope, State};
+
+/// One sentence to decide on: who, what, where, how much.
+pub fn title(finding: &Finding) -> String {
+    let verb = if finding.state == State::Close { "sent" } else { "is sending" };
+    format!("{} {verb} data out in DNS names {}: {}", who(finding), place(finding), range(finding.bytes_up))
+}
+
+/// What would have had to be different for this finding not to exist.
+pub fn counterfactual(finding: &Finding, bound_bytes: u64, window_s: u64) -> String {
+    format!(
+        "Had the new names {} cost less than {bound_bytes} bytes within {window_s} s, there would be no finding.",
+        place(finding)
+    )
+}
+
+/// `iodine (pid 4242, root)`, or an address.
+pub fn who(finding: &Finding) -> String {
+    let client = &finding.client;
+    if client.kind == ClientKind::Address {
+        return client.ip.map_or_else(|| "An unknown client".to_owned(), |ip| ip.to_string());
+    }
+    let program = client
+        .exe
+        .as_deref()
+        .and_then(|exe| exe.rsplit('/').next())
+        .filter(|name| !name.is_empty())
+        .or(client.comm.as_deref())
+        .unwrap_or("A process");
+    let mut facts = Vec::new();
+    match (client.pid, client.pids.len()) {
+        (Some(pid), 0 | 1) => facts.push(format!("pid {pid}")),
+        (_, count) if count > 1 => facts.push(format!("{count} processes")),
+        _ => {}
+    }
+    match (&client.user, client.uid) {
+        (Some(user), _) => facts.push(user.clone()),
+        (None, Some(uid)) => facts.push(format!("uid {uid}")),
+        (None, None) => {}
+    }
+    if facts.is_empty() { program.to_owned() } else { format!("{program} ({})", facts.join(", ")) }
+}
+
+fn place(finding: &Finding) -> String {
+    match (&finding.zone, finding.scope) {
+        (Some(zone), Scope::ClientZone | Scope::Zone) => format!("under {zone}"),
+        (Some(_) | None, _) => "without a valid zone".to_owned(),
+    }
+}
+
+/// `312 to 1,204 bytes`.
+pub fn range(bounds: Bounds) -> String {
+    format!("{} to {} bytes", thousands(bounds.low), thousands(bounds.high))
+}
+
+/// Digits in groups of three.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
