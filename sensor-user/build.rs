@@ -114,6 +114,8 @@ impl Toolchain {
         }
         let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
         let flags = [
+            // 32-bit registers and jumps (linux 5.1): a third fewer instructions, and bounds on u32 that the verifier keeps.
+            "-Ctarget-cpu=v3".to_owned(),
             // bpf-linker makes the BTF out of the DWARF.
             "-Cdebuginfo=2".to_owned(),
             "-Clink-arg=--btf".to_owned(),

@@ -31,6 +31,9 @@ pub fn cap(frame: &Frame) -> u32 {
 }
 
 /// Describes the first `len` payload bytes of `frame`, which lie in `message`.
+///
+/// The result is written in place and in steps with a `forget` between, so that the verifier does not carry what one
+/// step knows through all paths of the next.
 #[inline(always)]
 pub fn describe<const W: usize>(
     frame: &Frame,
@@ -38,41 +41,52 @@ pub fn describe<const W: usize>(
     len: usize,
     features: u32,
     key: [u64; 2],
-) -> Description {
-    let mut to_server = to_server_by_port(frame);
+    out: &mut Description,
+) {
     if frame.transport == TCP {
-        return unparsed(frame, kind::SEGMENT, 0);
+        *out = unparsed(frame, kind::SEGMENT, 0);
+        return;
     }
     if len < HEADER {
-        return unparsed(frame, kind::DATAGRAM, flag::ALERT);
+        *out = unparsed(frame, kind::DATAGRAM, flag::ALERT);
+        return;
     }
-    let mut out = unparsed(frame, kind::MESSAGE, 0);
-    out.flags = frame.flags;
+    *out = unparsed(frame, kind::MESSAGE, 0);
     let response = question::byte(message, 2) & 0x80 != 0;
-    if frame.src_port == DNS_PORT && frame.dst_port == DNS_PORT {
-        to_server = !response;
+    if response {
+        out.flags |= flag::RESPONSE;
     }
-    out.flags |= if to_server { flag::TO_SERVER } else { 0 } | if response { flag::RESPONSE } else { 0 };
+    if frame.src_port == DNS_PORT && frame.dst_port == DNS_PORT && response {
+        out.flags &= !flag::TO_SERVER;
+    }
     out.rcode = question::byte(message, 3) & 0x0f;
     if features & feature::WALK == 0 {
-        return out;
+        return;
     }
-    match question::walk(message, len) {
-        Some(question) => {
-            if question.name_len >= ALERT_NAME || carries_payload(question.qtype) {
-                out.flags |= flag::ALERT;
-            }
-            if features & feature::HASH != 0 {
-                let start = question.zone_start as usize;
-                let end = HEADER + question.name_len as usize - 1;
-                out.name_hash = question::hash(message, HEADER, end - HEADER, key);
-                out.zone_hash = question::hash(message, start, end.saturating_sub(start), key);
-            }
-            out.question = question;
-        }
-        None => out.flags |= flag::BAD_QUESTION | flag::ALERT,
+    question::walk(message, len, &mut out.question);
+    forget();
+    if out.question.name_len == 0 {
+        out.flags |= flag::BAD_QUESTION | flag::ALERT;
+        return;
     }
-    out
+    if out.question.name_len >= ALERT_NAME || carries_payload(out.question.qtype) {
+        out.flags |= flag::ALERT;
+    }
+    if features & feature::HASH != 0 {
+        let (end, _) = out.question.name_end_and_zone_start();
+        out.name_hash = question::hash(message, HEADER, end.saturating_sub(HEADER), key);
+        forget();
+        let (end, start) = out.question.name_end_and_zone_start();
+        out.zone_hash = question::hash(message, start, end.saturating_sub(start), key);
+        forget();
+    }
+}
+
+/// Makes the compiler forget what it knows about memory, so that values are loaded again and the verifier sees them as
+/// any value. Costs nothing at run time.
+#[inline(always)]
+pub fn forget() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 
 /// What can be said without looking into the payload.
@@ -82,7 +96,7 @@ pub const fn unparsed(frame: &Frame, kind: u8, flags: u16) -> Description {
     Description {
         kind,
         flags: frame.flags | flags | direction,
-        question: Question { name_len: 0, labels: 0, qtype: 0, qclass: 0, zone_start: 0 },
+        question: Question::NONE,
         name_hash: 0,
         zone_hash: 0,
         rcode: 0,

@@ -21,6 +21,21 @@ pub struct Question {
     pub zone_start: u16,
 }
 
+impl Question {
+    /// No question, or one that cannot be walked.
+    pub const NONE: Self = Self { name_len: 0, labels: 0, qtype: 0, qclass: 0, zone_start: 0 };
+
+    /// Offsets where the name's root label is and where its zone begins. Clamped to what `walk` writes, since the
+    /// verifier sees numbers from memory as any number.
+    #[inline(always)]
+    pub const fn name_end_and_zone_start(&self) -> (usize, usize) {
+        const LAST: usize = HEADER + MAX_NAME - 1;
+        let end = (HEADER + self.name_len as usize).saturating_sub(1);
+        let start = self.zone_start as usize;
+        (if end > LAST { LAST } else { end }, if start > LAST { LAST } else { start })
+    }
+}
+
 /// Byte `at` of the message; 0 outside.
 #[inline(always)]
 pub fn byte<const W: usize>(message: &[u64; W], at: usize) -> u8 {
@@ -34,14 +49,14 @@ pub fn byte<const W: usize>(message: &[u64; W], at: usize) -> u8 {
     }
 }
 
-/// Walks the first question of a message of `len` valid bytes.
+/// Walks the first question of a message of `len` valid bytes into `out`, which is `Question::NONE` before.
 ///
-/// `None`: no question, a compression pointer or a reserved label type in it, a name over 255 bytes, or the message
-/// ends before QCLASS does.
+/// It stays so where there is no question, a compression pointer or a reserved label type in it, a name over 255 bytes, or where
+/// the message ends before QCLASS does.
 #[inline(always)]
-pub fn walk<const W: usize>(message: &[u64; W], len: usize) -> Option<Question> {
+pub fn walk<const W: usize>(message: &[u64; W], len: usize, out: &mut Question) {
     if byte(message, 4) == 0 && byte(message, 5) == 0 {
-        return None;
+        return;
     }
     let mut at = HEADER;
     let mut labels = 0u8;
@@ -49,14 +64,14 @@ pub fn walk<const W: usize>(message: &[u64; W], len: usize) -> Option<Question> 
     let (mut last, mut second, mut third) = (HEADER, HEADER, HEADER);
     for _ in 0..=MAX_LABELS {
         if at >= len || at >= HEADER + MAX_NAME {
-            return None;
+            return;
         }
         let label = usize::from(byte(message, at));
         if label == 0 {
             break;
         }
         if label > MAX_LABEL {
-            return None;
+            return;
         }
         third = second;
         second = last;
@@ -65,22 +80,20 @@ pub fn walk<const W: usize>(message: &[u64; W], len: usize) -> Option<Question> 
         at += label + 1;
     }
     if at >= HEADER + MAX_NAME || at + 5 > len {
-        return None;
+        return;
     }
-    let zone_start = match labels {
+    out.zone_start = match labels {
         0 => at,
         1 => last,
-        2 => second,
-        _ if is_two_part_suffix(message, last, second) => third,
         _ => second,
-    };
-    Some(Question {
-        name_len: (at + 1 - HEADER) as u16,
-        labels,
-        qtype: u16::from_be_bytes([byte(message, at + 1), byte(message, at + 2)]),
-        qclass: u16::from_be_bytes([byte(message, at + 3), byte(message, at + 4)]),
-        zone_start: zone_start as u16,
-    })
+    } as u16;
+    if labels > 2 && is_two_part_suffix(message, last, second) {
+        out.zone_start = third as u16;
+    }
+    out.labels = labels;
+    out.qtype = u16::from_be_bytes([byte(message, at + 1), byte(message, at + 2)]);
+    out.qclass = u16::from_be_bytes([byte(message, at + 3), byte(message, at + 4)]);
+    out.name_len = (at + 1 - HEADER) as u16;
 }
 
 /// Whether the last two labels look like `co.uk`: a country code under which the registry registers at the third
@@ -126,21 +139,26 @@ pub fn hash<const W: usize>(message: &[u64; W], start: usize, len: usize, key: [
     let multiplier = key[1] | 1;
     let mut state = key[0] ^ (len as u64).wrapping_mul(multiplier);
     let mut done = 0;
+    // Whole words first: a branch on the last, partial one inside the loop would double the verifier's paths each round.
     for _ in 0..MAX_NAME_WORDS {
-        if done >= len {
+        if done + 8 > len {
             break;
         }
-        let mut word = word(message, start + done);
-        let left = len - done;
-        if left < 8 {
-            word &= (1u64 << (left * 8)) - 1;
-        }
-        state = (state ^ lower(word)).wrapping_mul(multiplier);
-        state ^= state >> 29;
+        state = mix(state, word(message, start + done), multiplier);
         done += 8;
+    }
+    let tail = (len - done) as u32;
+    if tail != 0 {
+        state = mix(state, word(message, start + done) & (u64::MAX >> (64 - tail * 8)), multiplier);
     }
     state = state.wrapping_mul(multiplier);
     state ^ (state >> 32)
+}
+
+#[inline(always)]
+const fn mix(state: u64, word: u64, multiplier: u64) -> u64 {
+    let state = (state ^ lower(word)).wrapping_mul(multiplier);
+    state ^ (state >> 29)
 }
 
 /// Eight message bytes from `at`, little endian, out of the two aligned words they lie in; bytes past the end are 0.

@@ -13,8 +13,9 @@ pub fn of_packet(packet: &[u8], link: Link, view: u8, key: [u64; 2]) -> Result<(
     let len = describe::cap(&frame) as usize;
     let start = frame.payload as usize;
     let payload = packet.get(start..start + len).unwrap_or_default();
-    let description =
-        describe::describe(&frame, &describe::words(payload), payload.len(), feature::DEFAULT, key);
+    let mut description = describe::unparsed(&frame, 0, 0);
+    let message = describe::words(payload);
+    describe::describe(&frame, &message, payload.len(), feature::DEFAULT, key, &mut description);
     let mut header = EMPTY;
     fill(&mut header, &frame, &description, view);
     header.cap_len = payload.len() as u32;

@@ -21,6 +21,7 @@ pub mod fuzz;
 
 pub mod deadline;
 pub mod kernel;
+pub mod object;
 pub mod serial;
 
 pub mod attached;

@@ -6,12 +6,15 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::frame::{Link, Load};
+use sensor_ebpf::limits::{MAX_CHUNKS, XDP_CHUNKS, XDP_LEGACY_CHUNKS};
 
 /// The verifier takes packet offsets below this only (MAX_PACKET_OFF).
 const MAX_OFFSET: u32 = 0x7fff;
 
 /// A hook's packet.
 pub(crate) trait Access: Load {
+    /// Records from one packet at most.
+    const CHUNKS: u32;
     /// Copies `len` bytes from `offset` to `to`. False if the packet refuses.
     ///
     /// # Safety
@@ -71,6 +74,8 @@ impl Load for Xdp {
 }
 
 impl Access for Xdp {
+    const CHUNKS: u32 = XDP_CHUNKS;
+
     #[inline(always)]
     unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         // SAFETY: the caller's promise about `to` and `len`; the helper checks the packet.
@@ -102,7 +107,11 @@ impl Access for Xdp {
 impl XdpLegacy {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self(Xdp::new(ctx))
+        let mut xdp = Xdp::new(ctx);
+        // Hides that the addresses are 32 bits wide, or LLVM turns `at + 1 > end` into `at >= end`, from which the
+        // verifier learns nothing.
+        xdp.data = core::hint::black_box(xdp.data);
+        Self(xdp)
     }
 }
 
@@ -119,6 +128,8 @@ impl Load for XdpLegacy {
 }
 
 impl Access for XdpLegacy {
+    const CHUNKS: u32 = XDP_LEGACY_CHUNKS;
+
     #[inline(always)]
     unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         if offset > MAX_OFFSET {
@@ -139,8 +150,14 @@ impl Access for XdpLegacy {
             unsafe { *to.add(done).cast::<u64>() = *(from as *const u64) };
             done += 8;
         }
+        // Read anew, so that the verifier does not take the tail for a different one after each round above.
+        let len = core::hint::black_box(len) as usize;
+        if len > CAP {
+            return false;
+        }
+        done = len & !7;
         for _ in 0..7 {
-            if done >= len as usize {
+            if done >= len {
                 break;
             }
             let from = start + done;
@@ -201,6 +218,8 @@ impl Load for Skb {
 }
 
 impl Access for Skb {
+    const CHUNKS: u32 = MAX_CHUNKS;
+
     #[inline(always)]
     unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
         // SAFETY: the caller's promise about `to` and `len`; the helper checks the packet.

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use sensor_ebpf::abi::{FLOW_ZONE, FlowKey, FlowValue, counter, flag, view};
 use sensor_ebpf::describe::{self, Description, WORDS};
 use sensor_ebpf::frame::{DNS_PORT, Frame};
-use sensor_ebpf::question::{self, HEADER};
+use sensor_ebpf::question;
 
 use super::maps::{self, FLOWS};
 
@@ -128,8 +128,7 @@ static EMPTY: FlowValue = FlowValue {
 /// The zone's last `FLOW_ZONE` bytes, once for each entry.
 #[inline(always)]
 fn write_zone(value: &mut FlowValue, what: &Description, message: &[u64; WORDS]) {
-    let end = HEADER + what.question.name_len as usize - 1;
-    let mut start = what.question.zone_start as usize;
+    let (end, mut start) = what.question.name_end_and_zone_start();
     if start + FLOW_ZONE < end {
         start = end - FLOW_ZONE;
     }

@@ -7,7 +7,7 @@ use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
     ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, RecordHeader, counter, feature,
 };
-use sensor_ebpf::describe::WORDS;
+use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
 
 /// Alert-relevant records and exec events. The sizes here are the smallest; the loader sets them.
@@ -40,9 +40,12 @@ pub(crate) const HOST_SLOTS: u32 = 4;
 #[repr(C)]
 pub(crate) struct Scratch {
     pub(crate) busy: u64,
-    /// Frame and flow key are here for their size: the stack has 512 bytes.
+    /// Frame, description and flow key are here for their size: the stack has 512 bytes.
     pub(crate) frame: Frame,
+    pub(crate) description: Description,
     pub(crate) key: FlowKey,
+    /// Payload bytes to a record of a burst.
+    pub(crate) step: u32,
     pub(crate) header: RecordHeader,
     pub(crate) message: [u64; WORDS],
 }

@@ -6,9 +6,8 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output};
 use aya_ebpf::maps::RingBuf;
 use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, RecordHeader, counter, feature, flag, kind, no_owner, view};
-use sensor_ebpf::describe::{self, WORDS};
+use sensor_ebpf::describe::{self, WORDS, forget};
 use sensor_ebpf::frame::{self, Frame, Link, Located, TCP, min};
-use sensor_ebpf::limits::MAX_CHUNKS;
 use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
@@ -74,6 +73,7 @@ fn complete<P: Access>(packet: &P, located: &Located, frame: &mut Frame) -> bool
     if let Some(stripped) = packet.stripped_vlan() {
         frame.vlan = [stripped, frame.vlan[0]];
     }
+    forget();
     true
 }
 
@@ -93,7 +93,7 @@ fn free_scratch() -> Option<*mut Scratch> {
 /// From a frame to counters and records. The owner is in the scratch header already.
 #[inline(always)]
 fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
-    let Scratch { frame, key, header, message, .. } = scratch;
+    let Scratch { frame, description, key, header, message, .. } = scratch;
     let features = option!(features);
     let now = now();
     if frame.transport == TCP || packet.gso_size() != 0 {
@@ -111,14 +111,14 @@ fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
     if !load(packet, frame.payload, len, message) {
         return count(counter::SKIP_LOAD_FAILED);
     }
-    let description = describe::describe(frame, message, len as usize, features, option!(hash_key));
+    describe::describe(frame, message, len as usize, features, option!(hash_key), description);
     if features & feature::FLOW != 0 {
-        flow::count(frame, &description, view, header.owner.tgid, message, key, now);
+        flow::count(frame, description, view, header.owner.tgid, message, key, now);
     }
     if features & feature::RECORD == 0 {
         return count(counter::SKIP_RECORD_OFF);
     }
-    record::fill(header, frame, &description, view);
+    record::fill(header, frame, description, view);
     header.time_ns = now;
     header.ifindex = packet.ifindex();
     header.cap_len = len;
@@ -129,7 +129,7 @@ fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
 /// User space reassembles and parses.
 #[inline(always)]
 fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
-    let Scratch { frame, key, header, message, .. } = scratch;
+    let Scratch { frame, key, step, header, message, .. } = scratch;
     let tcp = frame.transport == TCP;
     let features = option!(features);
     if features & feature::FLOW != 0 {
@@ -142,32 +142,33 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
     if frame.cap_len == 0 && !opens_or_ends {
         return count(if tcp { counter::SKIP_TCP_ACK } else { counter::SKIP_EMPTY });
     }
-    let step = if tcp { CAP_RESPONSE as u32 } else { packet.gso_size() };
     let (kind, flags) = if tcp { (kind::SEGMENT, 0) } else { (kind::MESSAGE, flag::GSO | flag::ALERT) };
     record::fill(header, frame, &describe::unparsed(frame, kind, flags), view);
     header.time_ns = now;
     header.ifindex = packet.ifindex();
-    let mut done = 0u32;
-    for round in 0..MAX_CHUNKS {
-        let left = frame.true_len.saturating_sub(done);
-        let captured = frame.cap_len.saturating_sub(done);
-        let of_this = min(left, step);
-        let len = min(min(captured, of_this), CAP_RESPONSE as u32);
-        if len != 0 && !load(packet, frame.payload + done, len, message) {
-            return count(counter::SKIP_LOAD_FAILED);
-        }
-        header.true_len = of_this;
-        header.cap_len = len;
-        if tcp {
-            header.tcp_seq = frame.tcp_seq.wrapping_add(done);
-        }
+    *step = if tcp { CAP_RESPONSE as u32 } else { packet.gso_size() };
+    for round in 0..P::CHUNKS {
+        // What is left is kept in `frame`, in memory: rounds look alike to the verifier then.
+        forget();
         if round != 0 {
             count(counter::EXTRA);
         }
-        send(header, len, !tcp);
-        done += of_this;
-        if step == 0 || done >= frame.cap_len {
+        let of_this = min(frame.true_len, *step);
+        let len = min(min(frame.cap_len, of_this), CAP_RESPONSE as u32);
+        header.true_len = of_this;
+        header.cap_len = len;
+        if len != 0 && !load(packet, frame.payload, len, message) {
+            return count(counter::SKIP_LOAD_FAILED);
+        }
+        send(header, header.cap_len, !tcp);
+        if of_this == 0 || frame.cap_len <= of_this {
             return;
+        }
+        frame.payload += of_this;
+        frame.true_len -= of_this;
+        frame.cap_len -= of_this;
+        if tcp {
+            header.tcp_seq = header.tcp_seq.wrapping_add(of_this);
         }
     }
     count(counter::CHUNKS_CUT);

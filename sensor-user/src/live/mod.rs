@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod features;
 pub mod link;
+pub mod object;
 pub mod plan;
 pub mod process;
 

@@ -1,0 +1,157 @@
+//! The BPF object loaded for a test or a bench: programs by name, counters, records.
+#![allow(unsafe_code)] // aya::Pod for the load-time options
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{CgroupSkb, Program, RawTracePoint, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use sensor_ebpf::abi::{self, Options, RecordHeader, counter};
+use zerocopy::FromBytes as _;
+
+/// The name hash key of tests.
+pub const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3211];
+
+/// The object as it is inside `earthdog`, loaded with fixed options.
+pub struct Object {
+    ebpf: Ebpf,
+    rings: Vec<RingBuf<MapData>>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// A packet record out of a ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub header: RecordHeader,
+    pub payload: Vec<u8>,
+}
+
+/// What one `BPF_PROG_TEST_RUN` returned.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The program's return value.
+    pub verdict: u32,
+    /// Mean over the repeats, nanoseconds, whole numbers as the kernel gives them.
+    pub nanoseconds: u32,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Object").finish_non_exhaustive()
+    }
+}
+
+/// `abi::Options` as plain bytes for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct OptionBytes(Options);
+
+// SAFETY: repr(C), no padding (zerocopy's IntoBytes is derived in abi.rs), Copy and 'static.
+unsafe impl aya::Pod for OptionBytes {}
+
+impl Object {
+    /// Loads the maps; programs are loaded when first run. `features` are `abi::feature` bits.
+    pub fn load(features: u32) -> Result<Self> {
+        Self::load_with_rings(features, 256 * 1024, 1024 * 1024)
+    }
+
+    /// The same with ring sizes in bytes (powers of two, at least a page).
+    pub fn load_with_rings(features: u32, alert_bytes: u32, bulk_bytes: u32) -> Result<Self> {
+        let options = OptionBytes(Options {
+            abi_version: abi::ABI_VERSION,
+            features,
+            hash_key: HASH_KEY,
+            offsets: zerocopy::FromZeros::new_zeroed(),
+        });
+        let bytes = earthdog::live::object::BYTES;
+        if bytes.is_empty() {
+            bail!("built without the BPF toolchain; run `cargo xtask setup` and build again");
+        }
+        let mut ebpf = EbpfLoader::new()
+            .override_global("OPTIONS", &options, true)
+            .map_max_entries("RING_ALERT", alert_bytes)
+            .map_max_entries("RING_BULK", bulk_bytes)
+            .load(bytes)
+            .context("loading the maps")?;
+        let mut rings = Vec::new();
+        for name in ["RING_ALERT", "RING_BULK"] {
+            rings.push(RingBuf::try_from(take(&mut ebpf, name)?)?);
+        }
+        let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
+        Ok(Self { ebpf, rings, counters })
+    }
+
+    /// Loads a program into the kernel. `Err` holds the verifier's log.
+    pub fn program(&mut self, name: &str) -> Result<&mut Program> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+        let loaded = match program {
+            Program::Xdp(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            Program::SchedClassifier(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            Program::CgroupSkb(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            Program::RawTracePoint(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            _ => bail!("{name} is of a type that tests do not load"),
+        };
+        assert!(loaded);
+        Ok(program)
+    }
+
+    /// Runs a program `repeat` times on `packet` (from the Ethernet header on, for every type).
+    pub fn run(&mut self, name: &str, packet: &[u8], repeat: u32) -> Result<Run> {
+        let program = self.program(name)?;
+        let options = TestRunOptions { data_in: Some(packet), repeat, ..TestRunOptions::default() };
+        let result = match program {
+            Program::Xdp(p) => Xdp::test_run(p, options),
+            Program::SchedClassifier(p) => SchedClassifier::test_run(p, options),
+            Program::CgroupSkb(p) => CgroupSkb::test_run(p, options),
+            _ => bail!("{name} takes no packet"),
+        }
+        .with_context(|| format!("running {name}"))?;
+        Ok(Run { verdict: result.return_value, nanoseconds: result.duration.as_nanos() as u32 })
+    }
+
+    /// Everything in both rings, small one first.
+    pub fn drain(&mut self) -> Vec<Record> {
+        let mut records = Vec::new();
+        for ring in &mut self.rings {
+            while let Some(item) = ring.next() {
+                if let Ok((header, rest)) = RecordHeader::read_from_prefix(&item)
+                    && header.tag == abi::TAG_PACKET
+                {
+                    records.push(Record { header, payload: rest[..header.cap_len as usize].to_vec() });
+                }
+            }
+        }
+        records
+    }
+
+    /// Empties both rings without looking.
+    pub fn discard(&mut self) {
+        for ring in &mut self.rings {
+            while ring.next().is_some() {}
+        }
+    }
+
+    /// All counters, summed over the CPUs.
+    pub fn counters(&self) -> Result<[u64; counter::COUNT as usize]> {
+        let mut sums = [0; counter::COUNT as usize];
+        for (index, sum) in sums.iter_mut().enumerate() {
+            *sum = self.counters.get(&(index as u32), 0)?.iter().sum();
+        }
+        Ok(sums)
+    }
+
+    /// Instructions the verifier walked for a loaded program (5.16 and later), and whether they are known.
+    pub fn verified_instructions(&mut self, name: &str) -> Result<Option<u32>> {
+        let info = match self.program(name)? {
+            Program::Xdp(p) => Xdp::info(p),
+            Program::SchedClassifier(p) => SchedClassifier::info(p),
+            Program::CgroupSkb(p) => CgroupSkb::info(p),
+            Program::RawTracePoint(p) => RawTracePoint::info(p),
+            _ => bail!("{name} is of a type that tests do not load"),
+        }?;
+        Ok(info.verified_instruction_count())
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).with_context(|| format!("no map {name} in the object"))
+}
