@@ -138,7 +138,23 @@ pub const fn rcode_class(rcode: u8) -> usize {
     }
 }
 
-/// Host side: `payload` copied into words as the kernel has it, cut to what a record holds.
+/// Host entry: describes a frame whose payload lies in plain memory, as the kernel would.
+pub fn of_payload(frame: &Frame, payload: &[u8], features: u32, key: [u64; 2]) -> Description {
+    let mut description = unparsed(frame, 0, 0);
+    let len = if payload.len() > WORDS * 8 { WORDS * 8 } else { payload.len() };
+    describe(frame, &words(payload), len, features, key, &mut description);
+    description
+}
+
+/// Host entry: the first question of a message in plain memory, if the kernel would walk it.
+pub fn question_of(message: &[u8]) -> Option<Question> {
+    let mut question = Question::NONE;
+    let len = if message.len() > WORDS * 8 { WORDS * 8 } else { message.len() };
+    question::walk(&words(message), len, &mut question);
+    (question.name_len != 0).then_some(question)
+}
+
+/// The first bytes of `payload` in words, as the kernel has them.
 pub fn words(payload: &[u8]) -> [u64; WORDS] {
     let mut words = [0; WORDS];
     for (word, bytes) in words.iter_mut().zip(payload.chunks(8)) {

@@ -13,9 +13,7 @@ pub fn of_packet(packet: &[u8], link: Link, view: u8, key: [u64; 2]) -> Result<(
     let len = describe::cap(&frame) as usize;
     let start = frame.payload as usize;
     let payload = packet.get(start..start + len).unwrap_or_default();
-    let mut description = describe::unparsed(&frame, 0, 0);
-    let message = describe::words(payload);
-    describe::describe(&frame, &message, payload.len(), feature::DEFAULT, key, &mut description);
+    let description = describe::of_payload(&frame, payload, feature::DEFAULT, key);
     let mut header = EMPTY;
     fill(&mut header, &frame, &description, view);
     header.cap_len = payload.len() as u32;

@@ -5,7 +5,7 @@ use earthdog::dns::{Canonical, Message, Name};
 use earthdog::escape::escape;
 use earthdog::source::{self, Format};
 use sensor_ebpf::abi::{CAP_RESPONSE, flag, kind, view};
-use sensor_ebpf::describe::words;
+use sensor_ebpf::describe;
 use sensor_ebpf::frame::Link;
 use sensor_ebpf::{question, record};
 
@@ -44,7 +44,7 @@ pub fn frame(data: &[u8]) {
 /// Any bytes as a DNS message; what the kernel's walk takes, the full view must take and read the same.
 pub fn message(data: &[u8]) {
     earthdog::dns::fuzz(data);
-    let Some(kernel) = question::walk(&words(data), data.len().min(CAP_RESPONSE)) else { return };
+    let Some(kernel) = describe::question_of(data) else { return };
     let view = Message::parse(data, data.len());
     let Some(question) = view.question else {
         panic!("the kernel walked {kernel:?}, the view has no question")
@@ -59,7 +59,7 @@ pub fn message(data: &[u8]) {
     // The hash of the name must not depend on letter case or on where in the buffer it lies.
     let mut shifted = vec![0; 3];
     shifted.extend(wire.to_ascii_uppercase());
-    let hash = |bytes: &[u8], at| question::hash(&words(bytes), at, wire.len(), [3, 5]);
+    let hash = |bytes: &[u8], at| question::hash(&describe::words(bytes), at, wire.len(), [3, 5]);
     assert_eq!(hash(&shifted, 3), hash(data, start));
 }
 

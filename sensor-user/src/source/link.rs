@@ -103,8 +103,7 @@ fn event(frame: &Frame, bytes: &[u8], time_ns: u64) -> Result<Packet, u32> {
     if frame.true_len == 0 && frame.flags & control == 0 {
         return Err(counter::SKIP_TCP_ACK);
     }
-    let len = payload.len().min(describe::WORDS * 8);
-    let description = describe::describe(frame, &describe::words(payload), len, feature::WALK, [0; 2]);
+    let description = describe::of_payload(frame, payload, feature::WALK, [0; 2]);
     let tag = |id: u16| (id != NO_VLAN).then_some(id);
     Ok(Packet {
         time_ns,
