@@ -19,22 +19,23 @@ pub(super) struct Input {
     /// Offset of `buffer[start]` in the stream.
     offset: u64,
     unpacked: bool,
-    /// The reader has no more, or failed: told only once the bytes before it are used up.
-    ended: Option<io::Result<()>>,
+    ended: bool,
+    /// Why it ended, if not in peace: told only once the bytes before are used up.
+    failure: Option<io::Error>,
 }
 
 impl Input {
     /// Opens a stream; gzip is recognised by its first two bytes (RFC 1952 section 2.3.1).
-    pub(super) fn open(reader: impl Read + 'static) -> Result<Self, Error> {
+    pub(super) fn open(reader: impl Read + 'static) -> Self {
         let mut input = Self::plain(reader);
-        if !input.peek(2)?.starts_with(&[0x1f, 0x8b]) {
-            return Ok(input);
+        if !input.peek(2).starts_with(&[0x1f, 0x8b]) {
+            return input;
         }
         let head = io::Cursor::new(input.buffer[..input.end].to_vec());
         let packed = io::BufReader::with_capacity(CHUNK, head.chain(input.reader));
         let mut unpacked = Self::plain(MultiGzDecoder::new(packed));
         unpacked.unpacked = true;
-        Ok(unpacked)
+        unpacked
     }
 
     pub(super) fn plain(reader: impl Read + 'static) -> Self {
@@ -45,7 +46,8 @@ impl Input {
             end: 0,
             offset: 0,
             unpacked: false,
-            ended: None,
+            ended: false,
+            failure: None,
         }
     }
 
@@ -54,22 +56,27 @@ impl Input {
         self.offset
     }
 
-    /// The next bytes without moving on: `len` of them, fewer only at the end of the stream.
-    pub(super) fn peek(&mut self, len: usize) -> Result<&[u8], Error> {
-        self.fill(len)?;
+    /// The next bytes without moving on: `len` of them, fewer only where the stream ends.
+    pub(super) fn peek(&mut self, len: usize) -> &[u8] {
+        self.fill(len);
         let end = self.end.min(self.start + len);
-        Ok(&self.buffer[self.start..end])
+        &self.buffer[self.start..end]
     }
 
-    /// True where no byte is left.
+    /// True where no byte is left, and none is missing.
     pub(super) fn at_end(&mut self) -> Result<bool, Error> {
-        Ok(self.peek(1)?.is_empty())
+        if !self.peek(1).is_empty() {
+            return Ok(false);
+        }
+        self.failed().map_or(Ok(true), Err)
     }
 
     /// The next `len` bytes; `record` is the offset of the record they belong to, named if they are not all there.
     pub(super) fn take(&mut self, len: usize, record: u64) -> Result<&[u8], Error> {
-        if self.peek(len)?.len() < len {
-            return Err(self.damaged(record, "the file ends inside a record"));
+        if self.peek(len).len() < len {
+            return Err(self
+                .failed()
+                .unwrap_or_else(|| self.damaged(record, "the file ends inside a record")));
         }
         let start = self.start;
         self.advance(len);
@@ -98,8 +105,11 @@ impl Input {
             if seen >= MAX_PIECE {
                 return Err(self.damaged(self.offset, "a line longer than 1 MiB"));
             }
-            self.fill(seen + 1)?;
+            self.fill(seen + 1);
             if self.end - self.start == seen {
+                if let Some(failure) = self.failed() {
+                    return Err(failure);
+                }
                 break None;
             }
         };
@@ -123,15 +133,9 @@ impl Input {
         self.offset += len as u64;
     }
 
-    /// Reads until `len` bytes are held or the stream ends. An error of the stream shows only where bytes are missing.
-    fn fill(&mut self, len: usize) -> Result<(), Error> {
-        while self.end - self.start < len {
-            if let Some(ended) = &mut self.ended {
-                return match std::mem::replace(ended, Ok(())) {
-                    Ok(()) => Ok(()),
-                    Err(error) => Err(self.failure(error)),
-                };
-            }
+    /// Reads until `len` bytes are held or the stream ends.
+    fn fill(&mut self, len: usize) {
+        while self.end - self.start < len && !self.ended {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
                 self.end -= self.start;
@@ -141,23 +145,26 @@ impl Input {
                 self.buffer.resize(len.max(self.end + CHUNK), 0);
             }
             match self.reader.read(&mut self.buffer[self.end..]) {
-                Ok(0) => self.ended = Some(Ok(())),
+                Ok(0) => self.ended = true,
                 Ok(read) => self.end += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.ended = Some(Err(error)),
+                Err(error) => {
+                    self.ended = true;
+                    self.failure = Some(error);
+                }
             }
         }
-        Ok(())
     }
 
-    fn failure(&self, error: io::Error) -> Error {
+    fn failed(&mut self) -> Option<Error> {
+        let error = self.failure.take()?;
         let at = self.offset + (self.end - self.start) as u64;
-        match error.kind() {
+        Some(match error.kind() {
             io::ErrorKind::UnexpectedEof if self.unpacked => self.damaged(at, "the gzip data is cut short"),
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput if self.unpacked => {
                 self.damaged(at, format!("bad gzip data ({error})"))
             }
             _ => Error::Unreadable(error),
-        }
+        })
     }
 }

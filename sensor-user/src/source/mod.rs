@@ -105,7 +105,7 @@ pub fn read_from(
     tally: &mut Tally,
     emit: &mut Emit<'_>,
 ) -> Result<Format, Error> {
-    let mut input = Input::open(reader)?;
+    let mut input = Input::open(reader);
     let format = detect(&mut input)?;
     let mut emit = |event: Event| {
         tally.events += 1;
@@ -155,11 +155,11 @@ fn send(emit: &mut Emit<'_>, event: Event) -> Result<(), Stop> {
 const HEAD: usize = 512;
 
 fn detect(input: &mut Input) -> Result<Format, Error> {
-    let head = input.peek(HEAD)?;
-    let text = head.trim_ascii_start();
-    if head.is_empty() {
+    if input.at_end()? {
         return Err(Error::Empty);
     }
+    let head = input.peek(HEAD);
+    let text = head.trim_ascii_start();
     if pcap::is_magic(head) {
         return Ok(Format::Pcap);
     }
@@ -227,3 +227,6 @@ pub mod fuzz {
         tally
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ pub(super) fn read(input: &mut Input, tally: &mut Tally, emit: &mut Emit<'_>) ->
     let mut interfaces: Vec<Interface> = Vec::new();
     while !input.at_end()? {
         let at = input.offset();
-        let head = input.peek(12)?;
+        let head = input.peek(12);
         if head.starts_with(&SECTION.to_le_bytes()) {
             let magic = head.get(8..12).unwrap_or_default();
             order = order_of(magic).ok_or_else(|| input.damaged(at, "a section without byte order"))?;
