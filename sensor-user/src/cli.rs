@@ -92,6 +92,18 @@ pub struct DoctorArgs {
     /// Remove what a killed sensor left behind
     #[arg(long)]
     pub clean: bool,
+    /// As for `run`
+    #[arg(long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    /// As for `run`
+    #[arg(long, value_enum, default_value_t)]
+    pub role: Role,
+    /// As for `run`
+    #[arg(long, value_enum, default_value_t)]
+    pub xdp_mode: XdpMode,
+    /// As for `run`
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<PathBuf>,
     /// Configuration file
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,

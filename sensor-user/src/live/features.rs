@@ -24,6 +24,7 @@ pub enum Feature {
     Tcx,
     CgroupSkb,
     CurrentTask,
+    AtomicExchange,
     RawTracepoint,
     Kprobe,
     Fentry,
@@ -117,6 +118,14 @@ pub const TABLE: &[Requirement] = &[
         probe: current_task,
     },
     Requirement {
+        feature: Feature::AtomicExchange,
+        name: "atomic exchange",
+        since: "5.12", // 5ffa25502b5a
+        use_for: "scratch memory safe from preemption",
+        required: false,
+        probe: atomic_exchange,
+    },
+    Requirement {
         feature: Feature::RawTracepoint,
         name: "raw tracepoints",
         since: "4.17", // c4f6699dfcb8
@@ -138,7 +147,7 @@ pub const TABLE: &[Requirement] = &[
         since: "5.5",
         use_for: "not used by this version; who asked before 6.10, cheaper",
         required: false,
-        probe: || program(ProgramType::Tracing),
+        probe: fentry,
     },
 ];
 
@@ -180,7 +189,8 @@ impl Features {
             release: kernel_release(),
             probes: TABLE.iter().map(|row| (row, (row.probe)())).collect(),
             offsets: btf::kernel_offsets().map_err(|error| error.to_string()),
-            cgroup: cgroup2_root(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
+            cgroup: cgroup2_root(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+                .and_then(visible),
         }
     }
 
@@ -298,6 +308,17 @@ fn cgroup2_root(mountinfo: &str) -> Result<PathBuf, String> {
     })
 }
 
+/// A mount over a parent directory hides the hierarchy although mountinfo lists it (`ip netns exec` does that to /sys).
+fn visible(path: PathBuf) -> Result<PathBuf, String> {
+    if path.join("cgroup.controllers").exists() {
+        return Ok(path);
+    }
+    Err(format!(
+        "the cgroup2 mount at {} is hidden by another mount; name a directory with --cgroup PATH",
+        path.display()
+    ))
+}
+
 /// mountinfo writes space, tab, newline and backslash as `\ooo`.
 fn unescape_octal(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
@@ -338,6 +359,14 @@ fn current_task() -> Result<bool, String> {
         }
     }
     Ok(true)
+}
+
+/// Kernels without trampolines refuse with EPERM what they refuse others for want of a capability.
+fn fentry() -> Result<bool, String> {
+    match is_program_supported(ProgramType::Tracing) {
+        Err(error) if os_error(&error) == Some(libc::EPERM) && permitted().is_ok() => Ok(false),
+        other => other.map_err(|error| chain(&error)),
+    }
 }
 
 /// Asks what is at the loopback interface's tcx hook: older kernels do not know the question (EINVAL).
@@ -397,18 +426,30 @@ struct ProgLoad {
 
 /// Loads an XDP program that says it can take frames in several buffers.
 fn xdp_frags() -> Result<bool, String> {
+    const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
+    // r0 = XDP_PASS; exit
+    loads(&[0x0000_0002_0000_00b7, EXIT], BPF_F_XDP_HAS_FRAGS)
+}
+
+/// Loads a program that exchanges a stack slot.
+fn atomic_exchange() -> Result<bool, String> {
+    // r0 = 2; *(u64 *)(r10 - 8) = r0; r0 = atomic_xchg(r10 - 8, r0); exit
+    loads(&[0x0000_0002_0000_00b7, 0x0000_0000_fff8_0a7b, 0x0000_00e1_fff8_0adb, EXIT], 0)
+}
+
+const EXIT: u64 = 0x95;
+
+/// Whether the verifier takes these instructions as an XDP program.
+fn loads(instructions: &[u64], prog_flags: u32) -> Result<bool, String> {
     const BPF_PROG_LOAD: libc::c_long = 5;
     const BPF_PROG_TYPE_XDP: u32 = 6;
     const BPF_XDP: u32 = 37;
-    const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
-    // r0 = XDP_PASS; exit
-    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
     let attr = ProgLoad {
         prog_type: BPF_PROG_TYPE_XDP,
-        insn_cnt: 2,
+        insn_cnt: instructions.len() as u32,
         insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
-        prog_flags: BPF_F_XDP_HAS_FRAGS,
+        prog_flags,
         expected_attach_type: BPF_XDP,
         ..ProgLoad::default()
     };
@@ -472,5 +513,8 @@ mod tests {
         let features = Features::probe();
         assert!(features.missing().is_empty(), "{features:#?}");
         assert!(features.has(Feature::Xdp) && features.has(Feature::Tc));
+        let broken: Vec<_> = features.probes.iter().filter(|(_, outcome)| outcome.is_err()).collect();
+        assert!(broken.is_empty(), "{broken:#?}");
+        assert_eq!(loads(&[EXIT], 0), Err("Permission denied (os error 13)".into()), "r0 is not set");
     }
 }

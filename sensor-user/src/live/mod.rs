@@ -1,34 +1,62 @@
 //! The live sensor: kernel programs, their hooks and rings, and what the running host tells about processes.
 
-pub mod btf;
 pub mod features;
 pub mod link;
-pub mod object;
 pub mod plan;
+
+pub mod btf;
+pub mod object;
+
+pub mod attach;
+pub mod maps;
+
+pub mod ring;
+
 pub mod process;
 
-use crate::{
-    cli::{DoctorArgs, FlowsArgs, RunArgs},
-    config::Config,
-    exit::{Code, Error},
-};
+pub mod sensor;
+
+pub mod memory;
+pub mod status;
+
+pub mod control;
+pub mod flows;
+
+pub mod doctor;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::cli::{DoctorArgs, FlowsArgs, RunArgs};
+use crate::config::Config;
+use crate::exit::{Code, Error};
 
 /// Watches this machine until it is told to stop.
-pub fn run(_args: &RunArgs, _config: &Config) -> anyhow::Result<Code> {
-    Err(without_kernel_side())
-}
-
-/// Prints the running sensor's flow map.
-pub fn flows(_args: &FlowsArgs, _config: &Config) -> anyhow::Result<Code> {
-    Err(without_kernel_side())
+pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
+    sensor::run(args, config)
 }
 
 /// Prints what this kernel offers.
-pub fn doctor(_args: &DoctorArgs, _config: &Config) -> anyhow::Result<Code> {
-    Err(without_kernel_side())
+pub fn doctor(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
+    doctor::run(args, config)
 }
 
-fn without_kernel_side() -> anyhow::Error {
-    let message = "built without the kernel side: run `cargo xtask setup` and build again";
-    Error::new(Code::NoHook, message).into()
+/// Prints the running sensor's flow map.
+pub fn flows(args: &FlowsArgs, config: &Config) -> anyhow::Result<Code> {
+    let socket = Path::new(&config.live.control_socket);
+    let data = control::request(socket, "flows")?;
+    let text = if args.json {
+        format!("{}\n", serde_json::json!({ "v": control::VERSION, "flows": data }))
+    } else {
+        let flows: Vec<flows::Flow> = serde_json::from_value(data).map_err(|error| {
+            Error::new(
+                Code::Failure,
+                format!("the sensor is of another version, its flows cannot be read: {error}"),
+            )
+        })?;
+        flows::table(&flows)
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::stdout(&error))?;
+    Ok(Code::Ok)
 }

@@ -112,10 +112,28 @@ const NATIVE_XDP: &[Driver] = &[
     Driver { name: "vmxnet3", harmless: false },
 ];
 
+/// Whether what was asked makes sense with these interfaces; `plan` asks it too.
+pub fn check(request: &Request, links: &[Link]) -> Result<(), Refusal> {
+    let there = |name: &String| links.iter().any(|link| link.name == *name);
+    if let Some(missing) = request.interfaces.iter().find(|name| !there(name)) {
+        let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+        let missing = missing.escape_debug();
+        return Err(Refusal::Usage(format!("no interface `{missing}`; there are: {}", names.join(", "))));
+    }
+    if request.role == Role::Gateway && request.interfaces.is_empty() {
+        return Err(Refusal::Usage(
+            "a gateway must name the interfaces that face its clients: --interface IF (may be repeated)"
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Chooses the hooks.
 pub fn plan(request: &Request, host: &Host) -> Result<Plan, Refusal> {
+    check(request, &host.links)?;
     let mut plan = Plan::default();
-    let links = chosen_links(request, host, &mut plan.warnings)?;
+    let links = chosen_links(request, host, &mut plan.warnings);
     host_view(host, &mut plan);
     let egress = match (request.role, &host.cgroup) {
         (Role::Gateway, _) => Some("answers to clients behind this gateway, after NAT is undone"),
@@ -136,26 +154,11 @@ pub fn plan(request: &Request, host: &Host) -> Result<Plan, Refusal> {
 }
 
 /// Interfaces for the wire view.
-fn chosen_links<'h>(
-    request: &Request,
-    host: &'h Host,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<&'h Link>, Refusal> {
+fn chosen_links<'h>(request: &Request, host: &'h Host, warnings: &mut Vec<String>) -> Vec<&'h Link> {
     let find = |name: &String| host.links.iter().find(|link| link.name == *name);
-    if let Some(missing) = request.interfaces.iter().find(|name| find(name).is_none()) {
-        let there: Vec<_> = host.links.iter().map(|link| link.name.as_str()).collect();
-        let missing = missing.escape_debug();
-        return Err(Refusal::Usage(format!("no interface `{missing}`; there are: {}", there.join(", "))));
-    }
-    if request.role == Role::Gateway && request.interfaces.is_empty() {
-        return Err(Refusal::Usage(
-            "a gateway must name the interfaces that face its clients: --interface IF (may be repeated)"
-                .into(),
-        ));
-    }
     if request.xdp_mode == XdpMode::Off {
         warnings.push("no wire view: --xdp-mode off".into());
-        return Ok(Vec::new());
+        return Vec::new();
     }
     let named = !request.interfaces.is_empty();
     let names = if named { &request.interfaces } else { &host.default_routes };
@@ -168,7 +171,7 @@ fn chosen_links<'h>(
     if links.is_empty() {
         warnings.push("no wire view: there is no default route; name interfaces with --interface".into());
     }
-    Ok(links)
+    links
 }
 
 fn host_view(host: &Host, plan: &mut Plan) {

@@ -1,0 +1,203 @@
+//! Loads what the plan asks for and attaches it. Everything belongs to this process: dropping `Attached`, or dying in
+//! any way, detaches it. The one exception are clsact filters (before 6.6), which `clean` removes.
+
+use std::fs::File;
+use std::path::Path;
+
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint, SchedClassifier,
+    TcAttachType, Xdp, XdpMode,
+};
+use aya::{Ebpf, EbpfLoader};
+use sensor_ebpf::abi::Options;
+use zerocopy::IntoBytes;
+
+use super::features::{chain, os_error};
+use super::link::Link;
+use super::object;
+use super::plan::{Hook, Plan, Point};
+use crate::config::Live;
+use crate::exit::{Code, Error};
+
+/// Loaded maps and programs with their links. Dropped, everything is detached.
+#[derive(Debug)]
+pub struct Attached {
+    pub bpf: Ebpf,
+    /// What is in force; a fallback stands in the place of what was refused.
+    pub hooks: Vec<Hook>,
+    pub warnings: Vec<String>,
+}
+
+/// Priority and handle of our clsact filters: together they are ours alone, and a small priority runs before filters
+/// that end the walk. 53 for the port; `tc filter show` prints them as `pref 53 … handle 0xed09`.
+const PRIORITY: u16 = 53;
+const HANDLE: TcHandle = TcHandle::new(0, 0xed09);
+
+/// Loads the object with its options and carries the plan out.
+pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, Error> {
+    let kib = |value: u64| u32::try_from(value.saturating_mul(1024)).unwrap_or(1 << 31);
+    let bpf = EbpfLoader::new()
+        .override_global("OPTIONS", options.as_bytes(), true)
+        .map_max_entries("RING_ALERT", kib(live.alert_ring_kib))
+        .map_max_entries("RING_BULK", kib(live.bulk_ring_kib))
+        .map_max_entries("FLOWS", u32::try_from(live.flow_entries).unwrap_or(u32::MAX))
+        .load(object::BYTES)
+        .map_err(|error| {
+            Error::new(code_of(&error), format!("cannot load the kernel side: {}", chain(&error)))
+        })?;
+    let mut attached = Attached { bpf, hooks: Vec::new(), warnings: Vec::new() };
+    for hook in &plan.hooks {
+        attached.hook(hook)?;
+    }
+    if attached.hooks.iter().all(|hook| hook.point == Point::Exec) {
+        let reasons = attached.warnings.join("; ");
+        return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")));
+    }
+    Ok(attached)
+}
+
+/// Removes clsact filters of a sensor that was killed before 6.6; returns where there were any.
+pub fn clean(links: &[Link]) -> Vec<String> {
+    let mut removed = Vec::new();
+    for link in links {
+        for (direction, name) in [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")] {
+            if remove_filter(&link.name, direction) {
+                removed.push(format!("clsact {name} {}", link.name));
+            }
+        }
+    }
+    removed
+}
+
+impl Attached {
+    fn hook(&mut self, hook: &Hook) -> Result<(), Error> {
+        let error = match self.place(hook) {
+            Ok(()) => {
+                self.hooks.push(hook.clone());
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let refused = format!("{} was refused: {}", hook.point, reason(&error));
+        if let Some(fallback) = &hook.fallback {
+            self.warnings.push(format!("{refused}; using {}", fallback.point));
+            return self.hook(fallback);
+        }
+        match hook.point {
+            // Chosen by hand: doing something else would be no answer.
+            Point::XdpNative { .. } | Point::XdpGeneric { .. } => {
+                let message = format!("{refused}; use --xdp-mode auto or tcx");
+                Err(Error::new(code_of(&error), message))
+            }
+            _ => {
+                self.warnings.push(refused);
+                Ok(())
+            }
+        }
+    }
+
+    fn place(&mut self, hook: &Hook) -> Result<(), ProgramError> {
+        match &hook.point {
+            Point::XdpNative { interface } => self.xdp(hook.program, interface, XdpMode::Driver),
+            Point::XdpGeneric { interface } => self.xdp(hook.program, interface, XdpMode::Skb),
+            Point::TcxIngress { interface } => self.tcx(hook.program, interface, TcAttachType::Ingress),
+            Point::TcxEgress { interface } => self.tcx(hook.program, interface, TcAttachType::Egress),
+            Point::ClsactIngress { interface } => self.clsact(hook.program, interface, TcAttachType::Ingress),
+            Point::ClsactEgress { interface } => self.clsact(hook.program, interface, TcAttachType::Egress),
+            Point::CgroupEgress { path } => self.cgroup(hook.program, path, CgroupSkbAttachType::Egress),
+            Point::CgroupIngress { path } => self.cgroup(hook.program, path, CgroupSkbAttachType::Ingress),
+            Point::Exec => {
+                let program: &mut RawTracePoint = self.program(hook.program)?;
+                load(program, RawTracePoint::load)?;
+                program.attach("sched_process_exec").map(drop)
+            }
+        }
+    }
+
+    fn xdp(&mut self, name: &str, interface: &str, mode: XdpMode) -> Result<(), ProgramError> {
+        let program: &mut Xdp = self.program(name)?;
+        load(program, Xdp::load)?;
+        program.attach(interface, mode).map(drop)
+    }
+
+    /// First in line: our return value lets every program behind run, but one before us may end the walk.
+    fn tcx(&mut self, name: &str, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
+        let program: &mut SchedClassifier = self.program(name)?;
+        load(program, SchedClassifier::load)?;
+        program
+            .attach_with_options(interface, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))
+            .map(drop)
+    }
+
+    /// A qdisc that is there stays there, and one that we add too: others may have put filters on it by the time we go.
+    fn clsact(&mut self, name: &str, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
+        match qdisc_add_clsact(interface) {
+            Ok(()) => {}
+            Err(error) if os_error(&error) == Some(libc::EEXIST) => {
+                remove_filter(interface, direction);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let program: &mut SchedClassifier = self.program(name)?;
+        load(program, SchedClassifier::load)?;
+        let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
+        program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options)).map(drop)
+    }
+
+    fn cgroup(
+        &mut self,
+        name: &str,
+        path: &Path,
+        direction: CgroupSkbAttachType,
+    ) -> Result<(), ProgramError> {
+        let cgroup = File::open(path).map_err(ProgramError::IOError)?;
+        let program: &mut CgroupSkb = self.program(name)?;
+        load(program, CgroupSkb::load)?;
+        // aya attaches by link from 5.7 on, and a link always allows others beside it: the kernel sets
+        // BPF_F_ALLOW_MULTI itself and refuses to be given it (kernel/bpf/cgroup.c, cgroup_bpf_link_attach).
+        program.attach(cgroup, direction, CgroupAttachMode::Single).map(drop)
+    }
+
+    fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P, ProgramError>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    {
+        self.bpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+}
+
+/// Loads a program once; it may go to several places.
+fn load<P>(program: &mut P, load: fn(&mut P) -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match load(program) {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}
+
+fn remove_filter(interface: &str, direction: TcAttachType) -> bool {
+    SchedClassifierLink::attached(interface, direction, PRIORITY, HANDLE, None)
+        .is_ok_and(|link| aya::programs::Link::detach(link).is_ok())
+}
+
+fn code_of(error: &(dyn std::error::Error + 'static)) -> Code {
+    match os_error(error) {
+        Some(libc::EPERM | libc::EACCES) => Code::NotPermitted,
+        _ => Code::NoHook,
+    }
+}
+
+/// In a line: a verifier log has thousands, of which the last but one says what is wrong.
+fn reason(error: &ProgramError) -> String {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return chain(error) };
+    let log = verifier_log.to_string();
+    let last = log.lines().rev().find(|line| {
+        let line = line.trim();
+        !line.is_empty()
+            && !["processed ", "max_states", "peak_states", "verification time", "stack depth"]
+                .iter()
+                .any(|p| line.starts_with(p))
+    });
+    last.map_or_else(|| io_error.to_string(), |line| format!("{io_error} ({})", line.trim()))
+}

@@ -1,0 +1,188 @@
+//! The kernel's flow map as rows: over the control socket as JSON, on the terminal as a table.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use sensor_ebpf::abi::{FlowKey, FlowValue};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::BootClock;
+use crate::escape::escape;
+use crate::event::ip_from_abi;
+
+/// One flow: a client, a server, a transport, a zone, on one side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    pub client: IpAddr,
+    pub server: IpAddr,
+    /// `wire` or `host`.
+    pub view: String,
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// Presentation form; the last labels of the names asked, not a registered domain. Absent for TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Process of the last query, host view only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    pub queries: u64,
+    pub responses: u64,
+    pub query_bytes: u64,
+    pub response_bytes: u64,
+    pub name_len_max: u32,
+    /// Sum of name lengths and of their squares, queries only.
+    pub name_len_sum: u64,
+    pub name_len_sq_sum: u64,
+    /// NOERROR, NXDOMAIN, SERVFAIL, other.
+    pub rcode: [u32; 4],
+    /// A/AAAA/HTTPS, PTR, TXT/NULL/KEY/private/unknown, other.
+    pub qtype: [u32; 4],
+    /// RFC 3339, UTC.
+    pub first: String,
+    pub last: String,
+}
+
+/// Rows for people to read, busiest first.
+pub fn rows(flows: Vec<(FlowKey, FlowValue)>, clock: BootClock) -> Vec<Flow> {
+    let mut rows: Vec<Flow> = flows.into_iter().map(|(key, value)| row(&key, &value, clock)).collect();
+    // Stable: the map's rows come sorted by key.
+    rows.sort_by_key(|flow| std::cmp::Reverse(flow.query_bytes + flow.response_bytes));
+    rows
+}
+
+fn row(key: &FlowKey, value: &FlowValue, clock: BootClock) -> Flow {
+    let zone_len = (value.zone_len as usize).min(value.zone.len());
+    Flow {
+        client: ip_from_abi(key.client),
+        server: ip_from_abi(key.server),
+        view: if key.side == 2 { "host" } else { "wire" }.into(),
+        transport: if key.transport == 6 { "tcp" } else { "udp" }.into(),
+        zone: (key.zone_hash != 0 && zone_len != 0).then(|| presentation(&value.zone[..zone_len])),
+        pid: (value.tgid != 0).then_some(value.tgid),
+        queries: value.queries,
+        responses: value.responses,
+        query_bytes: value.query_bytes,
+        response_bytes: value.response_bytes,
+        name_len_max: value.name_len_max,
+        name_len_sum: value.name_len_sum,
+        name_len_sq_sum: value.name_len_sq_sum,
+        rcode: value.rcode,
+        qtype: value.qtype,
+        first: time(clock.unix_ns(value.first_ns)),
+        last: time(clock.unix_ns(value.last_ns)),
+    }
+}
+
+fn time(unix_ns: u64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(unix_ns))
+        .map_or_else(|_| String::new(), |time| format!("{time:.3}"))
+}
+
+/// Wire-form labels as RFC 1035 text: dots and backslashes inside a label escaped, other bytes as `\DDD`. A name that
+/// was cut at the front may begin inside a label; then the rest is shown as one label.
+fn presentation(wire: &[u8]) -> String {
+    let mut out = String::new();
+    let mut rest = wire;
+    while let Some((&len, tail)) = rest.split_first() {
+        if len == 0 {
+            break;
+        }
+        let (label, after) = match tail.split_at_checked(usize::from(len)) {
+            Some(split) if len <= 63 => split,
+            _ => (rest, &[][..]),
+        };
+        if !out.is_empty() {
+            out.push('.');
+        }
+        for &byte in label {
+            match byte {
+                b'.' | b'\\' => {
+                    out.push('\\');
+                    out.push(byte as char);
+                }
+                0x21..=0x7e => out.push(byte as char),
+                _ => {
+                    let _ = write!(out, "\\{byte:03}");
+                }
+            }
+        }
+        rest = after;
+    }
+    out
+}
+
+/// A table, widest column by content.
+pub fn table(flows: &[Flow]) -> String {
+    const HEAD: [&str; 11] =
+        ["CLIENT", "SERVER", "VIEW", "PROTO", "ZONE", "PID", "QUERIES", "ANSWERS", "UP", "DOWN", "LONGEST"];
+    let mut lines = vec![HEAD.map(str::to_owned)];
+    lines.extend(flows.iter().map(|flow| {
+        [
+            flow.client.to_string(),
+            flow.server.to_string(),
+            escape(&flow.view).into_owned(),
+            escape(&flow.transport).into_owned(),
+            flow.zone.as_ref().map_or_else(|| "-".into(), |zone| escape(zone).into_owned()),
+            flow.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
+            flow.queries.to_string(),
+            flow.responses.to_string(),
+            flow.query_bytes.to_string(),
+            flow.response_bytes.to_string(),
+            flow.name_len_max.to_string(),
+        ]
+    }));
+    let mut widths = [0; HEAD.len()];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for line in &lines {
+        for (index, (cell, &width)) in line.iter().zip(&widths).enumerate() {
+            // Text to the left, numbers to the right.
+            let _ = if index < 5 { write!(out, "{cell:<width$}  ") } else { write!(out, "{cell:>width$}  ") };
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn labels_become_text_that_reads_back() {
+        assert_eq!(presentation(b"\x07example\x03com"), "example.com");
+        assert_eq!(presentation(b"\x07example\x03com\x00trailing"), "example.com");
+        assert_eq!(presentation(b"\x04a.b\\\x01\x1b"), "a\\.b\\\\.\\027");
+        assert_eq!(presentation(b"\x09cut"), "\\009cut");
+        assert_eq!(presentation(b"\xc0\x0c"), "\\192\\012");
+        assert_eq!(presentation(b""), "");
+    }
+
+    #[test]
+    fn the_busiest_flow_comes_first_and_zones_are_safe_to_print() {
+        let mut key = FlowKey::new_zeroed();
+        key.client = "::ffff:10.0.0.2".parse::<std::net::Ipv6Addr>().unwrap().octets();
+        (key.zone_hash, key.side, key.transport) = (1, 2, 17);
+        let mut quiet = FlowValue::new_zeroed();
+        (quiet.query_bytes, quiet.tgid, quiet.zone_len) = (10, 77, 4);
+        quiet.zone[..4].copy_from_slice(b"\x03\x1b[m");
+        let mut busy = quiet;
+        (busy.query_bytes, busy.tgid) = (1000, 0);
+        let rows = rows(vec![(key, quiet), (FlowKey { side: 1, ..key }, busy)], BootClock::with_distance(0));
+        assert_eq!((rows[0].view.as_str(), rows[0].pid), ("wire", None));
+        assert_eq!((rows[1].view.as_str(), rows[1].pid), ("host", Some(77)));
+        let table = table(&rows);
+        assert!(table.contains("\\027[m") && !table.contains('\x1b'), "{table}");
+        assert!(table.lines().all(|line| !line.ends_with(' ')));
+        let json = serde_json::to_string(&rows[1]).unwrap();
+        assert_eq!(serde_json::from_str::<Flow>(&json).unwrap(), rows[1]);
+        assert_eq!(rows[0].first, "1970-01-01T00:00:00.000Z");
+    }
+}

@@ -1,0 +1,139 @@
+//! What the sensor weighs: resident memory and the kernel's maps, and how that grows with the number of CPUs.
+
+use std::fmt;
+use std::fs;
+
+/// Bytes, as the kernel accounts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// VmRSS of this process. The reader maps each ring twice in a row (a record never wraps), and each mapping counts
+    /// here although the pages are those of `maps`.
+    pub resident: u64,
+    /// Maps, per-CPU ones left out.
+    pub maps: u64,
+    /// Per-CPU maps, all CPUs together.
+    pub per_cpu_maps: u64,
+    /// Possible CPUs: what the kernel allocates for.
+    pub cpus: u64,
+}
+
+impl Memory {
+    /// Reads it from /proc.
+    pub fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let mut memory = Self {
+            resident: kib_field(&status, "VmRSS:").unwrap_or(0),
+            cpus: cpu_count(&possible).unwrap_or(1),
+            ..Self::default()
+        };
+        for entry in fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten() {
+            let info = fs::read_to_string(entry.path()).unwrap_or_default();
+            if let Some((kind, bytes)) = map_bytes(&info) {
+                let sum = if is_per_cpu(kind) { &mut memory.per_cpu_maps } else { &mut memory.maps };
+                *sum += bytes;
+            }
+        }
+        memory
+    }
+
+    pub const fn total(&self) -> u64 {
+        self.resident + self.maps + self.per_cpu_maps
+    }
+
+    /// What N CPUs cost: (fixed part, part for each).
+    pub const fn formula(&self) -> (u64, u64) {
+        (self.resident + self.maps, self.per_cpu_maps / self.cpus)
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (fixed, each) = self.formula();
+        write!(
+            out,
+            "{:.1} MB = resident {:.1} + maps {:.1} + per-CPU maps {:.2}; with N CPUs {:.1} + N x {:.3} MB",
+            mb(self.total()),
+            mb(self.resident),
+            mb(self.maps),
+            mb(self.per_cpu_maps),
+            mb(fixed),
+            mb(each)
+        )
+    }
+}
+
+/// Gives memory that loading used for a moment (kernel types, the object) back to the system.
+#[allow(unsafe_code)] // one libc call
+pub fn trim() {
+    // SAFETY: malloc_trim has no preconditions; it only returns free pages.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn kib_field(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Type and locked bytes of a map, from its descriptor's fdinfo.
+fn map_bytes(info: &str) -> Option<(u32, u64)> {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
+    Some((u32::try_from(field("map_type:")?).ok()?, field("memlock:")?))
+}
+
+/// `BPF_MAP_TYPE_PERCPU_HASH`, `_PERCPU_ARRAY`, `_LRU_PERCPU_HASH`.
+const fn is_per_cpu(kind: u32) -> bool {
+    matches!(kind, 5 | 6 | 10)
+}
+
+/// `0-3,8` is five.
+fn cpu_count(ranges: &str) -> Option<u64> {
+    ranges
+        .trim()
+        .split(',')
+        .map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some(last.parse::<u64>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_ranges_are_counted() {
+        assert_eq!(cpu_count("0-1\n"), Some(2));
+        assert_eq!(cpu_count("0-3,8"), Some(5));
+        assert_eq!(cpu_count("0"), Some(1));
+        assert_eq!(cpu_count(""), None);
+        assert_eq!(cpu_count("3-1"), None);
+    }
+
+    #[test]
+    fn a_map_descriptor_tells_its_bytes() {
+        let info = "pos:\t0\nflags:\t02000002\nmap_type:\t27\nkey_size:\t0\nmemlock:\t1060984\nmap_id:\t3\n";
+        assert_eq!(map_bytes(info), Some((27, 1_060_984)));
+        assert_eq!(map_bytes("pos:\t0\nflags:\t02\n"), None);
+    }
+
+    #[test]
+    fn the_formula_gives_the_total() {
+        let memory = Memory { resident: 10_000_000, maps: 5_000_000, per_cpu_maps: 200_000, cpus: 2 };
+        let (fixed, each) = memory.formula();
+        assert_eq!(fixed + 2 * each, memory.total());
+        assert_eq!(
+            memory.to_string(),
+            "15.2 MB = resident 10.0 + maps 5.0 + per-CPU maps 0.20; with N CPUs 15.0 + N x 0.100 MB"
+        );
+        assert!(Memory::now().resident > 0);
+    }
+}

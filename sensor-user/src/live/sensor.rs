@@ -1,0 +1,374 @@
+//! The running sensor: what was planned is attached, the rings are drained into the pipeline, findings go to stdout.
+//!
+//! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
+
+use std::collections::VecDeque;
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sensor_ebpf::abi::{ABI_VERSION, KernelOffsets, Options, feature};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use zerocopy::FromZeros as _;
+
+use super::attach::{self, Attached};
+use super::control::{self, Command, Question};
+use super::features::{self, Feature, Features};
+use super::link::{Link, default_route_interfaces, links};
+use super::maps::Maps;
+use super::memory::{self, Memory};
+use super::plan::{self, Host, Plan, Refusal, Request};
+use super::process::Processes;
+use super::ring::Rings;
+use super::status::{Askers, Numbers, Printer};
+use super::{flows, object};
+use crate::cli::{Output, RunArgs};
+use crate::clock::{self, BootClock};
+use crate::config::{Config, Live};
+use crate::event::Event;
+use crate::exit::{Code, Error};
+use crate::finding::{Finding, Origin};
+use crate::pipeline::Pipeline;
+use crate::sink;
+
+/// Processes read from /proc after one drain; the rest waits for the next.
+const PROC_READS: usize = 32;
+/// Processes that wait to be read; the oldest goes first, since the youngest is the likeliest to be alive still.
+const PROC_WAITING: usize = 1024;
+/// Between two ticks of the pipeline and two looks at the clocks.
+const TICK: Duration = Duration::from_secs(1);
+/// Drains at the end: what was in the rings when the sensor was told to stop, at most.
+const LAST_DRAINS: usize = 4096;
+
+/// Runs until a signal, the end of `--duration`, or a failure.
+pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
+    if object::is_stub() {
+        let message =
+            "this binary was built without its kernel side: run `cargo xtask setup` and build again";
+        return Err(Error::new(Code::NoHook, message).into());
+    }
+    let request = Request { role: args.role, interfaces: args.interfaces.clone(), xdp_mode: args.xdp_mode };
+    let links = links().context("cannot list the network interfaces")?;
+    plan::check(&request, &links).map_err(refused)?;
+    let cgroup = args.cgroup.as_ref().map(|path| cgroup_directory(path)).transpose()?;
+    features::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
+    let features = Features::probe();
+    let plan = decide(&request, &features, links, cgroup)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = Stop::new(args.duration)?;
+        Sensor::start(args, config, &features, &plan)?.watch(stop).await
+    })
+}
+
+/// What would be attached for `request` here.
+pub fn decide(
+    request: &Request,
+    features: &Features,
+    links: Vec<Link>,
+    cgroup: Option<PathBuf>,
+) -> Result<Plan, Error> {
+    let missing = features.missing();
+    if !missing.is_empty() {
+        let message =
+            format!("Linux {} lacks what the sensor needs: {}", features.release, missing.join(", "));
+        return Err(Error::new(Code::NoHook, message));
+    }
+    let host = Host {
+        links,
+        default_routes: default_route_interfaces(),
+        cgroup: cgroup.map_or_else(|| features.cgroup.clone(), Ok),
+        features: features.present(),
+        current_task: features.current_task(),
+        exec: features.exec(),
+    };
+    plan::plan(request, &host).map_err(refused)
+}
+
+/// A directory named with `--cgroup`.
+pub fn cgroup_directory(path: &std::path::Path) -> Result<PathBuf, Error> {
+    // Every cgroup2 directory has this file, and only those.
+    if path.join("cgroup.controllers").exists() {
+        return Ok(path.to_owned());
+    }
+    let what = if path.exists() { "is no cgroup2 directory" } else { "does not exist" };
+    let hint = "name a directory of the cgroup2 hierarchy (`findmnt -t cgroup2` shows where it is mounted)";
+    Err(Error::new(Code::Usage, format!("--cgroup {} {what}; {hint}", path.display())))
+}
+
+pub fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Usage(message) => Error::new(Code::Usage, message),
+        Refusal::NoHook(message) => Error::new(Code::NoHook, message),
+    }
+}
+
+/// What ends a run: SIGINT, SIGTERM, or the time that was asked for.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    fn new(duration_s: Option<u64>) -> io::Result<Self> {
+        // A duration beyond what the clock can count is for ever.
+        let deadline = duration_s
+            .and_then(|s| Instant::from_std(clock::monotonic()).checked_add(Duration::from_secs(s)));
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            deadline,
+        })
+    }
+
+    async fn wait(&mut self) {
+        let deadline = self.deadline;
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = async { match deadline {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            } } => {}
+        }
+    }
+}
+
+struct Sensor {
+    attached: Attached,
+    maps: Maps,
+    rings: Rings,
+    clock: BootClock,
+    pipeline: Pipeline,
+    processes: Processes,
+    waiting: VecDeque<(u32, u64)>,
+    askers: Askers,
+    out: Findings,
+    printer: Printer,
+    settings: Live,
+    since: String,
+}
+
+impl Sensor {
+    /// Attaches. Must be called inside the runtime, for the control socket.
+    fn start(args: &RunArgs, config: &Config, features: &Features, plan: &Plan) -> anyhow::Result<Self> {
+        let clock = BootClock::new();
+        let mut settings = config.pipeline();
+        settings.seed = random()?;
+        settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
+        let options = options(plan, features)?;
+        let mut attached = attach::attach(plan, &options, &config.live)?;
+        attached.warnings.splice(0..0, plan.warnings.iter().cloned());
+        let (maps, rings) = Maps::take(&mut attached.bpf, config.live.flow_entries)?;
+        memory::trim();
+        Ok(Self {
+            attached,
+            maps,
+            rings,
+            clock,
+            pipeline: Pipeline::new(settings, Origin::Live),
+            processes: Processes::default(),
+            waiting: VecDeque::new(),
+            askers: Askers::default(),
+            out: Findings::new(args.output.unwrap_or_else(|| config.output.format.into())),
+            printer: Printer::new(),
+            settings: config.live.clone(),
+            since: jiff::Timestamp::now().to_string(),
+        })
+    }
+
+    async fn watch(mut self, mut stop: Stop) -> anyhow::Result<Code> {
+        let (sender, mut questions) = mpsc::channel(1);
+        // Held to the end: dropping it removes the socket.
+        let _socket = self.listen(sender);
+        self.announce(&Memory::now());
+        let drain_every = Duration::from_millis(self.settings.drain_interval_ms);
+        let mut drain_at = Instant::from_std(clock::monotonic());
+        let mut tick = ticker(TICK);
+        let mut status = ticker(self.printer.interval());
+        loop {
+            // The branches are tried in random order, so none can keep the others from their turn.
+            tokio::select! {
+                () = stop.wait() => break,
+                () = sleep_until(drain_at) => {
+                    let more = self.drain();
+                    drain_at = Instant::from_std(clock::monotonic()) + if more { Duration::ZERO } else { drain_every };
+                }
+                Some(question) = questions.recv() => self.answer(question),
+                _ = tick.tick() => self.tick(),
+                _ = status.tick() => self.status(),
+            }
+            self.out.flush()?;
+        }
+        self.finish()
+    }
+
+    fn listen(&mut self, sender: mpsc::Sender<Question>) -> Option<control::Socket> {
+        let path = &self.settings.control_socket;
+        match control::bind(path.as_ref()) {
+            Ok((listener, socket)) => {
+                tokio::spawn(control::serve(listener, sender));
+                Some(socket)
+            }
+            Err(error) => {
+                // Watching matters more than answering.
+                self.attached.warnings.push(format!("no control socket at {}: {error}", path.escape_debug()));
+                None
+            }
+        }
+    }
+
+    fn announce(&mut self, memory: &Memory) {
+        self.printer.line(&format!("watching with {} hooks:", self.attached.hooks.len()));
+        for hook in &self.attached.hooks {
+            self.printer.line(&format!("  {}: {}", hook.point, hook.why));
+        }
+        for warning in &self.attached.warnings {
+            self.printer.line(&format!("warning: {warning}"));
+        }
+        self.printer.line(&format!("memory {memory}"));
+    }
+
+    /// Takes a batch out of the rings; true if there is more.
+    fn drain(&mut self) -> bool {
+        let Self { rings, pipeline, out, askers, printer, clock, .. } = self;
+        let more = rings.drain(*clock, clock::boot_ns(), &mut |event| {
+            if let Event::Packet(packet) = &event {
+                askers.note(&packet.owner);
+            }
+            pipeline.push(event, &mut |finding| out.write(finding, printer));
+        });
+        self.read_processes();
+        more
+    }
+
+    /// Looks up in /proc who was seen asking for the first time, a few at a time.
+    fn read_processes(&mut self) {
+        self.waiting.extend(self.pipeline.unknown_processes());
+        let excess = self.waiting.len().saturating_sub(PROC_WAITING);
+        self.waiting.drain(..excess);
+        for _ in 0..PROC_READS {
+            let Some((tgid, start_boot_ns)) = self.waiting.pop_front() else { break };
+            if let Some(facts) = self.processes.read(tgid, start_boot_ns) {
+                self.pipeline.learn(facts);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.clock.refresh();
+        let Self { pipeline, out, printer, .. } = self;
+        pipeline.tick(clock::unix_ns(), &mut |finding| out.write(finding, printer));
+    }
+
+    fn status(&mut self) {
+        let line = self.numbers(|numbers| numbers.line());
+        self.printer.status(&line);
+    }
+
+    fn answer(&mut self, question: Question) {
+        let value = match question.command {
+            Command::Status => self.numbers(|numbers| numbers.json(&self.attached, &self.since)),
+            Command::Flows => {
+                let rows = flows::rows(self.maps.flows(), self.clock);
+                serde_json::to_value(rows).unwrap_or_default()
+            }
+        };
+        // The client may be gone.
+        let _ = question.answer.send(value);
+    }
+
+    fn numbers<T>(&self, with: impl FnOnce(Numbers<'_>) -> T) -> T {
+        with(Numbers {
+            stats: self.pipeline.stats(),
+            processes: self.askers.count(),
+            counters: &self.maps.counters(),
+            ring: self.rings.stats(),
+        })
+    }
+
+    fn finish(mut self) -> anyhow::Result<Code> {
+        for _ in 0..LAST_DRAINS {
+            if !self.drain() {
+                break;
+            }
+        }
+        let Self { pipeline, out, printer, .. } = &mut self;
+        pipeline.finish(&mut |finding| out.write(finding, printer));
+        self.out.flush()?;
+        self.printer.clear();
+        let line = self.numbers(|numbers| numbers.line());
+        self.printer.line(&format!("stopped: {line}"));
+        Ok(Code::Ok)
+    }
+}
+
+/// Standard output. The first failed write is kept and ends the run.
+struct Findings {
+    out: BufWriter<Stdout>,
+    format: sink::Format,
+    failed: Option<io::Error>,
+    written: bool,
+}
+
+impl Findings {
+    fn new(output: Output) -> Self {
+        let stdout = io::stdout();
+        let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let format = match output {
+            Output::Json => sink::Format::Json,
+            Output::Human if colour => sink::Format::HumanColour,
+            Output::Human => sink::Format::Human,
+        };
+        Self { out: BufWriter::new(stdout), format, failed: None, written: false }
+    }
+
+    fn write(&mut self, finding: &Finding, printer: &mut Printer) {
+        printer.clear();
+        self.written = true;
+        if self.failed.is_none() {
+            self.failed = sink::write(finding, self.format, &mut self.out).err();
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if !std::mem::take(&mut self.written) {
+            return Ok(());
+        }
+        let failed = self.failed.take().map_or_else(|| self.out.flush(), Err);
+        failed.map_err(|error| Error::stdout(&error))
+    }
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
+    let mut bits = feature::DEFAULT;
+    if plan.current_task {
+        bits |= feature::CURRENT_TASK;
+    }
+    if features.has(Feature::AtomicExchange) {
+        bits |= feature::XCHG;
+    }
+    Ok(Options {
+        abi_version: ABI_VERSION,
+        features: bits,
+        hash_key: [random()?, random()?],
+        offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
+    })
+}
+
+/// From the kernel's generator, so that nobody can aim at the hashes.
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
+}

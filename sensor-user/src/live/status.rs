@@ -1,0 +1,203 @@
+//! What a running sensor says about itself: at start, now and then on stderr, and over the control socket.
+
+use std::collections::HashSet;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use sensor_ebpf::abi::{COUNTER_NAMES, Owner, grade};
+use serde_json::{Value, json};
+
+use super::attach::Attached;
+use super::maps::{Counters, lost};
+use super::memory::Memory;
+use super::ring;
+use crate::pipeline;
+
+/// Between two status lines: on a terminal the line is rewritten in place, elsewhere each is one more line.
+const ON_TERMINAL: Duration = Duration::from_secs(1);
+const ELSEWHERE: Duration = Duration::from_mins(1);
+
+/// Processes told apart for the count; beyond that the set starts anew and the count goes on.
+const MAX_PROCESSES: usize = 16_384;
+
+/// Distinct processes that were seen asking.
+#[derive(Debug, Default)]
+pub struct Askers {
+    seen: HashSet<(u32, u64), foldhash::fast::RandomState>,
+    forgotten: u64,
+}
+
+impl Askers {
+    pub fn note(&mut self, owner: &Owner) {
+        if owner.grade == grade::NONE {
+            return;
+        }
+        if self.seen.len() >= MAX_PROCESSES {
+            self.forgotten += self.seen.len() as u64;
+            self.seen.clear();
+        }
+        self.seen.insert((owner.tgid, owner.start_boot_ns));
+    }
+
+    pub fn count(&self) -> u64 {
+        self.forgotten + self.seen.len() as u64
+    }
+}
+
+/// Numbers for one line.
+#[derive(Debug)]
+pub struct Numbers<'a> {
+    pub stats: &'a pipeline::Stats,
+    pub processes: u64,
+    pub counters: &'a Counters,
+    pub ring: &'a ring::Stats,
+}
+
+impl Numbers<'_> {
+    /// `messages 120, processes 3, zones 7, findings 1, lost 0`.
+    pub fn line(&self) -> String {
+        let findings: u64 = self.stats.findings.iter().sum();
+        let bad: u64 = self.ring.bad.iter().sum();
+        let damaged = if bad == 0 { String::new() } else { format!(", damaged records {bad}") };
+        format!(
+            "messages {}, processes {}, zones {}, findings {findings}, lost {}{damaged}",
+            self.stats.messages,
+            self.processes,
+            self.stats.zones,
+            lost(self.counters)
+        )
+    }
+
+    /// The answer to `status`.
+    pub fn json(&self, attached: &Attached, since: &str) -> Value {
+        let named = |names: &[&str], values: &[u64]| -> Value {
+            names
+                .iter()
+                .zip(values)
+                .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let memory = Memory::now();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "since": since,
+            "hooks": attached.hooks.iter().map(|hook| json!({
+                "hook": hook.point.to_string(),
+                "program": hook.program,
+                "why": hook.why,
+            })).collect::<Vec<_>>(),
+            "warnings": attached.warnings,
+            "counters": named(&COUNTER_NAMES, self.counters),
+            "rings": {
+                "packets": self.ring.packets,
+                "execs": self.ring.execs,
+                "refused": named(&ring::BAD_NAMES, &self.ring.bad),
+            },
+            "messages": self.stats.messages,
+            "lookups": self.stats.lookups,
+            "processes": self.processes,
+            "clients": self.stats.clients,
+            "zones": self.stats.zones,
+            "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
+            "lost": lost(self.counters),
+            "memory": {
+                "resident": memory.resident,
+                "maps": memory.maps,
+                "per_cpu_maps": memory.per_cpu_maps,
+                "cpus": memory.cpus,
+            },
+        })
+    }
+}
+
+/// Writes to stderr; a terminal gets one line that changes, everything else a line a minute.
+#[derive(Debug)]
+pub struct Printer {
+    terminal: bool,
+    /// A status line stands on the terminal without its line end.
+    open: bool,
+}
+
+impl Printer {
+    pub fn new() -> Self {
+        Self { terminal: io::stderr().is_terminal(), open: false }
+    }
+
+    pub const fn interval(&self) -> Duration {
+        if self.terminal { ON_TERMINAL } else { ELSEWHERE }
+    }
+
+    /// A line that stays.
+    pub fn line(&mut self, text: &str) {
+        self.clear();
+        // stderr may be gone; the findings are what matters.
+        let _ = writeln!(io::stderr(), "earthdog: {text}");
+    }
+
+    /// The status line.
+    pub fn status(&mut self, text: &str) {
+        let mut err = io::stderr().lock();
+        let _ = if self.terminal {
+            write!(err, "\r\x1b[Kearthdog: {text}")
+        } else {
+            writeln!(err, "earthdog: {text}")
+        };
+        let _ = err.flush();
+        self.open = self.terminal;
+    }
+
+    /// Takes the status line off the terminal, before something else is written there.
+    pub fn clear(&mut self) {
+        if self.open {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+            self.open = false;
+        }
+    }
+}
+
+impl Default for Printer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::no_owner;
+
+    #[test]
+    fn a_process_counts_once_and_unknown_owners_do_not() {
+        let mut askers = Askers::default();
+        let mut owner = no_owner(sensor_ebpf::abi::no_owner::TCP);
+        askers.note(&owner);
+        assert_eq!(askers.count(), 0);
+        owner.grade = grade::EXACT;
+        for tgid in [7, 7, 8] {
+            owner.tgid = tgid;
+            askers.note(&owner);
+        }
+        assert_eq!(askers.count(), 2);
+        for tgid in 0..2 * MAX_PROCESSES as u32 {
+            owner.tgid = 100 + tgid;
+            askers.note(&owner);
+        }
+        assert_eq!(askers.count(), 2 + 2 * MAX_PROCESSES as u64);
+        assert!(askers.seen.len() <= MAX_PROCESSES);
+    }
+
+    #[test]
+    fn the_line_names_every_loss() {
+        let mut stats = pipeline::Stats::default();
+        (stats.messages, stats.zones, stats.findings) = (12, 3, [0, 1, 0, 1]);
+        let mut counters = [0; COUNTER_NAMES.len()];
+        counters[sensor_ebpf::abi::counter::LOST_BULK as usize] = 4;
+        let mut ring = ring::Stats::default();
+        let numbers =
+            |ring: &ring::Stats| Numbers { stats: &stats, processes: 2, counters: &counters, ring }.line();
+        assert_eq!(numbers(&ring), "messages 12, processes 2, zones 3, findings 2, lost 4");
+        ring.bad[1] = 5;
+        assert!(numbers(&ring).ends_with("lost 4, damaged records 5"));
+    }
+}
