@@ -100,6 +100,36 @@ impl Apt {
         Ok(())
     }
 
+    /// Downloads one package without its dependencies and unpacks it into `root`.
+    pub(crate) fn unpack_alone(&self, package: &str, root: &Path) -> Result<()> {
+        let folder = self.archives.join("alone");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        process::output(self.command("apt-get").current_dir(&folder).args(["download", "-qq", package]))?;
+        let prefix = format!("{package}_");
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                process::output(Command::new("dpkg").arg("-x").arg(entry.path()).arg(root))?;
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of packages that start with `prefix`.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let text = process::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Where this machine has Debian's main archive from.
+    pub(crate) fn mirror(&self) -> Option<String> {
+        let format = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)";
+        let arguments = ["indextargets", "--format", format, "Created-By: Packages"];
+        let text = process::output(self.command("apt-get").args(arguments)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Debian|Debian|main|")).map(str::to_owned)
+    }
+
     /// Drops the downloaded archives; before that, an interrupted set-up finds them again.
     pub(crate) fn forget_archives(&self) -> Result<()> {
         for entry in fs::read_dir(&self.archives)? {

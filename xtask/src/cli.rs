@@ -72,7 +72,7 @@ enum Command {
     /// Build the character model from public-domain name lists
     Model {
         /// Folder of the lists
-        dir: Option<std::path::PathBuf>,
+        dir: Option<PathBuf>,
     },
     /// Measure: `bench kernel` gives nanoseconds a packet
     Bench {
