@@ -10,11 +10,12 @@ use foldhash::quality::FixedState;
 
 use crate::attribute::{self, Clients, Identity, ProcessFacts, ProcessTable};
 use crate::dns::{Canonical, Message};
-use crate::event::{Event, Kind, Owner, Packet, View};
+use crate::event::{Event, Kind, Owner, Packet};
 use crate::finding::{Finding, Origin};
 use crate::fold;
 use crate::fold::{Answers, Fold, Leg, Seen};
 use crate::ledger::{self, Charge, Key, Ledger, payload};
+use crate::reassemble::{self, Reassembler};
 use crate::report::{self, Reports, Sighting};
 use crate::zone::Zone;
 
@@ -23,6 +24,7 @@ pub use stats::Stats;
 /// Every stage's settings.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    pub reassemble: reassemble::Settings,
     pub attribute: attribute::Settings,
     pub fold: fold::Settings,
     pub ledger: ledger::Settings,
@@ -34,6 +36,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Pipeline {
     seed: FixedState,
+    reassembler: Reassembler,
+    /// Messages that one segment completed; kept for its room.
+    reassembled: Vec<Packet>,
     processes: ProcessTable,
     clients: Clients,
     fold: Fold<FixedState>,
@@ -48,6 +53,8 @@ impl Pipeline {
         let seed = FixedState::with_seed(settings.seed);
         Self {
             seed: seed.clone(),
+            reassembler: Reassembler::new(settings.reassemble),
+            reassembled: Vec::new(),
             processes: ProcessTable::new(&settings.attribute),
             clients: Clients::new(settings.attribute.max_processes, settings.attribute.max_pids),
             fold: Fold::new(&settings.fold, seed),
@@ -61,7 +68,7 @@ impl Pipeline {
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
     pub fn push(&mut self, event: Event, emit: &mut dyn FnMut(&Finding)) {
         match event {
-            Event::Packet(packet) => self.packet(&packet, emit),
+            Event::Packet(packet) => self.packet(packet, emit),
             Event::Exec(exec) => {
                 self.stats.execs += 1;
                 self.processes.exec(&exec);
@@ -72,12 +79,18 @@ impl Pipeline {
     /// Closes findings that have been quiet for a window; `now_ns` is Unix time.
     pub fn tick(&mut self, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
         self.now_ns = self.now_ns.max(now_ns);
+        let mut messages = std::mem::take(&mut self.reassembled);
+        self.reassembler.tick(now_ns, &mut |message| messages.push(message));
+        self.messages(messages, emit);
         self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
         self.counters();
     }
 
     /// End of input: closes what is open.
     pub fn finish(&mut self, emit: &mut dyn FnMut(&Finding)) {
+        let mut messages = std::mem::take(&mut self.reassembled);
+        self.reassembler.finish(&mut |message| messages.push(message));
+        self.messages(messages, emit);
         self.reports.close_all(self.now_ns, &mut self.ledger, emit);
         self.counters();
     }
@@ -96,18 +109,34 @@ impl Pipeline {
         self.processes.unknown()
     }
 
-    fn packet(&mut self, packet: &Packet, emit: &mut dyn FnMut(&Finding)) {
+    fn packet(&mut self, packet: Packet, emit: &mut dyn FnMut(&Finding)) {
         self.stats.packets += 1;
         self.now_ns = self.now_ns.max(packet.time_ns);
         if self.reports.is_due(self.now_ns) {
             self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
         }
         match packet.kind {
-            Kind::Message => self.message(packet, emit),
-            Kind::Segment => self.stats.segments += 1,
+            Kind::Message => self.message(&packet, emit),
+            Kind::Segment => {
+                self.stats.segments += 1;
+                let mut messages = std::mem::take(&mut self.reassembled);
+                self.reassembler.push(packet, &mut |message| messages.push(message));
+                self.messages(messages, emit);
+            }
             Kind::Datagram => self.stats.datagrams += 1,
         }
         self.counters();
+    }
+
+    fn messages(&mut self, mut messages: Vec<Packet>, emit: &mut dyn FnMut(&Finding)) {
+        for message in messages.drain(..) {
+            if message.kind == Kind::Message {
+                self.message(&message, emit);
+            } else {
+                self.stats.datagrams += 1;
+            }
+        }
+        self.reassembled = messages;
     }
 
     fn message(&mut self, packet: &Packet, emit: &mut dyn FnMut(&Finding)) {
@@ -131,7 +160,7 @@ impl Pipeline {
         if response {
             self.response(packet, &message, &name, &leg, address, emit);
         } else {
-            let process = (packet.view == View::HostEgress).then(|| self.process(&packet.owner)).flatten();
+            let process = self.process(&packet.owner);
             match self.fold.query(&leg, process.unwrap_or(address), packet.time_ns) {
                 Seen::Duplicate => self.stats.duplicates += 1,
                 seen => {
@@ -245,6 +274,8 @@ impl Pipeline {
     fn counters(&mut self) {
         self.stats.clients = self.clients.seen;
         self.stats.findings = self.reports.created;
+        self.stats.absorbed = self.reports.absorbed;
+        self.stats.reassembly = *self.reassembler.stats();
         self.stats.evictions = [
             ("processes", self.processes.evicted),
             ("clients", self.clients.evicted),

@@ -96,6 +96,7 @@ impl Config {
                 address_bound_bytes: self.ledger.address_bound_bytes,
                 max_keys: self.ledger.max_keys as usize,
             },
+            reassemble: self.reassembly(),
             ..pipeline::Settings::default()
         }
     }

@@ -3,6 +3,7 @@
 use foldhash::HashSet;
 
 use crate::dns::{Anomalies, Anomaly};
+use crate::reassemble;
 
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -13,6 +14,7 @@ pub struct Stats {
     pub queries: u64,
     pub responses: u64,
     pub segments: u64,
+    pub reassembly: reassemble::Stats,
     /// Too short for a DNS header.
     pub datagrams: u64,
     /// Records of a message already counted at another hook.
@@ -24,6 +26,8 @@ pub struct Stats {
     pub zones: u64,
     /// Created, by severity: low, medium, high, critical.
     pub findings: [u64; 4],
+    /// Queries over the bound of their address that a process's open finding speaks for.
+    pub absorbed: u64,
     pub anomalies: AnomalyCounts,
     /// What was forgotten to stay within bounds, with its collection's name.
     pub evictions: [(&'static str, u64); 5],

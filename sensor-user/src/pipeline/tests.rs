@@ -1,1 +1,290 @@
+//! Records in, findings out: what the hooks of one host or several see of one session.
 
+use std::net::SocketAddr;
+
+use sensor_ebpf::abi::{flag, grade};
+
+use super::*;
+use crate::event::{Exec, Transport, View, no_owner};
+use crate::finding::{ClientKind, Scope, Severity, State};
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1_700_000_000 * SECOND;
+
+struct Bench {
+    pipeline: Pipeline,
+    found: Vec<Finding>,
+    now_ns: u64,
+    id: u16,
+}
+
+fn bench() -> Bench {
+    let pipeline = Pipeline::new(Settings::default(), Origin::Replay);
+    Bench { pipeline, found: Vec::new(), now_ns: START, id: 0 }
+}
+
+fn owner(tgid: u32, comm: &str) -> Owner {
+    let mut owner =
+        Owner { tgid, tid: tgid, start_boot_ns: u64::from(tgid) * SECOND, uid: 1000, ..no_owner(0) };
+    owner.grade = grade::EXACT;
+    owner.comm[..comm.len()].copy_from_slice(comm.as_bytes());
+    owner
+}
+
+fn payload(n: u64) -> String {
+    let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..48)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(b"abcdefghijklmnopqrstuvwxyz234567"[state as usize % 32])
+        })
+        .collect()
+}
+
+fn message(id: u16, name: &str, qtype: u16, response: bool) -> Vec<u8> {
+    let mut out = id.to_be_bytes().to_vec();
+    out.extend_from_slice(&[if response { 0x81 } else { 1 }, 0, 0, 1, 0, u8::from(response), 0, 0, 0, 0]);
+    out.extend_from_slice(Canonical::from_text(name).wire());
+    out.push(0);
+    out.extend_from_slice(&qtype.to_be_bytes());
+    out.extend_from_slice(&[0, 1]);
+    if response {
+        out.extend_from_slice(&[0xc0, 12]);
+        out.extend_from_slice(&qtype.to_be_bytes());
+        out.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 20]);
+        out.extend_from_slice(&[0xa5; 20]);
+    }
+    out
+}
+
+impl Bench {
+    fn record(&mut self, view: View, src: &str, dst: &str, bytes: Vec<u8>, owner: Owner) {
+        let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
+        let packet = Packet {
+            time_ns: self.now_ns,
+            view,
+            kind: Kind::Message,
+            transport: Transport::Udp,
+            src,
+            dst,
+            ifindex: 0,
+            vlan: [None; 2],
+            tcp_seq: 0,
+            flags: if dst.port() == 53 { flag::TO_SERVER } else { flag::RESPONSE },
+            true_len: bytes.len() as u32,
+            payload: bytes.into(),
+            owner,
+        };
+        let found = &mut self.found;
+        self.pipeline.push(Event::Packet(packet), &mut |f| found.push(f.clone()));
+    }
+
+    /// A query from one address, seen in a capture.
+    fn ask(&mut self, client: &str, name: &str) {
+        self.id += 1;
+        self.now_ns += SECOND;
+        let bytes = message(self.id, name, 16, false);
+        self.record(View::Capture, client, "10.9.9.9:53", bytes, no_owner(1));
+    }
+
+    fn finish(&mut self) {
+        let found = &mut self.found;
+        self.pipeline.finish(&mut |f| found.push(f.clone()));
+    }
+
+    fn created(&self) -> Vec<&Finding> {
+        self.found.iter().filter(|f| f.state == State::Create).collect()
+    }
+}
+
+/// Two namespaces of one host: the sensor sees every message leave, pass the wire and arrive.
+#[test]
+fn a_tunnel_seen_at_all_hooks_is_one_finding_of_its_process() {
+    let mut bench = bench();
+    let exec = Exec {
+        time_ns: START,
+        tgid: 42,
+        ppid: 1,
+        uid: 1000,
+        start_boot_ns: 42 * SECOND,
+        cgroup_id: 0,
+        path: Bytes::from_static(b"/usr/sbin/iodine"),
+        args: Bytes::from_static(b"iodine\0-r\0-P\0hunter2\0t.tunnel.test\0"),
+    };
+    bench.pipeline.push(Event::Exec(exec), &mut |_| {});
+    for n in 0..60 {
+        bench.now_ns += SECOND / 10;
+        let (client, server) = ("10.0.0.2:4000", "10.0.0.1:53");
+        let name = format!("{}.t.tunnel.test", payload(n));
+        let (query, answer) = (message(n as u16, &name, 10, false), message(n as u16, &name, 10, true));
+        bench.record(View::HostEgress, client, server, query.clone(), owner(42, "iodine"));
+        bench.record(View::WireIngress, client, server, query.clone(), no_owner(1));
+        bench.record(View::HostIngress, client, server, query, no_owner(2));
+        bench.record(View::HostEgress, server, client, answer.clone(), owner(43, "iodined"));
+        bench.record(View::WireIngress, server, client, answer.clone(), no_owner(1));
+        bench.record(View::HostIngress, server, client, answer, no_owner(2));
+    }
+    bench.finish();
+    let created = bench.created();
+    assert_eq!(created.len(), 1, "{created:#?}");
+    let finding = created[0];
+    assert_eq!((finding.severity, finding.scope), (Severity::Medium, Scope::ClientZone));
+    assert_eq!(finding.zone.as_deref(), Some("tunnel.test"));
+    assert_eq!(finding.client.kind, ClientKind::Process);
+    assert_eq!((finding.client.pid, finding.client.uid), (Some(42), Some(1000)));
+    assert_eq!(finding.client.exe.as_deref(), Some("/usr/sbin/iodine"));
+    assert_eq!(finding.client.cmdline.as_deref(), Some("iodine -r -P *** t.tunnel.test"));
+    assert_eq!((finding.client.grade, finding.view), ("exact", "host"));
+    assert_eq!(finding.attack.analytics, ["AN1122", "AN0424"]);
+    assert!(finding.queries <= 8 && finding.name_bytes < 400, "{finding:#?}");
+    let last = bench.found.last().unwrap();
+    assert_eq!((last.state, last.queries, last.responses), (State::Close, 60, 60));
+    assert_eq!(last.name_bytes, 60 * 49);
+    assert!(last.bytes_up.low >= 60 * 30 && last.bytes_up.low <= last.bytes_up.high, "{:?}", last.bytes_up);
+    assert_eq!(last.bytes_down.high, 60 * 20);
+    // Updates come with each doubling, not with each query.
+    assert!((3..8).contains(&bench.found.len()), "{}", bench.found.len());
+    let stats = bench.pipeline.stats();
+    assert_eq!((stats.messages, stats.lookups, stats.duplicates), (360, 60, 240));
+    assert_eq!(stats.findings, [0, 1, 0, 0]);
+}
+
+/// A shell loop: each query is another process.
+#[test]
+fn short_lived_processes_of_one_program_are_one_client() {
+    let mut bench = bench();
+    for n in 0..40u32 {
+        let tgid = 1000 + n;
+        let exec = Exec {
+            time_ns: bench.now_ns,
+            tgid,
+            ppid: 1,
+            uid: 1000,
+            start_boot_ns: u64::from(tgid) * SECOND,
+            cgroup_id: 0,
+            path: Bytes::from_static(b"/usr/bin/dig"),
+            args: Bytes::new(),
+        };
+        bench.pipeline.push(Event::Exec(exec), &mut |_| {});
+        bench.now_ns += SECOND;
+        let name = format!("{}.evil.example", payload(u64::from(n)));
+        let bytes = message(n as u16, &name, 1, false);
+        bench.record(
+            View::HostEgress,
+            &format!("10.0.0.2:{}", 4000 + n),
+            "10.0.0.1:53",
+            bytes,
+            owner(tgid, "dig"),
+        );
+    }
+    bench.finish();
+    let created = bench.created();
+    assert_eq!(created.len(), 1);
+    let close = bench.found.last().unwrap();
+    assert_eq!(close.client.exe.as_deref(), Some("/usr/bin/dig"));
+    assert_eq!((close.client.pid, close.client.pids.len()), (Some(1000), 16));
+}
+
+/// The application asks a loopback stub, the stub asks upstream: one look-up, the application's.
+#[test]
+fn a_stub_resolver_is_not_blamed() {
+    let mut bench = bench();
+    for n in 0..40 {
+        bench.now_ns += SECOND;
+        let name = format!("{}.evil.example", payload(n));
+        let at = n as u16;
+        bench.record(
+            View::HostEgress,
+            "127.0.0.1:4000",
+            "127.0.0.53:53",
+            message(at, &name, 1, false),
+            owner(7, "app"),
+        );
+        bench.now_ns += 1_000_000;
+        let upstream = message(at + 500, &name, 1, false);
+        bench.record(View::HostEgress, "10.0.0.2:5000", "10.0.0.1:53", upstream, owner(8, "systemd-resolve"));
+    }
+    bench.finish();
+    let created = bench.created();
+    assert_eq!(created.len(), 1, "{created:#?}");
+    assert_eq!(created[0].client.comm.as_deref(), Some("app"));
+}
+
+#[test]
+fn repeats_and_common_names_are_no_finding() {
+    let mut bench = bench();
+    for n in 0..2000 {
+        let name = ["www.example.com", "mail.example.com", "api.example.com", "cdn.example.com"][n % 4];
+        bench.ask("10.0.0.2:4000", name);
+    }
+    bench.finish();
+    assert!(bench.found.is_empty(), "{:#?}", bench.found);
+}
+
+#[test]
+fn names_without_a_zone_share_one_key() {
+    let mut bench = bench();
+    for n in 0..40 {
+        let text = payload(n);
+        bench.ask("10.0.0.2:4000", &format!("dnscat.{}.{}", &text[..24], &text[24..]));
+    }
+    bench.finish();
+    let created = bench.created();
+    assert_eq!(created.len(), 1);
+    assert_eq!((created[0].scope, created[0].zone.as_deref()), (Scope::NoZone, None));
+}
+
+#[test]
+fn a_quiet_window_closes_and_a_new_one_opens_the_same_finding() {
+    let mut bench = bench();
+    for n in 0..12 {
+        bench.ask("10.0.0.2:4000", &format!("{}.evil.example", payload(n)));
+    }
+    bench.now_ns += 601 * SECOND;
+    let (now_ns, found) = (bench.now_ns, &mut bench.found);
+    bench.pipeline.tick(now_ns, &mut |f| found.push(f.clone()));
+    assert_eq!(bench.found.last().unwrap().state, State::Close);
+    for n in 12..24 {
+        bench.ask("10.0.0.2:4000", &format!("{}.evil.example", payload(n)));
+    }
+    let created = bench.created();
+    assert_eq!(created.len(), 2);
+    assert_eq!(created[0].id, created[1].id);
+}
+
+/// Junk clients and zones must not push a heavy one out.
+#[test]
+fn a_flood_of_junk_keys_does_not_hide_a_tunnel() {
+    let mut bench = bench();
+    let settings = Settings {
+        ledger: ledger::Settings { max_keys: 64, ..ledger::Settings::default() },
+        ..Settings::default()
+    };
+    bench.pipeline = Pipeline::new(settings, Origin::Replay);
+    for n in 0..3000u64 {
+        bench.ask("10.0.0.66:4000", &format!("x.junk{n}.example"));
+        if n % 100 == 0 {
+            bench.now_ns -= 60 * SECOND;
+            bench.ask("10.0.0.2:4000", &format!("{}.evil.example", payload(n)));
+        }
+    }
+    assert!(bench.pipeline.ledger.evicted > 2000);
+    assert_eq!(bench.created().len(), 1);
+}
+
+#[test]
+fn two_runs_give_the_same_bytes() {
+    let run = || {
+        let mut bench = bench();
+        for n in 0..200 {
+            bench.ask(&format!("10.0.0.{}:4000", n % 7), &format!("{}.evil{}.example", payload(n), n % 3));
+        }
+        bench.finish();
+        bench.found.iter().map(|f| serde_json::to_string(f).unwrap()).collect::<Vec<_>>()
+    };
+    let first = run();
+    assert!(!first.is_empty());
+    assert_eq!(first, run());
+}

@@ -1,0 +1,110 @@
+//! The ledger on the development captures: how many tunnels it finds, how soon, and what it says of honest traffic.
+//!
+//! About 27 active host-days of benign traffic in all: no finding here proves little more than fewer than 0.11 a
+//! host-day.
+
+use std::fs;
+use std::path::PathBuf;
+
+use earthdog::finding::{Finding, Origin, Severity, State};
+use earthdog::pipeline::{Pipeline, Settings};
+use earthdog::source::{self, Tally};
+
+/// `$EARTHDOG_DATA`, else `../shared/data` beside the workspace.
+fn data() -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let data = std::env::var_os("EARTHDOG_DATA").map_or(root, PathBuf::from).join("dev");
+    if data.is_dir() {
+        return Some(data);
+    }
+    eprintln!("skipped: no captures at {}", data.display());
+    None
+}
+
+fn replay(path: &PathBuf) -> (Pipeline, Vec<Finding>) {
+    let mut pipeline = Pipeline::new(Settings::default(), Origin::Replay);
+    let mut findings = Vec::new();
+    let mut tally = Tally::default();
+    let read = source::read(path, &mut tally, &mut |event| {
+        pipeline.push(event, &mut |finding| findings.push(finding.clone()));
+        std::ops::ControlFlow::Continue(())
+    });
+    read.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    pipeline.finish(&mut |finding| findings.push(finding.clone()));
+    (pipeline, findings)
+}
+
+fn files(folder: PathBuf) -> Vec<PathBuf> {
+    let mut list: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    list.sort();
+    list
+}
+
+fn name(path: &PathBuf) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+fn created(findings: &[Finding]) -> Vec<&Finding> {
+    findings.iter().filter(|f| f.state == State::Create && f.severity >= Severity::Medium).collect()
+}
+
+#[test]
+fn tunnels_are_found_early() {
+    let Some(data) = data() else { return };
+    let files = files(data.join("tunnel"));
+    let mut leaked = Vec::new();
+    for path in &files {
+        let (_, findings) = replay(path);
+        let created = created(&findings);
+        let Some(first) = created.first() else {
+            eprintln!("  not found                                  {}", name(path));
+            continue;
+        };
+        eprintln!(
+            "  {:4} queries {:5} name bytes {:2} findings  {:28} {}",
+            first.queries,
+            first.name_bytes,
+            created.len(),
+            first.zone.as_deref().unwrap_or("-"),
+            name(path)
+        );
+        leaked.push(first.name_bytes);
+        for finding in &findings {
+            assert!(finding.bytes_up.low <= finding.bytes_up.high, "{finding:#?}");
+            assert!(finding.bytes_down.low <= finding.bytes_down.high, "{finding:#?}");
+        }
+    }
+    leaked.sort_unstable();
+    let (median, worst) = (leaked[leaked.len() / 2], leaked[leaked.len() - 1]);
+    eprintln!("{} of {}: name bytes at the first finding: median {median}, worst {worst}", leaked.len(), files.len());
+    assert!(leaked.len() >= 20, "{} of {} found", leaked.len(), files.len());
+    assert!(worst <= 1000, "{worst}");
+}
+
+/// Honest traffic, and how many findings each capture may have.
+#[test]
+fn honest_traffic_is_left_alone() {
+    let Some(data) = data() else { return };
+    for path in files(data.join("benign")) {
+        let (pipeline, findings) = replay(&path);
+        let created = created(&findings);
+        let stats = pipeline.stats();
+        eprintln!(
+            "  {} findings, {} clients, {} zones, {} messages  {}",
+            created.len(),
+            stats.clients,
+            stats.zones,
+            stats.messages,
+            name(&path)
+        );
+        for finding in &created {
+            eprintln!("    {} {}", finding.title, finding.samples.join(" "));
+        }
+        let most = match name(&path).as_str() {
+            crawl if crawl.contains("crawl") => 12,
+            crawl if crawl.contains("graphtunnel_normal") => 1,
+            _ => 0,
+        };
+        assert!(created.len() <= most, "{}: {}", name(&path), created.len());
+    }
+}
