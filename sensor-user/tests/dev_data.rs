@@ -3,8 +3,10 @@
 //! About 27 active host-days of benign traffic in all: no finding here proves little more than fewer than 0.11 a
 //! host-day.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic like the test")]
+
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use earthdog::finding::{Finding, Origin, Severity, State};
 use earthdog::pipeline::{Pipeline, Settings};
@@ -21,7 +23,7 @@ fn data() -> Option<PathBuf> {
     None
 }
 
-fn replay(path: &PathBuf) -> (Pipeline, Vec<Finding>) {
+fn replay(path: &Path) -> (Pipeline, Vec<Finding>) {
     let mut pipeline = Pipeline::new(Settings::default(), Origin::Replay);
     let mut findings = Vec::new();
     let mut tally = Tally::default();
@@ -34,13 +36,13 @@ fn replay(path: &PathBuf) -> (Pipeline, Vec<Finding>) {
     (pipeline, findings)
 }
 
-fn files(folder: PathBuf) -> Vec<PathBuf> {
+fn files(folder: &Path) -> Vec<PathBuf> {
     let mut list: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     list.sort();
     list
 }
 
-fn name(path: &PathBuf) -> String {
+fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
@@ -51,7 +53,7 @@ fn created(findings: &[Finding]) -> Vec<&Finding> {
 #[test]
 fn tunnels_are_found_early() {
     let Some(data) = data() else { return };
-    let files = files(data.join("tunnel"));
+    let files = files(&data.join("tunnel"));
     let mut leaked = Vec::new();
     for path in &files {
         let (_, findings) = replay(path);
@@ -76,7 +78,11 @@ fn tunnels_are_found_early() {
     }
     leaked.sort_unstable();
     let (median, worst) = (leaked[leaked.len() / 2], leaked[leaked.len() - 1]);
-    eprintln!("{} of {}: name bytes at the first finding: median {median}, worst {worst}", leaked.len(), files.len());
+    eprintln!(
+        "{} of {}: name bytes at the first finding: median {median}, worst {worst}",
+        leaked.len(),
+        files.len()
+    );
     assert!(leaked.len() >= 20, "{} of {} found", leaked.len(), files.len());
     assert!(worst <= 1000, "{worst}");
 }
@@ -85,7 +91,7 @@ fn tunnels_are_found_early() {
 #[test]
 fn honest_traffic_is_left_alone() {
     let Some(data) = data() else { return };
-    for path in files(data.join("benign")) {
+    for path in files(&data.join("benign")) {
         let (pipeline, findings) = replay(&path);
         let created = created(&findings);
         let stats = pipeline.stats();

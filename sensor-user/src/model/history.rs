@@ -35,6 +35,8 @@ pub struct History {
     known_labels: u8,
     /// Labels that were known, and that were not.
     label_trust: [u16; 2],
+    /// Places of a digit that held another digit, and that held something else.
+    digit_trust: [u16; 2],
 }
 
 /// Empty (0), or 8 bits that check the context, 6 of the symbol expected (plus one, so that no slot is 0 by chance), 2 of
@@ -51,6 +53,7 @@ impl Default for History {
             next_label: 0,
             known_labels: 0,
             label_trust: [1, 1],
+            digit_trust: [1, 1],
         }
     }
 }
@@ -106,10 +109,7 @@ impl History {
             self.known_labels = (self.known_labels + 1).min(LABELS as u8);
             spelled + odds_cost(misses, hits)
         };
-        self.label_trust[usize::from(!known)] += 1;
-        if hits + misses >= FORGET {
-            self.label_trust = self.label_trust.map(|n| n.div_ceil(2));
-        }
+        count(&mut self.label_trust, known);
         cost
     }
 
@@ -136,12 +136,26 @@ impl History {
         }
         let level = slot.level();
         let trust = &mut self.trust[length][level];
-        let hit = slot.symbol() == symbol;
-        let cost = if hit { odds_cost(trust[0], trust[1]) } else { odds_cost(trust[1], trust[0]) + fallback };
-        trust[usize::from(!hit)] += 1;
-        if trust[0] + trust[1] >= FORGET {
-            *trust = trust.map(|n| n.div_ceil(2));
-        }
+        let expected = slot.symbol();
+        let hit = expected == symbol;
+        let cost = if hit {
+            odds_cost(trust[0], trust[1])
+        } else {
+            // Where another digit stood, a number goes on: any of nine others.
+            let mut other = fallback;
+            if is_digit(expected) {
+                let digits = &mut self.digit_trust;
+                let digit = is_digit(symbol);
+                other = if digit {
+                    odds_cost(digits[0], digits[1]) + NINE_COST
+                } else {
+                    odds_cost(digits[1], digits[0]) + fallback
+                };
+                count(digits, digit);
+            }
+            odds_cost(trust[1], trust[0]) + other
+        };
+        count(trust, hit);
         *slot = match (hit, level) {
             (true, _) => Slot::new(check, symbol, (level + 1).min(LEVELS - 1)),
             (false, 0) => Slot::new(check, symbol, 0),
@@ -166,6 +180,21 @@ impl Slot {
 
     fn level(self) -> usize {
         usize::from(self.0 & 3)
+    }
+}
+
+fn is_digit(symbol: u8) -> bool {
+    (27..=36).contains(&symbol)
+}
+
+/// log2(9).
+const NINE_COST: u32 = 51;
+
+/// Counts what did happen (first) or did not.
+fn count(trust: &mut [u16; 2], did: bool) {
+    trust[usize::from(!did)] += 1;
+    if trust[0] + trust[1] >= FORGET {
+        *trust = trust.map(|n| n.div_ceil(2));
     }
 }
 

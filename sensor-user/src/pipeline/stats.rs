@@ -22,7 +22,7 @@ pub struct Stats {
     /// Queries after folding of retries, twins and a resolver's own upstream queries.
     pub lookups: u64,
     pub clients: u64,
-    /// Up to `MAX_ZONES`.
+    /// Told apart up to 65,536; that figure means as many or more.
     pub zones: u64,
     /// Created, by severity: low, medium, high, critical.
     pub findings: [u64; 4],
