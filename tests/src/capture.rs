@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::message::{Message, rtype};
+use crate::packet::Frame;
+
 /// Link types (LINKTYPE_ numbers of the pcap registry).
 pub const ETHERNET: u16 = 1;
 /// See `ETHERNET`.
@@ -140,6 +143,31 @@ pub fn dnstap(messages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
+/// A pcap of so many queries that each carry 30 bytes of a hash in base 32 to one zone: a leak by any measure.
+pub fn leak(count: u32) -> Vec<u8> {
+    let frame = |number: u32| {
+        let query = Message::query(leaking_name(number), rtype::A).id(number as u16).build();
+        (1_700_000_000_000_000_000 + u64::from(number) * 100_000_000, Frame::dns_query_v4(query).build())
+    };
+    Pcap::default().file(ETHERNET, &(0..count).map(frame).collect::<Vec<_>>())
+}
+
+/// 48 characters that nothing predicts, below leak.example.
+pub fn leaking_name(number: u32) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut state = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03;
+    let label: String = (0..48)
+        .map(|_| {
+            // xorshift64 (Marsaglia 2003): any generator does, as long as it is the same every time.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            char::from(ALPHABET[(state >> 40) as usize % ALPHABET.len()])
+        })
+        .collect();
+    format!("{label}.leak.example")
+}
+
 fn bytes_field(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     varint(out, field << 3 | 2);
     varint(out, bytes.len() as u64);
@@ -159,8 +187,6 @@ mod tests {
     use earthdog::source::{Format, fuzz};
 
     use super::*;
-    use crate::message::{Message, rtype};
-    use crate::packet::Frame;
 
     #[test]
     fn the_sensor_reads_them_all() {

@@ -119,9 +119,9 @@ impl Host {
         &self.cgroup.path
     }
 
-    /// Its network namespace, for setns.
-    pub fn netns(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/ns/net", self.holder.id()))
+    /// A path inside the host as it is reached from outside.
+    pub fn file(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.holder.id()))
     }
 
     fn refused(mut self) -> String {

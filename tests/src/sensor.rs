@@ -1,7 +1,11 @@
 //! The sensor under test: the built binary, its findings and its messages.
 
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -56,7 +60,11 @@ impl Finished {
 #[derive(Debug)]
 pub struct Sensor {
     process: Process,
+    control: PathBuf,
 }
+
+/// The kernel's counters by name, from `status`.
+pub type Counters = BTreeMap<String, u64>;
 
 impl Sensor {
     /// Starts `earthdog run` in a host and waits until it says that it is watching.
@@ -72,7 +80,49 @@ impl Sensor {
     pub fn spawn(host: &Host, arguments: &[&str]) -> Result<Self, String> {
         let mut command = host.command(binary()?);
         command.args(["run", "--output", "json"]).args(arguments);
-        Ok(Self { process: Process::spawn(command) })
+        let control = host.file("/run/earthdog/control.sock");
+        Ok(Self { process: Process::spawn(command), control })
+    }
+
+    /// Tells where the control socket is, when a configuration moved it.
+    #[must_use]
+    pub fn answering_at(mut self, host: &Host, inside: &str) -> Self {
+        self.control = host.file(inside);
+        self
+    }
+
+    /// The answer to `status` on the control socket; panics if it does not come.
+    pub fn status(&self) -> Value {
+        self.ask("status").unwrap_or_else(|e| panic!("status: {e}; it said:\n{}", self.process.transcript()))
+    }
+
+    fn ask(&self, command: &str) -> io::Result<Value> {
+        let mut stream = UnixStream::connect(&self.control)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        writeln!(stream, "{{\"v\":1,\"command\":\"{command}\"}}")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        let answer: Value = serde_json::from_str(&line)?;
+        Ok(answer["data"].clone())
+    }
+
+    /// The kernel's counters; the sensor must be running, not stopped.
+    pub fn counters(&self) -> Counters {
+        serde_json::from_value(self.status()["counters"].clone()).expect("status has counters")
+    }
+
+    /// The counters once they no longer change and everything delivered was read: what follows a burst.
+    pub fn settled(&self, deadline: Deadline) -> Counters {
+        let mut last = Counters::new();
+        let settled = deadline.poll(|| {
+            let status = self.status();
+            let counters: Counters = serde_json::from_value(status["counters"].clone()).ok()?;
+            let read = status["rings"]["packets"].as_u64()?;
+            let same = counters == last && read == counters["delivered"];
+            last = counters;
+            same.then(|| last.clone())
+        });
+        settled.unwrap_or_else(|| panic!("counters never settled: {}", self.status()))
     }
 
     /// Findings so far, every state change.

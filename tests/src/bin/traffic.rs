@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! traffic echo ADDRESS                     echo UDP datagrams until killed; says "ready"
+//! traffic sink ADDRESS                     hold a UDP socket and never read it; says "ready"
 //! traffic tcp-echo ADDRESS                 echo TCP connections until killed; says "ready"
 //! traffic dns ADDRESS                      answer every DNS query (A with 192.0.2.1, others empty); says "ready"
 //! traffic ping ADDRESS COUNT GAP_US        numbered datagrams; says "sent N received M missing [...]"
 //! traffic query ADDRESS COUNT GAP_US SIZE  DNS queries, each name new, SIZE bytes of message; says "sent N seconds S"
+//! traffic leak ADDRESS COUNT GAP_US         DNS queries that each carry 30 new bytes; says "sent N"
 //! traffic attached INTERFACE               what is attached to it and to the cgroup2 root, a line each
 //! ```
 
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use earthdog_tests::capture::leaking_name;
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::message::{Message, Name, rtype};
 
@@ -37,10 +40,12 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     match words {
         ["echo", address] => echo(address),
+        ["sink", address] => sink(address),
         ["tcp-echo", address] => tcp_echo(address),
         ["dns", address] => dns(address),
         ["ping", address, count, gap] => ping(address, count.parse()?, gap.parse()?),
         ["query", address, count, gap, size] => query(address, count.parse()?, gap.parse()?, size.parse()?),
+        ["leak", address, count, gap] => leak(address, count.parse()?, gap.parse()?),
         ["attached", interface] => {
             for line in earthdog_tests::attached::here(Path::new("/sys/fs/cgroup"), interface)? {
                 println!("{line}");
@@ -58,6 +63,15 @@ fn echo(address: &str) -> Result<()> {
     loop {
         let (len, from) = socket.recv_from(&mut buffer)?;
         socket.send_to(&buffer[..len], from)?;
+    }
+}
+
+/// The kernel drops what does not fit into the socket's buffer: senders never wait and get no error.
+fn sink(address: &str) -> Result<()> {
+    let _socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
+    println!("ready");
+    loop {
+        std::thread::park();
     }
 }
 
@@ -142,6 +156,16 @@ fn query(address: &str, count: u64, gap_us: u64, size: usize) -> Result<()> {
         socket.send(&Message::query(name, rtype::A).id(number as u16).tail(&tail).build())
     })?;
     println!("sent {count} seconds {:.6}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn leak(address: &str, count: u64, gap_us: u64) -> Result<()> {
+    let socket = connected(address)?;
+    paced(count, gap_us, |number| {
+        let query = Message::query(leaking_name(number as u32), rtype::A).id(number as u16);
+        socket.send(&query.build())
+    })?;
+    println!("sent {count}");
     Ok(())
 }
 
