@@ -7,10 +7,12 @@ use std::fs;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// VmRSS of this process. The reader maps each ring twice in a row (a record never wraps), and each mapping counts
-    /// here although the pages are those of `maps`.
+    /// here although the pages are those of `rings`.
     pub resident: u64,
-    /// Maps, per-CPU ones left out.
-    pub maps: u64,
+    /// Ring buffers.
+    pub rings: u64,
+    /// Other maps, of which the flow map is the one that counts; per-CPU ones left out.
+    pub flow_map: u64,
     /// Per-CPU maps, all CPUs together.
     pub per_cpu_maps: u64,
     /// Possible CPUs: what the kernel allocates for.
@@ -30,7 +32,13 @@ impl Memory {
         for entry in fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten() {
             let info = fs::read_to_string(entry.path()).unwrap_or_default();
             if let Some((kind, bytes)) = map_bytes(&info) {
-                let sum = if is_per_cpu(kind) { &mut memory.per_cpu_maps } else { &mut memory.maps };
+                let sum = match kind {
+                    kind::PERCPU_HASH | kind::PERCPU_ARRAY | kind::LRU_PERCPU_HASH => {
+                        &mut memory.per_cpu_maps
+                    }
+                    kind::RINGBUF => &mut memory.rings,
+                    _ => &mut memory.flow_map,
+                };
                 *sum += bytes;
             }
         }
@@ -38,12 +46,12 @@ impl Memory {
     }
 
     pub const fn total(&self) -> u64 {
-        self.resident + self.maps + self.per_cpu_maps
+        self.resident + self.rings + self.flow_map + self.per_cpu_maps
     }
 
     /// What N CPUs cost: (fixed part, part for each).
     pub const fn formula(&self) -> (u64, u64) {
-        (self.resident + self.maps, self.per_cpu_maps / self.cpus)
+        (self.total() - self.per_cpu_maps, self.per_cpu_maps / self.cpus)
     }
 }
 
@@ -52,11 +60,13 @@ impl fmt::Display for Memory {
         let (fixed, each) = self.formula();
         write!(
             out,
-            "{:.1} MB = resident {:.1} + maps {:.1} + per-CPU maps {:.2}; with N CPUs {:.1} + N x {:.3} MB",
+            "{:.1} MB = resident {:.1} + rings {:.1} + flow map {:.1} + {} CPUs x {:.3}; with N CPUs {:.1} + N x {:.3}",
             mb(self.total()),
             mb(self.resident),
-            mb(self.maps),
-            mb(self.per_cpu_maps),
+            mb(self.rings),
+            mb(self.flow_map),
+            self.cpus,
+            mb(each),
             mb(fixed),
             mb(each)
         )
@@ -88,9 +98,12 @@ fn map_bytes(info: &str) -> Option<(u32, u64)> {
     Some((u32::try_from(field("map_type:")?).ok()?, field("memlock:")?))
 }
 
-/// `BPF_MAP_TYPE_PERCPU_HASH`, `_PERCPU_ARRAY`, `_LRU_PERCPU_HASH`.
-const fn is_per_cpu(kind: u32) -> bool {
-    matches!(kind, 5 | 6 | 10)
+/// `enum bpf_map_type`.
+mod kind {
+    pub(super) const PERCPU_HASH: u32 = 5;
+    pub(super) const PERCPU_ARRAY: u32 = 6;
+    pub(super) const LRU_PERCPU_HASH: u32 = 10;
+    pub(super) const RINGBUF: u32 = 27;
 }
 
 /// `0-3,8` is five.
@@ -127,12 +140,18 @@ mod tests {
 
     #[test]
     fn the_formula_gives_the_total() {
-        let memory = Memory { resident: 10_000_000, maps: 5_000_000, per_cpu_maps: 200_000, cpus: 2 };
+        let memory = Memory {
+            resident: 10_000_000,
+            rings: 4_000_000,
+            flow_map: 1_000_000,
+            per_cpu_maps: 200_000,
+            cpus: 2,
+        };
         let (fixed, each) = memory.formula();
         assert_eq!(fixed + 2 * each, memory.total());
         assert_eq!(
             memory.to_string(),
-            "15.2 MB = resident 10.0 + maps 5.0 + per-CPU maps 0.20; with N CPUs 15.0 + N x 0.100 MB"
+            "15.2 MB = resident 10.0 + rings 4.0 + flow map 1.0 + 2 CPUs x 0.100; with N CPUs 15.0 + N x 0.100"
         );
         assert!(Memory::now().resident > 0);
     }

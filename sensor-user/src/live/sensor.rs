@@ -59,8 +59,11 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     let plan = decide(&request, &features, links, cgroup)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let stop = Stop::new(args.duration)?;
-        Sensor::start(args, config, &features, &plan)?.watch(stop).await
+        // Before anything is attached, so that a signal meanwhile ends the run as it should.
+        let mut stop = Stop::new()?;
+        let sensor = Sensor::start(args, config, &features, &plan)?;
+        stop.after(args.duration);
+        sensor.watch(stop).await
     })
 }
 
@@ -114,15 +117,15 @@ struct Stop {
 }
 
 impl Stop {
-    fn new(duration_s: Option<u64>) -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, deadline: None })
+    }
+
+    fn after(&mut self, duration_s: Option<u64>) {
+        let now = Instant::from_std(clock::monotonic());
         // A duration beyond what the clock can count is for ever.
-        let deadline = duration_s
-            .and_then(|s| Instant::from_std(clock::monotonic()).checked_add(Duration::from_secs(s)));
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            deadline,
-        })
+        self.deadline = duration_s.and_then(|s| now.checked_add(Duration::from_secs(s)));
     }
 
     async fn wait(&mut self) {

@@ -103,7 +103,8 @@ impl Numbers<'_> {
             "lost": lost(self.counters),
             "memory": {
                 "resident": memory.resident,
-                "maps": memory.maps,
+                "rings": memory.rings,
+                "flow_map": memory.flow_map,
                 "per_cpu_maps": memory.per_cpu_maps,
                 "cpus": memory.cpus,
             },
