@@ -135,6 +135,7 @@ impl Outcome {
             format_args!("{} from {files} files, {} cut at the snap length", tally.records, tally.snapped),
         );
         line("skipped", format_args!("{}", list(tally.skipped.iter().map(|(name, count)| (*name, *count)))));
+        line("tcp", format_args!("{}", list(stats.reassembly.named().into_iter())));
         line("anomalies", format_args!("{}", list(stats.anomalies.iter())));
         line("evictions", format_args!("{}", list(stats.evictions.iter().copied())));
         line("seconds", format_args!("{seconds:.3}"));
@@ -166,5 +167,139 @@ impl From<FailOn> for Severity {
             FailOn::High => Self::High,
             FailOn::Critical => Self::Critical,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, io::Cursor};
+
+    use super::*;
+    use crate::source::data_folder;
+
+    /// A Zeek log of a client that sends hexadecimal labels under one zone.
+    fn tunnel() -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut log = String::new();
+        for row in 0..100 {
+            let mut word = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state >> 16
+            };
+            let (a, b) = (word(), word());
+            let _ = writeln!(
+                log,
+                r#"{{"ts":{}.5,"id.orig_h":"192.0.2.1","id.orig_p":{},"id.resp_h":"192.0.2.53","id.resp_p":53,"proto":"udp","trans_id":{row},"query":"{a:012x}{b:012x}.t.example.com","qclass":1,"qtype":16,"rcode":0,"rtt":0.1}}"#,
+                1_700_000_000 + row,
+                20_000 + row,
+            );
+        }
+        log.into_bytes()
+    }
+
+    fn replay(files: &[Vec<u8>], format: sink::Format) -> (Vec<u8>, Outcome) {
+        let mut out = Vec::new();
+        let mut replay = Replay::new(Config::default().pipeline(), format, &mut out);
+        for file in files {
+            let file = Cursor::new(file.clone());
+            replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
+        }
+        let outcome = replay.finish().unwrap();
+        (out, outcome)
+    }
+
+    #[test]
+    fn two_replays_give_the_same_bytes() {
+        for format in [sink::Format::Json, sink::Format::Human] {
+            let (first, outcome) = replay(&[tunnel()], format);
+            assert!(!first.is_empty() && outcome.highest >= Some(Severity::Medium), "a finding");
+            assert!(first == replay(&[tunnel()], format).0, "two replays differ");
+        }
+    }
+
+    #[test]
+    fn files_are_one_stream() {
+        let log = tunnel();
+        let half = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(49).unwrap().0 + 1;
+        let (halves, _) = replay(&[log[..half].to_vec(), log[half..].to_vec()], sink::Format::Json);
+        assert!(halves == replay(&[log], sink::Format::Json).0, "a file boundary shows");
+    }
+
+    #[test]
+    fn findings_are_ndjson_and_end_closed() {
+        let (out, outcome) = replay(&[tunnel()], sink::Format::Json);
+        let mut last = BTreeMap::new();
+        for line in std::str::from_utf8(&out).unwrap().lines() {
+            let finding: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(finding["origin"], "replay");
+            last.insert(finding["id"].to_string(), finding["state"].clone());
+        }
+        assert!(last.values().all(|state| state == "close"), "{last:?}");
+        assert_eq!(last.len() as u64, outcome.stats.findings.iter().sum::<u64>());
+    }
+
+    #[test]
+    fn the_summary_says_what_was_read() {
+        let (_, outcome) = replay(&[tunnel()], sink::Format::Json);
+        let text = outcome.summary(1, Duration::from_millis(500));
+        for says in [
+            "messages    200 (queries 100, responses 100)\n",
+            "clients     1\n",
+            "zones       1\n",
+            "findings    low 0, medium 1, high 0, critical 0\n",
+            "seconds     0.500\n",
+            "messages/s  400\n",
+        ] {
+            assert!(text.contains(says), "{says:?} not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_replay() {
+        struct Full;
+        impl io::Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut replay = Replay::new(Config::default().pipeline(), sink::Format::Json, Full);
+        let file = Cursor::new(tunnel());
+        replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
+        assert!(replay.tally.events < 200, "reading went on");
+        assert_eq!(replay.written().unwrap_err().code, Code::Failure);
+    }
+
+    /// What the first release has to hold on the development captures.
+    #[test]
+    fn tunnels_are_found_and_quiet_captures_stay_quiet() {
+        let Some(folder) = data_folder() else { return };
+        let found = |part: &str| -> Vec<(String, bool)> {
+            let mut files: Vec<_> = std::fs::read_dir(folder.join("dev").join(part))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
+            files.sort();
+            let replay = |file: &std::path::PathBuf| {
+                let mut replay = Replay::new(Config::default().pipeline(), sink::Format::Json, io::sink());
+                replay.file(|tally, emit| source::read(file, tally, emit)).unwrap();
+                replay.finish().unwrap().highest >= Some(Severity::Medium)
+            };
+            let quiet = ["iot-sentinel", "leshark", "unit42"];
+            let name = |file: &std::path::PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
+            files
+                .iter()
+                .filter(|file| part == "tunnel" || quiet.iter().any(|start| name(file).starts_with(start)))
+                .map(|file| (name(file), replay(file)))
+                .collect()
+        };
+        let tunnels = found("tunnel");
+        let missed: Vec<_> = tunnels.iter().filter(|(_, found)| !found).map(|(name, _)| name).collect();
+        println!("{} of {} tunnels found; missed: {missed:?}", tunnels.len() - missed.len(), tunnels.len());
+        assert!(tunnels.len() == 25 && missed.len() <= 5, "missed: {missed:?}");
+        let quiet = found("benign");
+        assert!(quiet.len() == 3 && quiet.iter().all(|(_, found)| !found), "{quiet:?}");
     }
 }

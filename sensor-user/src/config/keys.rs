@@ -75,7 +75,7 @@ keys! {
         max_keys: u64 = 8192, integer(16, 1 << 24);
     }
 
-    /// Between a message and the ledger: folding into look-ups, and who asked.
+    /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.
         duplicate_ms: u64 = 2000, integer(0, 60_000);
@@ -87,6 +87,10 @@ keys! {
         max_processes: u64 = 8192, integer(16, 1 << 22);
         /// Process ids listed in a finding.
         max_pids: u64 = 16, integer(1, 1024);
+        /// Findings open at once; the one quiet for longest is closed first.
+        max_open: u64 = 1024, integer(1, 1 << 20);
+        /// Sample names in a finding.
+        max_samples: u64 = 8, integer(0, 64);
     }
 
     /// DNS over TCP, put together from segments.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use crate::{
     attribute,
     exit::{Code, Error},
-    fold, ledger, pipeline, reassemble,
+    fold, ledger, pipeline, reassemble, report,
 };
 
 pub use keys::{
@@ -97,12 +97,16 @@ impl Config {
                 max_keys: self.ledger.max_keys as usize,
             },
             reassemble: self.reassembly(),
+            report: report::Settings {
+                max_open: self.pipeline.max_open as usize,
+                max_samples: self.pipeline.max_samples as usize,
+            },
             ..pipeline::Settings::default()
         }
     }
 
     /// The bounds of TCP reassembly.
-    pub fn reassembly(&self) -> reassemble::Settings {
+    fn reassembly(&self) -> reassemble::Settings {
         reassemble::Settings {
             connections: self.reassembly.connections as usize,
             bytes_per_direction: self.reassembly.bytes_per_direction as usize,
@@ -225,7 +229,6 @@ mod tests {
     #[test]
     fn the_table_has_the_defaults_of_the_stages() {
         let config = Config::default();
-        assert_eq!(config.reassembly(), reassemble::Settings::default());
         assert_eq!(format!("{:?}", config.pipeline()), format!("{:?}", pipeline::Settings::default()));
     }
 

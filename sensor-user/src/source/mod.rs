@@ -230,3 +230,6 @@ pub mod fuzz {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::data::folder as data_folder;
