@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::features::{self, Feature, Features};
+use super::features::{self, Feature, Features, Need};
 use super::link::links;
 use super::plan::{self, Plan, Request};
 use super::{attach, control, object, sensor};
@@ -42,7 +42,7 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     plan::check(&request, &links).map_err(sensor::refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| sensor::cgroup_directory(path)).transpose()?;
     let permitted = features::permitted();
-    let features = Features::probe();
+    let features = Features::probe_all();
     let plan = match permitted {
         Err(why) => Err(Error::new(Code::NotPermitted, why.0)),
         Ok(()) if object::is_stub() => {
@@ -153,7 +153,7 @@ fn report_json(features: &Features, plan: Result<&Plan, &Error>, config: &Config
         .iter()
         .map(|(row, outcome)| {
             let mut probe =
-                json!({"name": row.name, "since": row.since, "for": row.use_for, "required": row.required});
+                json!({"name": row.name, "since": row.since, "for": row.use_for, "required": row.need == Need::Required});
             match outcome {
                 Ok(there) => probe["available"] = json!(there),
                 Err(why) => probe["error"] = json!(why),

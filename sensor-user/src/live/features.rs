@@ -38,9 +38,19 @@ pub struct Requirement {
     /// First upstream release; distributions carry some of them earlier, so this is for the report only.
     pub since: &'static str,
     pub use_for: &'static str,
-    /// Without it the sensor cannot run at all.
-    pub required: bool,
+    pub need: Need,
     probe: fn() -> Result<bool, String>,
+}
+
+/// What hangs on a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without it the sensor cannot run at all.
+    Required,
+    /// Without it something is not seen, or seen in another way.
+    Useful,
+    /// For the report only, so `run` does not spend time on it.
+    Reported,
 }
 
 /// Every feature, in the order `doctor` prints.
@@ -50,7 +60,7 @@ pub const TABLE: &[Requirement] = &[
         name: "ring buffer map",
         since: "5.8", // 457f44363a88
         use_for: "records to user space",
-        required: true,
+        need: Need::Required,
         probe: || map(MapType::RingBuf),
     },
     Requirement {
@@ -58,7 +68,7 @@ pub const TABLE: &[Requirement] = &[
         name: "LRU hash map",
         since: "4.10", // 29ba732acbee
         use_for: "flow counters",
-        required: true,
+        need: Need::Required,
         probe: || map(MapType::LruHash),
     },
     Requirement {
@@ -66,7 +76,7 @@ pub const TABLE: &[Requirement] = &[
         name: "kernel BTF",
         since: "5.4", // 341dfcf8d78e; CONFIG_DEBUG_INFO_BTF
         use_for: "offsets of process fields (who asked, exec events)",
-        required: false,
+        need: Need::Useful,
         probe: || Ok(Path::new(btf::VMLINUX).exists()),
     },
     Requirement {
@@ -74,7 +84,7 @@ pub const TABLE: &[Requirement] = &[
         name: "XDP",
         since: "4.8", // 6a773a15a1e8
         use_for: "wire view at line rate",
-        required: false,
+        need: Need::Useful,
         probe: || program(ProgramType::Xdp),
     },
     Requirement {
@@ -82,7 +92,7 @@ pub const TABLE: &[Requirement] = &[
         name: "XDP multi-buffer (frags)",
         since: "5.18", // f45d5b6ce2e8
         use_for: "XDP on interfaces with a large MTU or LRO",
-        required: false,
+        need: Need::Useful,
         probe: xdp_frags,
     },
     Requirement {
@@ -90,7 +100,7 @@ pub const TABLE: &[Requirement] = &[
         name: "tc classifier",
         since: "4.1", // e2e9b6541dd4
         use_for: "wire view where XDP is not used; gateways' answers",
-        required: false,
+        need: Need::Useful,
         probe: || program(ProgramType::SchedClassifier),
     },
     Requirement {
@@ -98,7 +108,7 @@ pub const TABLE: &[Requirement] = &[
         name: "tcx links",
         since: "6.6", // e420bed02507
         use_for: "tc programs that go with the process; before that clsact filters",
-        required: false,
+        need: Need::Useful,
         probe: tcx,
     },
     Requirement {
@@ -106,7 +116,7 @@ pub const TABLE: &[Requirement] = &[
         name: "cgroup_skb",
         since: "4.10", // 0e33661de493
         use_for: "host view: every socket's queries and answers",
-        required: false,
+        need: Need::Useful,
         probe: || program(ProgramType::CgroupSkb),
     },
     Requirement {
@@ -114,7 +124,7 @@ pub const TABLE: &[Requirement] = &[
         name: "current task in cgroup_skb",
         since: "6.10", // bpf_get_current_pid_tgid for cgroup programs
         use_for: "who asked",
-        required: false,
+        need: Need::Useful,
         probe: current_task,
     },
     Requirement {
@@ -122,7 +132,7 @@ pub const TABLE: &[Requirement] = &[
         name: "atomic exchange",
         since: "5.12", // 5ffa25502b5a
         use_for: "scratch memory safe from preemption",
-        required: false,
+        need: Need::Useful,
         probe: atomic_exchange,
     },
     Requirement {
@@ -130,7 +140,7 @@ pub const TABLE: &[Requirement] = &[
         name: "raw tracepoints",
         since: "4.17", // c4f6699dfcb8
         use_for: "path and arguments at exec",
-        required: false,
+        need: Need::Useful,
         probe: || program(ProgramType::RawTracePoint),
     },
     Requirement {
@@ -138,7 +148,7 @@ pub const TABLE: &[Requirement] = &[
         name: "kprobes",
         since: "4.1",
         use_for: "not used by this version; who asked before 6.10",
-        required: false,
+        need: Need::Reported,
         probe: || Ok(Path::new("/sys/bus/event_source/devices/kprobe/type").exists()),
     },
     Requirement {
@@ -146,7 +156,7 @@ pub const TABLE: &[Requirement] = &[
         name: "fentry",
         since: "5.5",
         use_for: "not used by this version; who asked before 6.10, cheaper",
-        required: false,
+        need: Need::Reported,
         probe: fentry,
     },
 ];
@@ -182,12 +192,21 @@ pub struct Features {
 pub struct NotPermitted(pub String);
 
 impl Features {
-    /// Tries everything. Loads a few two-instruction programs and attaches none.
+    /// Tries what the sensor uses. Loads a few two-instruction programs and attaches none.
     pub fn probe() -> Self {
+        Self::probe_rows(|row| row.need != Need::Reported)
+    }
+
+    /// Tries everything in the table.
+    pub fn probe_all() -> Self {
+        Self::probe_rows(|_| true)
+    }
+
+    fn probe_rows(wanted: fn(&Requirement) -> bool) -> Self {
         raise_memlock_limit();
         Self {
             release: kernel_release(),
-            probes: TABLE.iter().map(|row| (row, (row.probe)())).collect(),
+            probes: TABLE.iter().filter(|row| wanted(row)).map(|row| (row, (row.probe)())).collect(),
             offsets: btf::kernel_offsets().map_err(|error| error.to_string()),
             cgroup: cgroup2_root(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
                 .and_then(visible),
@@ -206,7 +225,7 @@ impl Features {
     pub fn missing(&self) -> Vec<String> {
         self.probes
             .iter()
-            .filter(|(row, outcome)| row.required && *outcome != Ok(true))
+            .filter(|(row, outcome)| row.need == Need::Required && *outcome != Ok(true))
             .map(|(row, _)| format!("{} (Linux {} and later)", row.name, row.since))
             .collect()
     }
@@ -510,7 +529,7 @@ mod tests {
             eprintln!("skipped: {why}");
             return;
         }
-        let features = Features::probe();
+        let features = Features::probe_all();
         assert!(features.missing().is_empty(), "{features:#?}");
         assert!(features.has(Feature::Xdp) && features.has(Feature::Tc));
         let broken: Vec<_> = features.probes.iter().filter(|(_, outcome)| outcome.is_err()).collect();

@@ -2,7 +2,7 @@
 //!
 //! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +40,8 @@ const PROC_READS: usize = 32;
 const PROC_WAITING: usize = 1024;
 /// Between two ticks of the pipeline and two looks at the clocks.
 const TICK: Duration = Duration::from_secs(1);
+/// Between two looks at whether the watched interfaces are still there.
+const LOOK_AT_LINKS: Duration = Duration::from_secs(10);
 /// Drains at the end: what was in the rings when the sensor was told to stop, at most.
 const LAST_DRAINS: usize = 4096;
 
@@ -150,6 +152,8 @@ struct Sensor {
     processes: Processes,
     waiting: VecDeque<(u32, u64)>,
     askers: Askers,
+    /// Index of each interface with a hook.
+    indices: BTreeMap<String, u32>,
     out: Findings,
     printer: Printer,
     settings: Live,
@@ -177,6 +181,7 @@ impl Sensor {
             processes: Processes::default(),
             waiting: VecDeque::new(),
             askers: Askers::default(),
+            indices: BTreeMap::new(),
             out: Findings::new(args.output.unwrap_or_else(|| config.output.format.into())),
             printer: Printer::new(),
             settings: config.live.clone(),
@@ -193,6 +198,7 @@ impl Sensor {
         let mut drain_at = Instant::from_std(clock::monotonic());
         let mut tick = ticker(TICK);
         let mut status = ticker(self.printer.interval());
+        let mut look = ticker(LOOK_AT_LINKS);
         loop {
             // The branches are tried in random order, so none can keep the others from their turn.
             tokio::select! {
@@ -204,6 +210,7 @@ impl Sensor {
                 Some(question) = questions.recv() => self.answer(question),
                 _ = tick.tick() => self.tick(),
                 _ = status.tick() => self.status(),
+                _ = look.tick() => self.look_for_lost_links(),
             }
             self.out.flush()?;
         }
@@ -266,6 +273,28 @@ impl Sensor {
         self.clock.refresh();
         let Self { pipeline, out, printer, .. } = self;
         pipeline.tick(clock::unix_ns(), &mut |finding| out.write(finding, printer));
+    }
+
+    /// The kernel detaches a hook with its interface, without a word to us.
+    fn look_for_lost_links(&mut self) {
+        let Ok(links) = links() else { return };
+        // The first look comes right after the attach. An interface made anew under the old name is another one.
+        let is_first = self.indices.is_empty();
+        let indices = &mut self.indices;
+        let (kept, gone): (Vec<_>, Vec<_>) = self.attached.hooks.drain(..).partition(|hook| {
+            let Some(name) = hook.point.interface() else { return true };
+            let Some(link) = links.iter().find(|link| link.name == name) else { return false };
+            if is_first {
+                indices.insert(link.name.clone(), link.index);
+            }
+            indices.get(&link.name) == Some(&link.index)
+        });
+        self.attached.hooks = kept;
+        for hook in gone {
+            let warning = format!("{} ended with its interface; start again to watch another", hook.point);
+            self.printer.line(&format!("warning: {warning}"));
+            self.attached.warnings.push(warning);
+        }
     }
 
     fn status(&mut self) {
