@@ -176,7 +176,13 @@ impl Drop for ChildCgroup {
     fn drop(&mut self) {
         // Only processes a test put in here can be in here.
         let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        let removed = Deadline::secs(5).poll(|| fs::remove_dir(&self.path).ok());
+        let removed = Deadline::secs(5).poll(|| {
+            // What a test made inside its host goes first.
+            for child in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(child.path());
+            }
+            fs::remove_dir(&self.path).ok()
+        });
         if removed.is_none() {
             eprintln!("left behind: {}", self.path.display());
         }

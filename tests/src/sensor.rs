@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -21,11 +21,23 @@ pub fn binary() -> Result<PathBuf, String> {
     let test = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
     // target/<profile>/deps/<test>
     let path = test.ancestors().nth(2).unwrap_or(&test).join("earthdog");
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(format!("{} is missing: build it with `cargo build -p sensor-user`", path.display()))
+    if !path.is_file() {
+        return Err(format!("{} is missing: build it with `cargo build -p sensor-user`", path.display()));
     }
+    if let Some(newer) = newer_source(&path) {
+        return Err(format!("{newer} is newer than {}: `cargo build -p sensor-user`", path.display()));
+    }
+    Ok(path)
+}
+
+/// A source, by cargo's list beside the binary, that changed after it was built: `cargo test` of this package does not
+/// build the binary, and a test of yesterday's sensor proves nothing.
+fn newer_source(binary: &Path) -> Option<String> {
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let built = changed(binary)?;
+    let list = std::fs::read_to_string(binary.with_extension("d")).ok()?;
+    let (_, sources) = list.split_once(": ")?;
+    sources.split_whitespace().find(|source| changed(Path::new(source)) > Some(built)).map(str::to_owned)
 }
 
 /// Runs the binary to its end outside any namespace: replay, config, usage errors.

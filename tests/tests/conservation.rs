@@ -123,7 +123,9 @@ fn programs_behind_ours_still_run() {
 
     let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
     let before = [&first, &second].map(|sensor| sensor.settled(Deadline::secs(10)));
-    queries(&client, 500, 500);
+    let mut command = client.command(TRAFFIC);
+    command.args(["lookup", &format!("{SERVER_V4}:53"), "500", "0"]);
+    assert_eq!(Finished::of(Process::spawn(command)).stdout, "sent 500 received 500");
     let after = [&first, &second].map(|sensor| sensor.settled(Deadline::secs(10)));
     for (before, after) in before.iter().zip(&after) {
         // A query is seen leaving; its response on the wire and at the socket.

@@ -7,12 +7,14 @@
 //! traffic dns ADDRESS                      answer every DNS query (A with 192.0.2.1, others empty); says "ready"
 //! traffic ping ADDRESS COUNT GAP_US        numbered datagrams; says "sent N received M missing [...]"
 //! traffic query ADDRESS COUNT GAP_US SIZE  DNS queries, each name new, SIZE bytes of message; says "sent N seconds S"
+//! traffic lookup ADDRESS COUNT GAP_US       as query, each waiting for its response; says "sent N received M"
 //! traffic leak ADDRESS COUNT GAP_US         DNS queries that each carry 30 new bytes; says "sent N"
+//! traffic tcp-shapes ADDRESS               five DNS messages over TCP, in segments of many shapes; says "sent 5"
 //! traffic attached INTERFACE               what is attached to it and to the cgroup2 root, a line each
 //! ```
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,7 +47,9 @@ fn run(words: &[&str]) -> Result<()> {
         ["dns", address] => dns(address),
         ["ping", address, count, gap] => ping(address, count.parse()?, gap.parse()?),
         ["query", address, count, gap, size] => query(address, count.parse()?, gap.parse()?, size.parse()?),
+        ["lookup", address, count, gap] => lookup(address, count.parse()?, gap.parse()?),
         ["leak", address, count, gap] => leak(address, count.parse()?, gap.parse()?),
+        ["tcp-shapes", address] => tcp_shapes(address),
         ["attached", interface] => {
             for line in earthdog_tests::attached::here(Path::new("/sys/fs/cgroup"), interface)? {
                 println!("{line}");
@@ -150,12 +154,29 @@ fn query(address: &str, count: u64, gap_us: u64, size: usize) -> Result<()> {
     let began = now();
     let fixed = Message::query(Name::of_len(40, "flood.example"), rtype::A).build().len();
     paced(count, gap_us, |number| {
-        // 26 bytes before the zone: one label of 25, numbered.
-        let name = Name::new().label(format!("n{number:024}")).raw(Name::from("flood.example").as_bytes());
+        let name = numbered(number);
         let tail = vec![0; size.saturating_sub(fixed + 1)];
         socket.send(&Message::query(name, rtype::A).id(number as u16).tail(&tail).build())
     })?;
     println!("sent {count} seconds {:.6}", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A name never asked before: one label of 25 bytes below flood.example.
+fn numbered(number: u64) -> Name {
+    Name::new().label(format!("n{number:024}")).raw(Name::from("flood.example").as_bytes())
+}
+
+fn lookup(address: &str, count: u64, gap_us: u64) -> Result<()> {
+    let socket = connected(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut received = 0;
+    paced(count, gap_us, |number| {
+        let sent = socket.send(&Message::query(numbered(number), rtype::A).id(number as u16).build())?;
+        received += u64::from(socket.recv(&mut [0; 512]).is_ok());
+        Ok(sent)
+    })?;
+    println!("sent {count} received {received}");
     Ok(())
 }
 
@@ -166,6 +187,27 @@ fn leak(address: &str, count: u64, gap_us: u64) -> Result<()> {
         socket.send(&query.build())
     })?;
     println!("sent {count}");
+    Ok(())
+}
+
+/// One message in one segment, two in one, one in two (cut inside its length), one in many. Each write waits for its
+/// echo, so that the kernel does not put two together.
+fn tcp_shapes(address: &str) -> Result<()> {
+    let message = |name: &str| Message::query(name, rtype::A).prefixed();
+    let two = [message("b.shapes.example"), message("c.shapes.example")].concat();
+    let halves = message("d.shapes.example");
+    let bytes = message("e.shapes.example");
+    let mut writes = vec![message("a.shapes.example"), two, halves[..1].to_vec(), halves[1..].to_vec()];
+    writes.extend(bytes.chunks(3).map(<[u8]>::to_vec));
+
+    let mut stream = TcpStream::connect(address).with_context(|| format!("connect {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    for bytes in writes {
+        stream.write_all(&bytes)?;
+        stream.read_exact(&mut vec![0; bytes.len()])?;
+    }
+    println!("sent 5");
     Ok(())
 }
 
