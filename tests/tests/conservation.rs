@@ -13,6 +13,8 @@ const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
 /// Rings so small that a burst overflows them at once.
 const SMALL_RINGS: &str = "[live]\nalert_ring_kib = 64\nbulk_ring_kib = 64\n";
 const BURST: u64 = 20_000;
+/// 816 bytes each: more than the small ring holds.
+const STARTS: u64 = 200;
 
 #[test]
 fn with_the_reader_stopped_every_packet_is_delivered_or_counted_as_lost() {
@@ -21,12 +23,18 @@ fn with_the_reader_stopped_every_packet_is_delivered_or_counted_as_lost() {
     let config = config_in(&client, SMALL_RINGS);
     let mut sensor = require!(Sensor::start(&client, &["-c", &config]));
     let _sink = ready(&server, &["sink", &format!("{SERVER_V4}:53")]);
+    let starts = format!("i=0; while [ $i -lt {STARTS} ]; do /bin/true; i=$((i + 1)); done\n");
+    std::fs::write(client.file("/run/starts.sh"), starts).unwrap();
 
     let before = sensor.settled(Deadline::secs(20));
     sensor.process().signal("STOP");
     queries(&client, BURST, 0);
+    // Process starts go through the small ring; these overflow it too.
+    client.run("sh /run/starts.sh");
     sensor.process().signal("CONT");
     let after = sensor.settled(Deadline::secs(20));
+    assert!(after["exec_seen"] - before["exec_seen"] >= STARTS, "{after:#?}");
+    assert!(after["exec_lost"] > 0, "{after:#?}");
 
     // The sink never answers: each query is one packet at the client's egress, and nothing else is on port 53.
     assert_eq!(after["seen"] - before["seen"], BURST, "{after:#?}");
