@@ -130,11 +130,10 @@ impl Outcome {
         line("clients", format_args!("{}", stats.clients));
         line("zones", format_args!("{}", stats.zones));
         line("findings", format_args!("low {low}, medium {medium}, high {high}, critical {critical}"));
-        line(
-            "records",
-            format_args!("{} from {files} files, {} cut at the snap length", tally.records, tally.snapped),
-        );
+        line("files", format_args!("{files}"));
+        line("records", format_args!("{}, {} cut at the snap length", tally.records, tally.snapped));
         line("skipped", format_args!("{}", list(tally.skipped.iter().map(|(name, count)| (*name, *count)))));
+        line("datagrams", format_args!("{} too short for a message", stats.datagrams));
         line("tcp", format_args!("{}", list(stats.reassembly.named().into_iter())));
         line("anomalies", format_args!("{}", list(stats.anomalies.iter())));
         line("evictions", format_args!("{}", list(stats.evictions.iter().copied())));

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{
     attribute,
+    escape::escape,
     exit::{Code, Error},
     fold, ledger, pipeline, reassemble, report,
 };
@@ -23,7 +24,7 @@ impl Config {
     /// file, line, key, value and what is allowed; exit code 2.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
         let Some(file) = file else { return Ok(Self::default()) };
-        let name = file.display().to_string();
+        let name = shown_path(file);
         let text = fs::read_to_string(file)
             .map_err(|error| Error::new(Code::Usage, format!("cannot read configuration {name}: {error}")))?;
         Self::parse(&text, &name)
@@ -156,7 +157,7 @@ pub fn check(file: Option<&Path>) -> Result<String, Error> {
     let config = Config::load(file)?;
     let default = Config::default();
     let changed = KEYS.iter().filter(|key| (key.show)(&config) != (key.show)(&default)).count();
-    let name = file.map_or_else(|| "defaults".to_owned(), |file| file.display().to_string());
+    let name = file.map_or_else(|| "defaults".to_owned(), shown_path);
     Ok(format!("{name}: valid, {changed} of {} keys differ from the default\n", KEYS.len()))
 }
 
@@ -173,7 +174,7 @@ fn unknown<'a>(
         .min()
         .filter(|(distance, known)| *distance <= known.len().min(name.len()).div_ceil(2));
     let hint = near.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
-    let name = name.escape_debug();
+    let name = escape(name);
     let (shown, place) = match inside {
         Some((section, written)) => {
             let written = one_line(written);
@@ -194,8 +195,12 @@ fn shown(written: &str, value: &DeValue<'_>) -> String {
     }
 }
 
+fn shown_path(file: &Path) -> String {
+    escape(file.as_os_str().as_encoded_bytes()).into_owned()
+}
+
 fn one_line(written: &str) -> String {
-    written.escape_debug().to_string().replace("\\\"", "\"").chars().take(80).collect()
+    escape(written).chars().take(80).collect()
 }
 
 fn line(text: &str, offset: usize) -> usize {

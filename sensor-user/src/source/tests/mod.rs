@@ -30,6 +30,9 @@ fn read(file: &[u8]) -> Read {
         ControlFlow::Continue(())
     });
     assert_eq!(tally.events, packets.len() as u64);
+    if matches!(result, Ok(Format::Pcap | Format::Pcapng | Format::Dnstap)) {
+        assert_eq!(tally.records, tally.events + tally.skipped.values().sum::<u64>(), "in = out + left out");
+    }
     Read { result, tally, packets }
 }
 
