@@ -44,14 +44,12 @@ pub fn describe<const W: usize>(
     out: &mut Description,
 ) {
     if frame.transport == TCP {
-        *out = unparsed(frame, kind::SEGMENT, 0);
-        return;
+        return unparsed(frame, kind::SEGMENT, 0, out);
     }
     if len < HEADER {
-        *out = unparsed(frame, kind::DATAGRAM, flag::ALERT);
-        return;
+        return unparsed(frame, kind::DATAGRAM, flag::ALERT, out);
     }
-    *out = unparsed(frame, kind::MESSAGE, 0);
+    unparsed(frame, kind::MESSAGE, 0, out);
     let response = question::byte(message, 2) & 0x80 != 0;
     if response {
         out.flags |= flag::RESPONSE;
@@ -91,15 +89,28 @@ pub fn forget() {
 
 /// What can be said without looking into the payload.
 #[inline(always)]
-pub const fn unparsed(frame: &Frame, kind: u8, flags: u16) -> Description {
+pub fn unparsed(frame: &Frame, kind: u8, flags: u16, out: &mut Description) {
     let direction = if to_server_by_port(frame) { flag::TO_SERVER } else { 0 };
-    Description {
-        kind,
-        flags: frame.flags | flags | direction,
-        question: Question::NONE,
-        name_hash: 0,
-        zone_hash: 0,
-        rcode: 0,
+    out.kind = kind;
+    out.flags = frame.flags | flags | direction;
+    out.rcode = 0;
+    let question = &mut out.question;
+    for field in [&mut question.name_len, &mut question.qtype, &mut question.qclass, &mut question.zone_start]
+    {
+        zero(field);
+    }
+    question.labels = 0;
+    zero(&mut out.name_hash);
+    zero(&mut out.zone_hash);
+}
+
+/// Volatile, or bpf-linker would turn neighbours into a call of a loop over bytes (see `record::clear_owner`).
+#[inline(always)]
+fn zero<T: Default>(field: &mut T) {
+    // SAFETY: a reference is valid for writes.
+    #[allow(unsafe_code)]
+    unsafe {
+        core::ptr::from_mut(field).write_volatile(T::default());
     }
 }
 
@@ -138,9 +149,12 @@ pub const fn rcode_class(rcode: u8) -> usize {
     }
 }
 
+const EMPTY: Description =
+    Description { kind: 0, flags: 0, question: Question::NONE, name_hash: 0, zone_hash: 0, rcode: 0 };
+
 /// Host entry: describes a frame whose payload lies in plain memory, as the kernel would.
 pub fn of_payload(frame: &Frame, payload: &[u8], features: u32, key: [u64; 2]) -> Description {
-    let mut description = unparsed(frame, 0, 0);
+    let mut description = EMPTY;
     let len = if payload.len() > WORDS * 8 { WORDS * 8 } else { payload.len() };
     describe(frame, &words(payload), len, features, key, &mut description);
     description

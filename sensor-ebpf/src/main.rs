@@ -45,28 +45,28 @@ mod programs {
     /// Wire view where XDP would harm.
     #[classifier]
     fn tc_ingress(ctx: TcContext) -> i32 {
-        observe::wire(&Skb::new(ctx.skb.skb), view::WIRE_INGRESS);
+        observe::wire(&Skb::<false>::new(ctx.skb.skb), view::WIRE_INGRESS);
         TCX_NEXT
     }
 
     /// Answers on the client-side interface of a masquerading gateway, after NAT is undone.
     #[classifier]
     fn tc_egress(ctx: TcContext) -> i32 {
-        observe::wire(&Skb::new(ctx.skb.skb), view::WIRE_EGRESS);
+        observe::wire(&Skb::<false>::new(ctx.skb.skb), view::WIRE_EGRESS);
         TCX_NEXT
     }
 
     /// Host view, in the sender's context for UDP.
     #[cgroup_skb]
     fn host_egress(ctx: SkBuffContext) -> i32 {
-        observe::host(&Skb::new(ctx.skb.skb), view::HOST_EGRESS);
+        observe::host(&Skb::<true>::new(ctx.skb.skb), view::HOST_EGRESS);
         CGROUP_PASS
     }
 
     /// Host view, arriving.
     #[cgroup_skb]
     fn host_ingress(ctx: SkBuffContext) -> i32 {
-        observe::host(&Skb::new(ctx.skb.skb), view::HOST_INGRESS);
+        observe::host(&Skb::<true>::new(ctx.skb.skb), view::HOST_INGRESS);
         CGROUP_PASS
     }
 

@@ -104,30 +104,29 @@ fn is_two_part_suffix<const W: usize>(message: &[u64; W], last: usize, second: u
     if byte(message, last) != 2 {
         return false;
     }
+    let letter = |at: usize| u32::from(byte(message, second + at) | 0x20);
     let letters = match byte(message, second) {
-        2 => [byte(message, second + 1) | 0x20, byte(message, second + 2) | 0x20, 0],
-        3 => [
-            byte(message, second + 1) | 0x20,
-            byte(message, second + 2) | 0x20,
-            byte(message, second + 3) | 0x20,
-        ],
+        2 => letter(1) | letter(2) << 8,
+        3 => letter(1) | letter(2) << 8 | letter(3) << 16,
         _ => return false,
     };
-    matches!(
-        &letters,
-        b"ac\0"
-            | b"co\0"
-            | b"go\0"
-            | b"ne\0"
-            | b"or\0"
-            | b"com"
-            | b"edu"
-            | b"gob"
-            | b"gov"
-            | b"net"
-            | b"nom"
-            | b"org"
-    )
+    // Integers, not byte strings: comparing those would call a loop over bytes.
+    const fn is(label: [u8; 4]) -> u32 {
+        u32::from_le_bytes(label)
+    }
+    const AC: u32 = is(*b"ac\0\0");
+    const CO: u32 = is(*b"co\0\0");
+    const GO: u32 = is(*b"go\0\0");
+    const NE: u32 = is(*b"ne\0\0");
+    const OR: u32 = is(*b"or\0\0");
+    const COM: u32 = is(*b"com\0");
+    const EDU: u32 = is(*b"edu\0");
+    const GOB: u32 = is(*b"gob\0");
+    const GOV: u32 = is(*b"gov\0");
+    const NET: u32 = is(*b"net\0");
+    const NOM: u32 = is(*b"nom\0");
+    const ORG: u32 = is(*b"org\0");
+    matches!(letters, AC | CO | GO | NE | OR | COM | EDU | GOB | GOV | NET | NOM | ORG)
 }
 
 /// Keyed hash of `len` message bytes from `start`, ASCII letters lower-cased. Length bytes are below `A`, so they stay.
@@ -138,41 +137,40 @@ fn is_two_part_suffix<const W: usize>(message: &[u64; W], last: usize, second: u
 pub fn hash<const W: usize>(message: &[u64; W], start: usize, len: usize, key: [u64; 2]) -> u64 {
     let multiplier = key[1] | 1;
     let mut state = key[0] ^ (len as u64).wrapping_mul(multiplier);
-    let mut done = 0;
+    let shift = (start % 8) as u32 * 8;
+    let mut index = start / 8;
+    let mut this = if index < W { message[index] } else { 0 };
+    let mut left = len;
     // Whole words first: a branch on the last, partial one inside the loop would double the verifier's paths each round.
     for _ in 0..MAX_NAME_WORDS {
-        if done + 8 > len {
+        if left < 8 || index + 1 >= W {
             break;
         }
-        state = mix(state, word(message, start + done), multiplier);
-        done += 8;
+        let next = message[index + 1];
+        state = mix(state, join(this, next, shift), multiplier);
+        this = next;
+        index += 1;
+        left -= 8;
     }
-    let tail = (len - done) as u32;
-    if tail != 0 {
-        state = mix(state, word(message, start + done) & (u64::MAX >> (64 - tail * 8)), multiplier);
+    if left != 0 && left < 8 {
+        let next = if index + 1 < W { message[index + 1] } else { 0 };
+        let mask = u64::MAX >> (64 - left as u32 * 8);
+        state = mix(state, join(this, next, shift) & mask, multiplier);
     }
     state = state.wrapping_mul(multiplier);
     state ^ (state >> 32)
+}
+
+/// Eight bytes that begin `shift` bits into `this` and go on in `next`. Two shifts, since one by 64 is undefined.
+#[inline(always)]
+const fn join(this: u64, next: u64, shift: u32) -> u64 {
+    this >> shift | (next << (63 - shift)) << 1
 }
 
 #[inline(always)]
 const fn mix(state: u64, word: u64, multiplier: u64) -> u64 {
     let state = (state ^ lower(word)).wrapping_mul(multiplier);
     state ^ (state >> 29)
-}
-
-/// Eight message bytes from `at`, little endian, out of the two aligned words they lie in; bytes past the end are 0.
-#[inline(always)]
-pub fn word<const W: usize>(message: &[u64; W], at: usize) -> u64 {
-    let index = at / 8;
-    let shift = (at % 8) as u32 * 8;
-    if index >= W {
-        return 0;
-    }
-    let low = message[index] >> shift;
-    // Two shifts, since one by 64 is undefined where `at` is aligned.
-    let high = if index + 1 < W { (message[index + 1] << (63 - shift)) << 1 } else { 0 };
-    low | high
 }
 
 /// ASCII `A` to `Z` to lower case, in eight bytes at once.

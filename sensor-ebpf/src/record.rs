@@ -72,6 +72,25 @@ const EMPTY: RecordHeader = RecordHeader {
     owner: no_owner(no_owner::WIRE_VIEW),
 };
 
+/// Writes an owner of grade `NONE` in place.
+///
+/// By words and volatile: bpf-linker turns every other way of zeroing memory into a call of a loop over bytes, which
+/// took 60 ns of a packet.
+#[inline(always)]
+pub fn clear_owner(owner: &mut Owner, reason: u8) {
+    const WORDS: usize = size_of::<Owner>() / 8;
+    const _: () = assert!(core::mem::offset_of!(Owner, reason) == WORDS * 8 - 6 && grade::NONE == 0);
+    let words = core::ptr::from_mut(owner).cast::<u64>();
+    for index in 0..WORDS {
+        let word = if index == WORDS - 1 { u64::from(reason) << 16 } else { 0 };
+        // SAFETY: Owner is repr(C) with 8-byte alignment, WORDS words long, and any bytes are a value of it.
+        #[allow(unsafe_code)]
+        unsafe {
+            words.add(index).write_volatile(word);
+        }
+    }
+}
+
 /// An owner of grade `NONE` with its reason.
 #[inline(always)]
 pub const fn no_owner(reason: u8) -> Owner {

@@ -13,6 +13,8 @@ const MAX_OFFSET: u32 = 0x7fff;
 
 /// A hook's packet.
 pub(crate) trait Access: Load {
+    /// Whether the hook runs preemptible, so that counting has to be atomic.
+    const ATOMIC: bool;
     /// Records from one packet at most.
     const CHUNKS: u32;
     /// Copies `len` bytes from `offset` to `to`. False if the packet refuses.
@@ -30,6 +32,11 @@ pub(crate) trait Access: Load {
     fn skb(&self) -> Option<*mut __sk_buff>;
 }
 
+/// Bytes at an even address, so that two of them are one load.
+#[derive(Clone, Copy)]
+#[repr(C, align(2))]
+struct Even<const N: usize>([u8; N]);
+
 /// XDP, 5.18 and later.
 pub(crate) struct Xdp {
     ctx: *mut xdp_md,
@@ -40,8 +47,8 @@ pub(crate) struct Xdp {
 /// XDP before 5.18.
 pub(crate) struct XdpLegacy(Xdp);
 
-/// tc, tcx and cgroup_skb.
-pub(crate) struct Skb {
+/// tc and tcx, or cgroup_skb (`HOST`).
+pub(crate) struct Skb<const HOST: bool> {
     skb: *mut __sk_buff,
 }
 
@@ -68,12 +75,14 @@ impl Load for Xdp {
         if start + N > self.data_end {
             return None;
         }
-        // SAFETY: the N bytes lie between data and data_end, checked in the line above.
-        Some(unsafe { *(start as *const [u8; N]) })
+        // SAFETY: the N bytes lie between data and data_end, checked above. Headers begin at even offsets of a frame
+        // that drivers place at an even address, and the verifier checks what the CPU does not allow.
+        Some(unsafe { (*(start as *const Even<N>)).0 })
     }
 }
 
 impl Access for Xdp {
+    const ATOMIC: bool = false;
     const CHUNKS: u32 = XDP_CHUNKS;
 
     #[inline(always)]
@@ -128,6 +137,7 @@ impl Load for XdpLegacy {
 }
 
 impl Access for XdpLegacy {
+    const ATOMIC: bool = false;
     const CHUNKS: u32 = XDP_LEGACY_CHUNKS;
 
     #[inline(always)]
@@ -192,14 +202,14 @@ impl Access for XdpLegacy {
     }
 }
 
-impl Skb {
+impl<const HOST: bool> Skb<HOST> {
     #[inline(always)]
     pub(crate) const fn new(skb: *mut __sk_buff) -> Self {
         Self { skb }
     }
 }
 
-impl Load for Skb {
+impl<const HOST: bool> Load for Skb<HOST> {
     #[inline(always)]
     fn size(&self) -> u32 {
         // SAFETY: `skb` is the program's context.
@@ -217,7 +227,8 @@ impl Load for Skb {
     }
 }
 
-impl Access for Skb {
+impl<const HOST: bool> Access for Skb<HOST> {
+    const ATOMIC: bool = HOST;
     const CHUNKS: u32 = MAX_CHUNKS;
 
     #[inline(always)]

@@ -15,7 +15,7 @@ use super::owner::{read, read_into};
 /// with its new memory (fs/exec.c, `exec_binprm`).
 #[inline(always)]
 pub(crate) fn observe(ctx: &RawTracePointContext) {
-    count(counter::EXEC_SEEN);
+    count::<true>(counter::EXEC_SEEN);
     let task: u64 = ctx.arg(0);
     let bprm: u64 = ctx.arg(2);
     for slot in 0..HOST_SLOTS {
@@ -26,11 +26,11 @@ pub(crate) fn observe(ctx: &RawTracePointContext) {
             if maps::claim(busy) {
                 let sent = fill_and_send(&mut (*scratch).record, task, bprm);
                 maps::release(busy);
-                return count(if sent { counter::EXEC_DELIVERED } else { counter::EXEC_LOST });
+                return count::<true>(if sent { counter::EXEC_DELIVERED } else { counter::EXEC_LOST });
             }
         }
     }
-    count(counter::EXEC_LOST);
+    count::<true>(counter::EXEC_LOST);
 }
 
 #[inline(always)]

@@ -1,5 +1,7 @@
 //! The flow map: counters by (client, server, transport, zone), cheap to find and never keyed by a full name.
 
+use core::mem::offset_of;
+
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use sensor_ebpf::abi::{FLOW_ZONE, FlowKey, FlowValue, counter, flag, view};
@@ -7,11 +9,12 @@ use sensor_ebpf::describe::{self, Description, WORDS};
 use sensor_ebpf::frame::{DNS_PORT, Frame};
 use sensor_ebpf::question;
 
+use super::access::Access;
 use super::maps::{self, FLOWS};
 
 /// Counts a UDP message.
 #[inline(always)]
-pub(crate) fn count(
+pub(crate) fn count<P: Access>(
     frame: &Frame,
     what: &Description,
     view: u8,
@@ -22,7 +25,7 @@ pub(crate) fn count(
 ) {
     let to_server = what.flags & flag::TO_SERVER != 0;
     write_key(key, frame, to_server, what.zone_hash, view);
-    let Some(value) = find(key, now) else { return maps::count(counter::FLOW_FULL) };
+    let Some(value) = find(key, now) else { return full::<P>() };
     // SAFETY: a live map value; an LRU map may give it to another key while we hold it, which can only miscount.
     let value = unsafe { &mut *value };
     value.last_ns = now;
@@ -53,10 +56,10 @@ pub(crate) fn count(
 
 /// Counts a TCP segment or a GSO burst, whose zones user space knows.
 #[inline(always)]
-pub(crate) fn count_segment(frame: &Frame, view: u8, tgid: u32, key: &mut FlowKey, now: u64) {
+pub(crate) fn count_segment<P: Access>(frame: &Frame, view: u8, tgid: u32, key: &mut FlowKey, now: u64) {
     let to_server = frame.dst_port == DNS_PORT;
     write_key(key, frame, to_server, 0, view);
-    let Some(value) = find(key, now) else { return maps::count(counter::FLOW_FULL) };
+    let Some(value) = find(key, now) else { return full::<P>() };
     // SAFETY: as in `count`.
     let value = unsafe { &mut *value };
     value.last_ns = now;
@@ -74,12 +77,21 @@ pub(crate) fn count_segment(frame: &Frame, view: u8, tgid: u32, key: &mut FlowKe
 }
 
 #[inline(always)]
+fn full<P: Access>() {
+    if P::ATOMIC { maps::count::<true>(counter::FLOW_FULL) } else { maps::count::<false>(counter::FLOW_FULL) }
+}
+
+#[inline(always)]
 fn write_key(key: &mut FlowKey, frame: &Frame, to_server: bool, zone_hash: u64, view: u8) {
     (key.client, key.server) = if to_server { (frame.src, frame.dst) } else { (frame.dst, frame.src) };
     key.zone_hash = zone_hash;
-    key.side = if view == view::WIRE_INGRESS || view == view::WIRE_EGRESS { 1 } else { 2 };
-    key.transport = frame.transport;
-    key.pad = [0; 6];
+    let side = if view == view::WIRE_INGRESS || view == view::WIRE_EGRESS { 1 } else { 2 };
+    // One word for side, transport and padding (see `record::clear_owner`).
+    const _: () = assert!(offset_of!(FlowKey, side) == 40 && offset_of!(FlowKey, transport) == 41);
+    // SAFETY: the last word of a FlowKey, which is repr(C) with 8-byte alignment.
+    unsafe {
+        core::ptr::from_mut(key).cast::<u64>().add(5).write_volatile(side | u64::from(frame.transport) << 8);
+    }
 }
 
 /// The entry of `key`, made if there is none. Its first value comes from read-only memory: it would not fit the stack.

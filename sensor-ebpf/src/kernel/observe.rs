@@ -12,7 +12,7 @@ use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
 use super::maps::{
-    self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, count, option,
+    self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option,
 };
 use super::{flow, owner};
 
@@ -25,7 +25,7 @@ pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
     // SAFETY: a live map value of this CPU; bottom halves are off in these hooks, so nobody else has it.
     let scratch = unsafe { &mut *scratch };
     if complete(packet, &located, &mut scratch.frame) {
-        scratch.header.owner = record::no_owner(no_owner::WIRE_VIEW);
+        record::clear_owner(&mut scratch.header.owner, no_owner::WIRE_VIEW);
         capture(packet, view, scratch);
     }
 }
@@ -34,7 +34,7 @@ pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
 #[inline(always)]
 pub(crate) fn host<P: Access>(packet: &P, view: u8) {
     let Some(located) = locate(packet, HOST_LINK) else { return };
-    let Some(scratch) = free_scratch() else { return count(counter::SKIP_BUSY) };
+    let Some(scratch) = free_scratch() else { return count::<P>(counter::SKIP_BUSY) };
     // SAFETY: a live map value; claimed, nobody else uses this slot until it is released.
     let held = unsafe { &mut *scratch };
     if complete(packet, &located, &mut held.frame) {
@@ -50,13 +50,13 @@ pub(crate) fn host<P: Access>(packet: &P, view: u8) {
 fn locate<P: Access>(packet: &P, link: Link) -> Option<Located> {
     match frame::locate(packet, link) {
         Ok(located) => {
-            count(counter::SEEN);
+            count::<P>(counter::SEEN);
             Some(located)
         }
         Err(skip) => {
             if let Some(reason) = skip.counter() {
-                count(counter::SEEN);
-                count(reason);
+                count::<P>(counter::SEEN);
+                count::<P>(reason);
             }
             None
         }
@@ -67,7 +67,7 @@ fn locate<P: Access>(packet: &P, link: Link) -> Option<Located> {
 #[inline(always)]
 fn complete<P: Access>(packet: &P, located: &Located, frame: &mut Frame) -> bool {
     if frame::complete(packet, located, frame).is_err() {
-        count(counter::SKIP_TRUNCATED);
+        count::<P>(counter::SKIP_TRUNCATED);
         return false;
     }
     if let Some(stripped) = packet.stripped_vlan() {
@@ -102,48 +102,50 @@ fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
     let len = describe::cap(frame);
     if len == 0 {
         // UDP without payload is no message; there is nothing more to see.
-        return count(if frame.cap_len == frame.true_len {
+        return count::<P>(if frame.cap_len == frame.true_len {
             counter::SKIP_EMPTY
         } else {
             counter::SKIP_TRUNCATED
         });
     }
     if !load(packet, frame.payload, len, message) {
-        return count(counter::SKIP_LOAD_FAILED);
+        return count::<P>(counter::SKIP_LOAD_FAILED);
     }
     describe::describe(frame, message, len as usize, features, option!(hash_key), description);
     if features & feature::FLOW != 0 {
-        flow::count(frame, description, view, header.owner.tgid, message, key, now);
+        flow::count::<P>(frame, description, view, header.owner.tgid, message, key, now);
     }
     if features & feature::RECORD == 0 {
-        return count(counter::SKIP_RECORD_OFF);
+        return count::<P>(counter::SKIP_RECORD_OFF);
     }
     record::fill(header, frame, description, view);
     header.time_ns = now;
     header.ifindex = packet.ifindex();
     header.cap_len = len;
-    send(header, len, description.flags & flag::ALERT != 0);
+    send::<P>(header, len, description.flags & flag::ALERT != 0);
 }
 
 /// TCP segments, and GSO bursts of UDP: one record for each datagram, or for each `CAP_RESPONSE` bytes of a stream.
 /// User space reassembles and parses.
 #[inline(always)]
 fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
-    let Scratch { frame, key, step, header, message, .. } = scratch;
+    let Scratch { frame, description, key, step, header, message, .. } = scratch;
     let tcp = frame.transport == TCP;
     let features = option!(features);
     if features & feature::FLOW != 0 {
-        flow::count_segment(frame, view, header.owner.tgid, key, now);
+        flow::count_segment::<P>(frame, view, header.owner.tgid, key, now);
     }
     if features & feature::RECORD == 0 {
-        return count(counter::SKIP_RECORD_OFF);
+        return count::<P>(counter::SKIP_RECORD_OFF);
     }
     let opens_or_ends = frame.flags & (flag::TCP_SYN | flag::TCP_FIN | flag::TCP_RST) != 0;
     if frame.cap_len == 0 && !opens_or_ends {
-        return count(if tcp { counter::SKIP_TCP_ACK } else { counter::SKIP_EMPTY });
+        return count::<P>(if tcp { counter::SKIP_TCP_ACK } else { counter::SKIP_EMPTY });
     }
     let (kind, flags) = if tcp { (kind::SEGMENT, 0) } else { (kind::MESSAGE, flag::GSO | flag::ALERT) };
-    record::fill(header, frame, &describe::unparsed(frame, kind, flags), view);
+    describe::unparsed(frame, kind, flags, description);
+    forget();
+    record::fill(header, frame, description, view);
     header.time_ns = now;
     header.ifindex = packet.ifindex();
     *step = if tcp { CAP_RESPONSE as u32 } else { packet.gso_size() };
@@ -151,16 +153,16 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
         // What is left is kept in `frame`, in memory: rounds look alike to the verifier then.
         forget();
         if round != 0 {
-            count(counter::EXTRA);
+            count::<P>(counter::EXTRA);
         }
         let of_this = min(frame.true_len, *step);
         let len = min(min(frame.cap_len, of_this), CAP_RESPONSE as u32);
         header.true_len = of_this;
         header.cap_len = len;
         if len != 0 && !load(packet, frame.payload, len, message) {
-            return count(counter::SKIP_LOAD_FAILED);
+            return count::<P>(counter::SKIP_LOAD_FAILED);
         }
-        send(header, header.cap_len, !tcp);
+        send::<P>(header, header.cap_len, !tcp);
         if of_this == 0 || frame.cap_len <= of_this {
             return;
         }
@@ -171,7 +173,7 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
             header.tcp_seq = header.tcp_seq.wrapping_add(of_this);
         }
     }
-    count(counter::CHUNKS_CUT);
+    count::<P>(counter::CHUNKS_CUT);
 }
 
 /// Copies payload into the scratch message. `1 <= len <= CAP_RESPONSE`, or false.
@@ -186,18 +188,22 @@ fn load<P: Access>(packet: &P, offset: u32, len: u32, message: &mut [u64; WORDS]
 
 /// Puts the record into its ring. One for the small ring that finds it full may still find room in the large one.
 #[inline(always)]
-fn send(header: &RecordHeader, len: u32, alert: bool) {
+fn send<P: Access>(header: &RecordHeader, len: u32, alert: bool) {
     if len > CAP_RESPONSE as u32 {
         return;
     }
     let size = size_of::<RecordHeader>() as u32 + len;
     if alert {
         if output(&RING_ALERT, header, size) || output(&RING_BULK, header, size) {
-            return count(counter::DELIVERED);
+            return count::<P>(counter::DELIVERED);
         }
-        return count(counter::LOST_ALERT);
+        return count::<P>(counter::LOST_ALERT);
     }
-    if output(&RING_BULK, header, size) { count(counter::DELIVERED) } else { count(counter::LOST_BULK) }
+    if output(&RING_BULK, header, size) {
+        count::<P>(counter::DELIVERED)
+    } else {
+        count::<P>(counter::LOST_BULK)
+    }
 }
 
 /// `header` is the one of a `Scratch`, with its message behind it. No wake-up: user space drains by timer, which doubles what the rings carry.
@@ -218,6 +224,12 @@ const _: () = {
     assert!(offset_of!(Scratch, message) == offset_of!(Scratch, header) + size_of::<RecordHeader>());
     assert!(WORDS * 8 == CAP_RESPONSE && CAP_QUERY <= CAP_RESPONSE);
 };
+
+/// Counts for the hook of `P`.
+#[inline(always)]
+fn count<P: Access>(index: u32) {
+    if P::ATOMIC { maps::count::<true>(index) } else { maps::count::<false>(index) }
+}
 
 /// CLOCK_BOOTTIME (5.8 and later, linux 71d19214776e): goes on while the machine sleeps, so wall time follows from it.
 #[inline(always)]

@@ -19,7 +19,7 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// Trusted only for UDP that leaves: what arrives interrupts anybody, and later TCP segments leave from softirq.
 #[inline(always)]
 pub(crate) fn of_packet<P: Access>(packet: &P, transport: u8, view: u8, owner: &mut Owner) {
-    *owner = record::no_owner(no_owner::NO_SOURCE);
+    record::clear_owner(owner, no_owner::NO_SOURCE);
     if let Some(skb) = packet.skb() {
         // SAFETY: `skb` is the program's context.
         unsafe {

@@ -1,0 +1,153 @@
+//! `cargo xtask bench kernel`: nanoseconds that `xdp_dns` adds to an empty program, by what is switched on.
+//!
+//! `BPF_PROG_TEST_RUN` in batches that fit the rings; floor and cases interleaved round by round, medians of all
+//! rounds. The kernel reports whole nanoseconds as the mean of a batch.
+
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use earthdog_tests::message::{Message, Name};
+use earthdog_tests::object::Object;
+use earthdog_tests::packet::{ACK, Frame};
+use sensor_ebpf::abi::{counter, feature};
+use serde_json::json;
+
+/// Runs to a batch: 10,000 records of at most 700 bytes fit a ring of 16 MiB.
+const BATCH: u32 = 10_000;
+const RING_BYTES: u32 = 16 << 20;
+const ROUNDS: usize = 31;
+const FLOOR: &str = "xdp_floor";
+const PROGRAM: &str = "xdp_dns";
+
+/// What is on, one more in each column.
+const LEVELS: [(&str, u32); 4] = [
+    ("parse", feature::WALK),
+    ("hash", feature::WALK | feature::HASH),
+    ("counters+flow", feature::WALK | feature::HASH | feature::FLOW),
+    ("all: record with name", feature::DEFAULT),
+];
+
+/// Goals with everything on, ns over the floor.
+const GOALS: [(&str, u32); 3] = [("query", 250), ("query_235", 250), ("non_dns", 10)];
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-kernel: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let json_file = match arguments.next().as_deref() {
+        None => None,
+        Some("--json") => Some(arguments.next().context("--json takes a file name")?),
+        Some(other) => bail!("unknown argument {other}; usage: bench kernel [--json FILE]"),
+    };
+    let cases = cases();
+    let mut objects = Vec::new();
+    for (_, features) in LEVELS {
+        objects.push(Object::load_with_rings(features, RING_BYTES, RING_BYTES)?);
+    }
+    let mut floors = Vec::new();
+    let mut samples = vec![vec![Vec::new(); LEVELS.len()]; cases.len()];
+    for _ in 0..ROUNDS {
+        floors.push(objects[0].run(FLOOR, &cases[0].1, BATCH)?.nanoseconds);
+        for (case, (_, packet)) in cases.iter().enumerate() {
+            for (level, object) in objects.iter_mut().enumerate() {
+                samples[case][level].push(object.run(PROGRAM, packet, BATCH)?.nanoseconds);
+                object.discard();
+            }
+        }
+    }
+    let floor = median(&mut floors);
+    println!(
+        "floor (empty program): {floor} ns; below: ns over it, medians of {ROUNDS} rounds of {BATCH} runs"
+    );
+    print!("{:<12}", "case");
+    for (name, _) in LEVELS {
+        print!("{name:>24}");
+    }
+    println!();
+    let mut rows = Vec::new();
+    for (case, (name, _)) in cases.iter().enumerate() {
+        print!("{name:<12}");
+        for (level, (what, _)) in LEVELS.iter().enumerate() {
+            let value = i64::from(median(&mut samples[case][level])) - i64::from(floor);
+            print!("{value:>24}");
+            rows.push(json!({
+                "part": "kernel", "case": name, "metric": "ns_over_floor", "on": what,
+                "unit": "ns", "value": value, "floor": floor,
+            }));
+        }
+        println!();
+    }
+    let lost = conservation(&objects)?;
+    println!("reserve failures: {lost}");
+    for (name, goal) in GOALS {
+        let value = rows
+            .iter()
+            .filter(|row| row["case"] == name)
+            .filter_map(|row| row["value"].as_i64())
+            .next_back()
+            .context("a goal without a case")?;
+        let verdict = if value <= i64::from(goal) { "met" } else { "MISSED" };
+        println!("goal {name} <= {goal} ns with all on: {value} ns, {verdict}");
+    }
+    if let Some(file) = json_file {
+        fs::write(&file, serde_json::to_string_pretty(&rows)?).with_context(|| format!("writing {file}"))?;
+    }
+    ensure!(
+        lost == 0,
+        "{lost} records found a ring full: the batches are too large, the figures are not valid"
+    );
+    Ok(())
+}
+
+/// Name and frame of each case.
+fn cases() -> Vec<(&'static str, Vec<u8>)> {
+    let query = |name: Name| Frame::dns_query_v4(Message::query(name, 1).build()).build();
+    let ordinary = Message::query("www.example.com", 1).build();
+    let answer = Message::response("www.example.com", 1).answer(1, 300, [192, 0, 2, 1]).build();
+    let (client, server) = ([10, 0, 0, 2], [10, 0, 0, 1]);
+    vec![
+        ("query", Frame::dns_query_v4(ordinary.clone()).build()),
+        ("query_235", query(Name::of_len(235, "example.com"))),
+        ("response", Frame::v4(server, client).udp(53, 40_000).payload(answer).build()),
+        (
+            "tcp",
+            Frame::v4(client, server)
+                .tcp(40_000, 53, 1)
+                .flags(ACK)
+                .payload(Message::query("www.example.com", 1).prefixed())
+                .build(),
+        ),
+        ("non_dns", Frame::v4(client, server).udp(40_000, 443).payload(ordinary).build()),
+    ]
+}
+
+/// Every run is accounted for; gives the records that found their ring full.
+fn conservation(objects: &[Object]) -> Result<u64> {
+    let mut lost = 0;
+    for object in objects {
+        let counters = object.counters()?;
+        let of = |index: u32| counters[index as usize];
+        let skipped = of(counter::SKIP_RECORD_OFF) + of(counter::SKIP_TCP_ACK);
+        let losses = of(counter::LOST_ALERT) + of(counter::LOST_BULK);
+        ensure!(
+            of(counter::SEEN) == of(counter::DELIVERED) + losses + skipped,
+            "the counters do not add up: {counters:?}"
+        );
+        lost += losses;
+    }
+    Ok(lost)
+}
+
+fn median(samples: &mut [u32]) -> u32 {
+    samples.sort_unstable();
+    samples[samples.len() / 2]
+}
