@@ -134,9 +134,8 @@ pub fn complete<P: Load + ?Sized>(packet: &P, at: &Located, frame: &mut Frame) -
     let Located { network, version, vlan, datagram, segment } = at;
     match version {
         Version::V4 => {
-            let [a, b, c, d, e, f, g, h] = packet.load(network + 12).ok_or(Skip::Truncated)?;
-            frame.src = mapped([a, b, c, d]);
-            frame.dst = mapped([e, f, g, h]);
+            frame.src = mapped(packet.load(network + 12).ok_or(Skip::Truncated)?);
+            frame.dst = mapped(packet.load(network + 16).ok_or(Skip::Truncated)?);
         }
         Version::V6 => {
             // By halves, since a copy of sixteen bytes at an unaligned address becomes a loop over bytes.

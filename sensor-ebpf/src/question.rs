@@ -110,23 +110,25 @@ fn is_two_part_suffix<const W: usize>(message: &[u64; W], last: usize, second: u
         3 => letter(1) | letter(2) << 8 | letter(3) << 16,
         _ => return false,
     };
-    // Integers, not byte strings: comparing those would call a loop over bytes.
-    const fn is(label: [u8; 4]) -> u32 {
-        u32::from_le_bytes(label)
-    }
-    const AC: u32 = is(*b"ac\0\0");
-    const CO: u32 = is(*b"co\0\0");
-    const GO: u32 = is(*b"go\0\0");
-    const NE: u32 = is(*b"ne\0\0");
-    const OR: u32 = is(*b"or\0\0");
-    const COM: u32 = is(*b"com\0");
-    const EDU: u32 = is(*b"edu\0");
-    const GOB: u32 = is(*b"gob\0");
-    const GOV: u32 = is(*b"gov\0");
-    const NET: u32 = is(*b"net\0");
-    const NOM: u32 = is(*b"nom\0");
-    const ORG: u32 = is(*b"org\0");
     matches!(letters, AC | CO | GO | NE | OR | COM | EDU | GOB | GOV | NET | NOM | ORG)
+}
+
+// Integers, not byte strings: comparing those would call a loop over bytes.
+const AC: u32 = letters(*b"ac\0\0");
+const CO: u32 = letters(*b"co\0\0");
+const GO: u32 = letters(*b"go\0\0");
+const NE: u32 = letters(*b"ne\0\0");
+const OR: u32 = letters(*b"or\0\0");
+const COM: u32 = letters(*b"com\0");
+const EDU: u32 = letters(*b"edu\0");
+const GOB: u32 = letters(*b"gob\0");
+const GOV: u32 = letters(*b"gov\0");
+const NET: u32 = letters(*b"net\0");
+const NOM: u32 = letters(*b"nom\0");
+const ORG: u32 = letters(*b"org\0");
+
+const fn letters(label: [u8; 4]) -> u32 {
+    u32::from_le_bytes(label)
 }
 
 /// Keyed hash of `len` message bytes from `start`, ASCII letters lower-cased. Length bytes are below `A`, so they stay.

@@ -11,9 +11,7 @@ use sensor_ebpf::frame::{self, Frame, Link, Located, TCP, min};
 use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
-use super::maps::{
-    self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option,
-};
+use super::maps::{self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option};
 use super::{flow, owner};
 
 /// XDP, tc and tcx.
