@@ -31,13 +31,13 @@ const RESPONSE_NS: u64 = 30_000_000_000;
 
 /// A query or response as both ends know it.
 #[derive(Clone, Copy, Debug)]
-pub struct Leg<'a> {
+pub struct Leg {
     pub client: SocketAddr,
     pub server: SocketAddr,
     pub transport: Transport,
     pub id: u16,
-    /// Lower-cased wire form.
-    pub name: &'a [u8],
+    /// Keyed hash of the lower-cased name.
+    pub name: u64,
     pub qtype: u16,
 }
 
@@ -92,7 +92,7 @@ impl<S: BuildHasher> Fold<S> {
     }
 
     /// Takes a query by `asker` (a client's key).
-    pub fn query(&mut self, leg: &Leg<'_>, asker: u64, now_ns: u64) -> Seen {
+    pub fn query(&mut self, leg: &Leg, asker: u64, now_ns: u64) -> Seen {
         let (leg_hash, name_hash) = self.hashes(leg);
         if let Some((time_ns, _)) = self.legs.find(leg_hash)
             && now_ns.abs_diff(*time_ns) <= self.duplicate_ns
@@ -117,7 +117,7 @@ impl<S: BuildHasher> Fold<S> {
     }
 
     /// Takes a response; `asker` is the client's key as far as its address tells.
-    pub fn response(&mut self, leg: &Leg<'_>, asker: u64, now_ns: u64) -> Answers {
+    pub fn response(&mut self, leg: &Leg, asker: u64, now_ns: u64) -> Answers {
         let (leg_hash, name_hash) = self.hashes(leg);
         let duplicate_ns = self.duplicate_ns;
         if let Some((time_ns, seen)) = self.legs.find(leg_hash)
@@ -143,10 +143,9 @@ impl<S: BuildHasher> Fold<S> {
         self.legs.evicted + self.names.evicted
     }
 
-    fn hashes(&self, leg: &Leg<'_>) -> (u64, u64) {
-        let name = self.seed.hash_one(leg.name);
-        let leg = (name, leg.client, leg.server, leg.transport, leg.id, leg.qtype);
-        (self.seed.hash_one(leg), name)
+    fn hashes(&self, leg: &Leg) -> (u64, u64) {
+        let ends = (leg.client, leg.server, leg.transport, leg.id, leg.qtype);
+        (self.seed.hash_one((leg.name, ends)), leg.name)
     }
 }
 
@@ -201,8 +200,9 @@ mod tests {
         Fold::new(&Settings::default(), foldhash::fast::FixedState::with_seed(1))
     }
 
-    fn leg(client: &str, server: &str, id: u16, name: &'static [u8], qtype: u16) -> Leg<'static> {
+    fn leg(client: &str, server: &str, id: u16, name: &[u8], qtype: u16) -> Leg {
         let (client, server) = (client.parse().unwrap(), server.parse().unwrap());
+        let name = foldhash::fast::FixedState::with_seed(9).hash_one(name);
         Leg { client, server, transport: Transport::Udp, id, name, qtype }
     }
 

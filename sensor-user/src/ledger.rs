@@ -108,14 +108,17 @@ impl Ledger {
     /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if
     /// there are no others.
     fn least(&mut self, now_ns: u64) -> usize {
+        let window_ns = self.settings.window_s.saturating_mul(1_000_000_000);
         let count = self.entries.len();
         let from = self.cursor;
         self.cursor = (self.cursor + EVICTION_SAMPLE) % count;
         (0..EVICTION_SAMPLE.min(count))
             .map(|step| (from + step) % count)
             .min_by_key(|slot| {
-                let entry = &mut self.entries[*slot];
-                (entry.reported, entry.window(now_ns).new_units, entry.totals.up_low, entry.last_ns)
+                let entry = &self.entries[*slot];
+                // What was said before the window is over and done.
+                let quiet = now_ns.saturating_sub(entry.last_ns) > window_ns;
+                (entry.reported, if quiet { 0 } else { entry.totals.up_low }, entry.last_ns)
             })
             .unwrap_or(0)
     }

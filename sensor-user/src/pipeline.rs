@@ -153,7 +153,7 @@ impl Pipeline {
             server,
             transport: packet.transport,
             id: message.header.id,
-            name: name.wire(),
+            name: self.seed.hash_one(name.wire()),
             qtype: question.qtype,
         };
         let address = self.seed.hash_one(client.ip());
@@ -181,7 +181,7 @@ impl Pipeline {
         packet: &Packet,
         message: &Message<'_>,
         name: &Canonical,
-        leg: &Leg<'_>,
+        leg: &Leg,
         (process, address): (Option<u64>, u64),
         charge: Charge,
         emit: &mut dyn FnMut(&Finding),
@@ -199,7 +199,7 @@ impl Pipeline {
         }
         let said = ledger::Name {
             sub: name.prefix(zone.labels),
-            hash: self.seed.hash_one(name.wire()),
+            hash: leg.name,
             upper: name.upper,
             letters: name.letters,
             extra_bytes: extra_bytes(message),
@@ -221,7 +221,7 @@ impl Pipeline {
         packet: &Packet,
         message: &Message<'_>,
         name: &Canonical,
-        leg: &Leg<'_>,
+        leg: &Leg,
         address: u64,
         emit: &mut dyn FnMut(&Finding),
     ) {

@@ -114,3 +114,35 @@ fn honest_traffic_is_left_alone() {
         assert!(created.len() <= most, "{}: {}", name(&path), created.len());
     }
 }
+
+/// `cargo test --release -p sensor-user --test dev_data -- --ignored --nocapture`
+#[test]
+#[ignore = "measures time"]
+fn cost_per_message() {
+    let Some(data) = data() else { return };
+    for file in [
+        "benign/graphtunnel_normal_00020_20230805215042.pcap.gz",
+        "tunnel/graphtunnel_iodine-cname.pcap.gz",
+        "benign/leshark_clean_oraclevm.pcap.gz",
+    ] {
+        let mut events = Vec::new();
+        let mut tally = Tally::default();
+        let read = source::read(&data.join(file), &mut tally, &mut |event| {
+            events.push(event);
+            std::ops::ControlFlow::Continue(())
+        });
+        read.unwrap();
+        let best = (0..5)
+            .map(|_| {
+                let events = events.clone();
+                let mut pipeline = Pipeline::new(Settings::default(), Origin::Replay);
+                let start = earthdog::clock::monotonic();
+                for event in events {
+                    pipeline.push(event, &mut |_| {});
+                }
+                start.elapsed().as_nanos() as f64 / pipeline.stats().messages as f64
+            })
+            .fold(f64::INFINITY, f64::min);
+        eprintln!("  {best:6.0} ns a message, {} messages  {file}", events.len());
+    }
+}

@@ -10,13 +10,16 @@ const BUCKETS: usize = 10;
 /// First names kept to show.
 const SAMPLES: usize = 3;
 /// Bytes kept of one.
-const SAMPLE_LEN: usize = 160;
+const SAMPLE_LEN: usize = 96;
+/// Names remembered as known, and hashes of payload-bearing answers.
+const KNOWN_NAMES: usize = 384;
+const KNOWN_PAYLOADS: usize = 32;
 /// New names after which a key is worth a history of its own; most (client, zone) pairs see one or two names ever.
 const HISTORY_FROM: u64 = 3;
 /// Reversed IPv4 address in a name, as DNSBL and PTR queries have it.
 const ADDRESS4_COST: u32 = 32 * UNIT;
 
-/// At most 4 KiB: fingerprints 2 KiB, history 1 KiB, samples 0.5 KiB, the rest in place.
+/// At most 4 KiB: names 1.5 KiB, history 1.3 KiB, samples 0.3 KiB, the rest in place.
 #[derive(Debug)]
 pub struct Entry {
     pub key: Key,
@@ -38,9 +41,9 @@ pub struct Entry {
     bucket_ns: u64,
     /// Number of the newest bucket since time 0.
     bucket: u64,
-    buckets: [Window; BUCKETS],
-    known: Known,
-    payloads: Known,
+    buckets: [Bucket; BUCKETS],
+    known: Known<KNOWN_NAMES>,
+    payloads: Known<KNOWN_PAYLOADS>,
     history: Option<Box<History>>,
 }
 
@@ -63,6 +66,26 @@ pub struct Window {
     pub new_names: u64,
     pub queries: u64,
 }
+
+/// As [`Window`], of one part of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    new_units: u32,
+    address_units: u32,
+    new_names: u32,
+    queries: u32,
+}
+
+const _: () = assert!(
+    size_of::<Entry>()
+        + 255
+        + Known::<KNOWN_NAMES>::HEAP
+        + Known::<KNOWN_PAYLOADS>::HEAP
+        + size_of::<History>()
+        + SAMPLES * (SAMPLE_LEN + size_of::<Box<[u8]>>())
+        + size_of::<(Key, u32)>() * 2
+        <= 4096
+);
 
 /// A sub-name and what rides along with it.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +130,7 @@ impl Entry {
             reported: false,
             bucket_ns,
             bucket: now_ns / bucket_ns,
-            buckets: [Window::default(); BUCKETS],
+            buckets: [Bucket::default(); BUCKETS],
             known: Known::default(),
             payloads: Known::default(),
             history: None,
@@ -118,7 +141,8 @@ impl Entry {
     pub fn query(&mut self, name: Name<'_>, charge: Charge, now_ns: u64) -> bool {
         self.advance(now_ns);
         self.queries += 1;
-        self.buckets[0].queries += 1;
+        let bucket = &mut self.buckets[0];
+        bucket.queries = bucket.queries.saturating_add(1);
         // Id, case and options can carry something in every query, also in a repeated one.
         self.totals.up_high += (ID_BITS + case_bits(name) + name.extra_bytes as u64 * 8) * u64::from(UNIT);
         let new = !name.sub.is_empty() && !self.known.insert(name.hash);
@@ -137,21 +161,19 @@ impl Entry {
             return true;
         }
         self.new_names += 1;
-        self.buckets[0].new_names += 1;
+        self.buckets[0].new_names = self.buckets[0].new_names.saturating_add(1);
         if self.samples.len() < SAMPLES {
             self.samples.push(name.sub[..name.sub.len().min(SAMPLE_LEN)].into());
         }
         let said = self.said(name.sub);
         let address = self.address_cost(name.sub);
-        let cost = u64::from(address.map_or(said, |most| said.min(most)));
-        let low = cost.min(u64::from(model::alphabet_cost(name.sub)));
+        let cost = address.map_or(said, |most| said.min(most));
+        let low = u64::from(cost.min(model::alphabet_cost(name.sub)));
         self.totals.up_low += low;
         self.totals.up_high += (u64::from(raw_cost(name.sub))).max(low);
-        if address.is_some() {
-            self.buckets[0].address_units += cost;
-        } else {
-            self.buckets[0].new_units += cost;
-        }
+        let bucket = &mut self.buckets[0];
+        let sum = if address.is_some() { &mut bucket.address_units } else { &mut bucket.new_units };
+        *sum = sum.saturating_add(cost);
         true
     }
 
@@ -170,10 +192,10 @@ impl Entry {
     pub fn window(&mut self, now_ns: u64) -> Window {
         self.roll(now_ns);
         self.buckets.iter().fold(Window::default(), |sum, b| Window {
-            new_units: sum.new_units + b.new_units,
-            address_units: sum.address_units + b.address_units,
-            new_names: sum.new_names + b.new_names,
-            queries: sum.queries + b.queries,
+            new_units: sum.new_units + u64::from(b.new_units),
+            address_units: sum.address_units + u64::from(b.address_units),
+            new_names: sum.new_names + u64::from(b.new_names),
+            queries: sum.queries + u64::from(b.queries),
         })
     }
 
@@ -192,7 +214,7 @@ impl Entry {
         self.bucket = bucket;
         let steps = steps.min(BUCKETS as u64) as usize;
         self.buckets.rotate_right(steps);
-        self.buckets[..steps].fill(Window::default());
+        self.buckets[..steps].fill(Bucket::default());
     }
 
     fn said(&mut self, sub: &[u8]) -> u32 {

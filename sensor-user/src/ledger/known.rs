@@ -2,25 +2,27 @@
 
 /// Fingerprints in one set, newest first.
 const WAYS: usize = 4;
-/// Fingerprints kept at most: 2 KiB. A name older than that many others counts as new again.
-const MAX: usize = 512;
 /// Fingerprints a new key has room for; the table grows fourfold when more than three quarters are taken.
 const START: usize = 8;
 
-/// Names asked before, by 32-bit fingerprint.
+/// Names asked before, by 32-bit fingerprint; at most `MAX`, 4 bytes each. A name older than that many others counts as
+/// new again.
 #[derive(Clone, Debug)]
-pub struct Known {
-    slots: Vec<u32>,
+pub struct Known<const MAX: usize> {
+    slots: Box<[u32]>,
     taken: usize,
 }
 
-impl Default for Known {
+impl<const MAX: usize> Default for Known<MAX> {
     fn default() -> Self {
-        Self { slots: vec![0; START], taken: 0 }
+        Self { slots: Box::default(), taken: 0 }
     }
 }
 
-impl Known {
+impl<const MAX: usize> Known<MAX> {
+    /// Bytes beyond `size_of::<Self>()` at most.
+    pub const HEAP: usize = MAX * size_of::<u32>();
+
     /// Names in the table.
     pub fn len(&self) -> usize {
         self.taken
@@ -33,7 +35,7 @@ impl Known {
     /// Notes a name by its hash; whether it was there. The oldest of its set goes if the set is full.
     pub fn insert(&mut self, hash: u64) -> bool {
         let print = (hash >> 32) as u32 | 1; // 0 is an empty slot
-        if self.taken * 4 > self.slots.len() * 3 && self.slots.len() < MAX {
+        if self.taken * 4 >= self.slots.len() * 3 && self.slots.len() < MAX {
             self.grow();
         }
         let set = self.set(print);
@@ -56,10 +58,10 @@ impl Known {
 
     fn grow(&mut self) {
         let old = std::mem::take(self);
-        self.slots = vec![0; old.slots.len() * 4];
+        self.slots = vec![0; (old.slots.len() * 4).clamp(START, MAX)].into();
         self.taken = 0;
         // Newest first within a set, so the other way round keeps the order.
-        for print in old.slots.into_iter().rev().filter(|p| *p != 0) {
+        for print in old.slots.iter().rev().copied().filter(|p| *p != 0) {
             let set = self.set(print);
             let full = set[WAYS - 1] != 0;
             set.rotate_right(1);
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_name_is_new_once() {
-        let mut known = Known::default();
+        let mut known = Known::<384>::default();
         for round in 0..3 {
             for n in 0..60 {
                 assert_eq!(known.insert(hash(n)), round > 0, "{round} {n}");
@@ -90,11 +92,11 @@ mod tests {
 
     #[test]
     fn room_is_bounded_and_the_newest_stay() {
-        let mut known = Known::default();
+        let mut known = Known::<384>::default();
         for n in 0..100_000 {
             known.insert(hash(n));
         }
-        assert!(known.slots.len() <= MAX && known.len() <= MAX);
+        assert!(known.slots.len() <= 384 && known.len() <= 384);
         assert!(known.insert(hash(99_999)));
     }
 }

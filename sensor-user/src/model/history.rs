@@ -28,15 +28,15 @@ const LABELS: usize = 64;
 pub struct History {
     slots: [Slot; SLOTS],
     /// Hits and misses by length of the context and level.
-    trust: [[[u16; 2]; LEVELS]; 2],
+    trust: [[Trust; LEVELS]; 2],
     /// Fingerprints of labels, a ring; 0 is empty.
     labels: [u32; LABELS],
     next_label: u8,
     known_labels: u8,
     /// Labels that were known, and that were not.
-    label_trust: [u16; 2],
+    label_trust: Trust,
     /// Places of a digit that held another digit, and that held something else.
-    digit_trust: [u16; 2],
+    digit_trust: Trust,
 }
 
 /// Empty (0), or 8 bits that check the context, 6 of the symbol expected (plus one, so that no slot is 0 by chance), 2 of
@@ -48,12 +48,12 @@ impl Default for History {
     fn default() -> Self {
         Self {
             slots: [Slot(0); SLOTS],
-            trust: PRIOR,
+            trust: PRIOR.map(|levels| levels.map(Trust::new)),
             labels: [0; LABELS],
             next_label: 0,
             known_labels: 0,
-            label_trust: [1, 1],
-            digit_trust: [1, 1],
+            label_trust: Trust::new([1, 1]),
+            digit_trust: Trust::new([1, 1]),
         }
     }
 }
@@ -63,15 +63,19 @@ impl History {
     ///
     /// Labels are taken from the right, since the labels nearest to the zone vary least.
     pub fn learn(&mut self, sub: &[u8]) -> u32 {
-        let mut list = [&[][..]; 127];
+        let mut ends = [0u8; 127];
         let mut count = 0;
-        for (to, label) in list.iter_mut().zip(labels(sub)) {
-            *to = label;
+        let mut at = 0;
+        for (end, label) in ends.iter_mut().zip(labels(sub)) {
+            at += 1 + label.len() as u8;
+            *end = at;
             count += 1;
         }
         let mut cost = 0;
         let mut context = [BOUNDARY; 3];
-        for (index, label) in list[..count].iter().enumerate().rev() {
+        for index in (0..count).rev() {
+            let start = if index == 0 { 0 } else { ends[index - 1] };
+            let label = &sub[usize::from(start) + 1..usize::from(ends[index])];
             let end = if index == 0 { END } else { BOUNDARY };
             let spelled = self.spell(&mut context, label, end);
             cost += self.known_label(label, spelled);
@@ -99,17 +103,17 @@ impl History {
         let print =
             label.iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)) | 1;
         let known = self.labels.contains(&print);
-        let [hits, misses] = self.label_trust;
+        let trust = self.label_trust;
         let cost = if known {
             let which = log2_units(usize::from(self.known_labels));
-            spelled.min(odds_cost(hits, misses) + which + MORE_LABELS_COST)
+            spelled.min(trust.cost(true) + which + MORE_LABELS_COST)
         } else {
             self.labels[usize::from(self.next_label)] = print;
             self.next_label = (self.next_label + 1) % LABELS as u8;
             self.known_labels = (self.known_labels + 1).min(LABELS as u8);
-            spelled + odds_cost(misses, hits)
+            spelled + trust.cost(false)
         };
-        count(&mut self.label_trust, known);
+        self.label_trust.count(known);
         cost
     }
 
@@ -138,24 +142,18 @@ impl History {
         let trust = &mut self.trust[length][level];
         let expected = slot.symbol();
         let hit = expected == symbol;
-        let cost = if hit {
-            odds_cost(trust[0], trust[1])
-        } else {
+        let mut cost = trust.cost(hit);
+        if !hit {
             // Where another digit stood, a number goes on: any of nine others.
-            let mut other = fallback;
             if is_digit(expected) {
-                let digits = &mut self.digit_trust;
                 let digit = is_digit(symbol);
-                other = if digit {
-                    odds_cost(digits[0], digits[1]) + NINE_COST
-                } else {
-                    odds_cost(digits[1], digits[0]) + fallback
-                };
-                count(digits, digit);
+                cost += self.digit_trust.cost(digit) + if digit { NINE_COST } else { fallback };
+                self.digit_trust.count(digit);
+            } else {
+                cost += fallback;
             }
-            odds_cost(trust[1], trust[0]) + other
-        };
-        count(trust, hit);
+        }
+        trust.count(hit);
         *slot = match (hit, level) {
             (true, _) => Slot::new(check, symbol, (level + 1).min(LEVELS - 1)),
             (false, 0) => Slot::new(check, symbol, 0),
@@ -190,17 +188,38 @@ fn is_digit(symbol: u8) -> bool {
 /// log2(9).
 const NINE_COST: u32 = 51;
 
-/// Counts what did happen (first) or did not.
-fn count(trust: &mut [u16; 2], did: bool) {
-    trust[usize::from(!did)] += 1;
-    if trust[0] + trust[1] >= FORGET {
-        *trust = trust.map(|n| n.div_ceil(2));
+/// How often something happened and did not, and what either costs to say.
+#[derive(Clone, Copy, Debug)]
+struct Trust {
+    counts: [u16; 2],
+    costs: [u8; 2],
+}
+
+impl Trust {
+    fn new([yes, no]: [u16; 2]) -> Self {
+        Self { counts: [yes, no], costs: [odds_cost(yes, no), odds_cost(no, yes)] }
+    }
+
+    fn cost(self, did: bool) -> u32 {
+        u32::from(self.costs[usize::from(!did)])
+    }
+
+    /// Costs follow at once while little is known, then every eighth time: the division is what takes time here.
+    fn count(&mut self, did: bool) {
+        self.counts[usize::from(!did)] += 1;
+        let sum = self.counts[0] + self.counts[1];
+        if sum >= FORGET {
+            self.counts = self.counts.map(|n| n.div_ceil(2));
+        }
+        if sum < 16 || sum.is_multiple_of(8) {
+            *self = Self::new(self.counts);
+        }
     }
 }
 
 /// Cost in units of what happened `yes` times out of `yes + no`: -log2, from a table in sixty-fourths.
-fn odds_cost(yes: u16, no: u16) -> u32 {
-    u32::from(ODDS[usize::from((yes * 64 / (yes + no)).clamp(1, 63))])
+fn odds_cost(yes: u16, no: u16) -> u8 {
+    ODDS[usize::from((yes * 64 / (yes + no)).clamp(1, 63))]
 }
 
 /// Sixteenths of a bit of -log2(i / 64), rounded up.
