@@ -129,12 +129,23 @@ impl Reports {
             return;
         }
         if key.client == sighting.address
-            && let Some(process) = sighting.process
-            && self.open.contains_key(&Key { client: process, zone: key.zone })
+            && let Some(client) = sighting.process
         {
-            // The process speaks for its address. Asked again with every query, so that it ends with the process.
-            self.absorbed += 1;
-            return;
+            let process = Key { client, zone: key.zone };
+            if self.open.contains_key(&process) {
+                // The process speaks for its address. Asked again with every query, so that it ends with the process.
+                self.absorbed += 1;
+                return;
+            }
+            // Some of its packets may have come without an owner: most of the bytes make it the process's finding.
+            let most = ledger.find(process).is_some_and(|entry| {
+                let own = entry.window(now_ns);
+                (own.new_units + own.address_units) * 2 >= window.new_units + window.address_units
+            });
+            if most {
+                self.create(process, window, sighting, ledger, clients, processes, emit);
+                return;
+            }
         }
         if sighting.process == Some(key.client) {
             self.close(Key { client: sighting.address, zone: key.zone }, now_ns, ledger, emit);

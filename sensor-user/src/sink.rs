@@ -29,3 +29,6 @@ pub fn write(finding: &Finding, format: Format, out: &mut dyn io::Write) -> io::
         Format::HumanColour => human::write(finding, true, out),
     }
 }
+
+#[cfg(test)]
+mod tests;

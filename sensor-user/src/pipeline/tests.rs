@@ -187,6 +187,39 @@ fn short_lived_processes_of_one_program_are_one_client() {
     assert_eq!((close.client.pid, close.client.pids.len()), (Some(1000), 16));
 }
 
+/// The kernel could not name the owner of the first packets.
+#[test]
+fn a_few_ownerless_packets_do_not_make_a_second_finding() {
+    let mut bench = bench();
+    for n in 0..40 {
+        bench.now_ns += SECOND;
+        let bytes = message(n as u16, &format!("{}.evil.example", payload(n)), 1, false);
+        let who = if n < 2 { no_owner(4) } else { owner(7, "app") };
+        bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, who);
+    }
+    bench.finish();
+    let created = bench.created();
+    assert_eq!(created.len(), 1, "{created:#?}");
+    assert_eq!((created[0].client.kind, created[0].severity), (ClientKind::Process, Severity::Medium));
+}
+
+/// Programs that share a payload each stay under the bound; their address does not.
+#[test]
+fn many_programs_are_caught_by_their_address() {
+    let mut bench = bench();
+    for n in 0..40u32 {
+        bench.now_ns += SECOND;
+        let bytes = message(n as u16, &format!("{}.evil.example", payload(u64::from(n))), 1, false);
+        let who = owner(100 + n, &format!("program{n}"));
+        bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, who);
+    }
+    bench.finish();
+    let created = bench.created();
+    assert_eq!(created.len(), 1);
+    assert_eq!(created[0].client.kind, ClientKind::Address);
+    assert_eq!(created[0].client.ip, Some("10.0.0.2".parse().unwrap()));
+}
+
 /// The application asks a loopback stub, the stub asks upstream: one look-up, the application's.
 #[test]
 fn a_stub_resolver_is_not_blamed() {
@@ -287,4 +320,28 @@ fn two_runs_give_the_same_bytes() {
     let first = run();
     assert!(!first.is_empty());
     assert_eq!(first, run());
+}
+
+proptest::proptest! {
+    /// Whatever bytes arrive, in whatever order of time: nothing panics, and each packet is counted once.
+    #[test]
+    fn any_records_are_taken(records in proptest::collection::vec(
+        (proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), 0u8..4, 0u64..2000),
+        0..20,
+    )) {
+        let mut bench = bench();
+        let count = records.len() as u64;
+        for (mut bytes, kind, seconds) in records {
+            bench.now_ns = START + seconds * SECOND;
+            if kind == 0 && bytes.len() > 12 {
+                bytes[2..12].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]); // a plain query's head
+            }
+            let (src, dst) = if kind == 1 { ("10.0.0.1:53", "10.0.0.2:4") } else { ("10.0.0.2:4", "10.0.0.1:53") };
+            bench.record(View::Capture, src, dst, bytes, no_owner(1));
+        }
+        bench.finish();
+        let stats = bench.pipeline.stats();
+        proptest::prop_assert_eq!(stats.packets, count);
+        proptest::prop_assert_eq!(stats.messages, stats.queries + stats.responses);
+    }
 }
