@@ -38,7 +38,12 @@ pub(crate) fn build(cache: &Cache, llvm: u32, prefix: &Path) -> Result<PathBuf> 
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     process::run(&mut cargo)
         .with_context(|| format!("bpf-linker {VERSION} did not build with LLVM {llvm}"))?;
-    // Only room is lost where this fails.
+    // Only room is lost where these fail; the static libraries are a third of the toolchain.
     let _ = std::fs::remove_dir_all(objects);
+    for entry in std::fs::read_dir(llvm_prefix.join("lib"))?.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "a") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
     Ok(root)
 }
