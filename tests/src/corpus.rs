@@ -18,6 +18,10 @@ pub fn seeds() -> Vec<Seed> {
     out.extend(captures().into_iter().map(|(name, bytes)| ("pcap", name, bytes)));
     out.extend(logs().into_iter().map(|(name, text)| ("zeek", name, text.into_bytes())));
     out.extend(taps().into_iter().map(|(name, bytes)| ("dnstap", name, bytes)));
+    out.extend(segments().into_iter().map(|(name, segments)| ("reassemble", name, segments.concat())));
+    out.extend(captures().into_iter().map(|(name, bytes)| ("pipeline", name, bytes)));
+    out.push(("pipeline", "leak", capture::leak(40)));
+    out.push(("pipeline", "hostile-names", hostile_names()));
     out
 }
 
@@ -246,4 +250,68 @@ fn taps() -> Vec<(&'static str, Vec<u8>)> {
         ("other-field", changed(46, 0x7a)),
         ("short-message", capture::dnstap(&[(0, vec![1, 2, 3])])),
     ]
+}
+
+/// A segment as `earthdog::reassemble::fuzz` reads it. `control`: 1 from the server, 2 SYN, 4 FIN, 8 RST, upper bits time.
+/// The payload is padded to a multiple of four.
+fn segment(control: u8, port: u8, seq: u32, payload: &[u8], missing: u8) -> Vec<u8> {
+    let words = payload.len().div_ceil(4);
+    let mut out = vec![control, port];
+    out.extend(seq.to_be_bytes());
+    out.extend([words as u8, missing]);
+    out.extend(payload);
+    out.resize(8 + words * 4, 0);
+    out
+}
+
+fn segments() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    // 16 bytes of name and type follow the header: 32 with the prefix, so that nothing is padded.
+    let one = Message::query("abcd.eee", rtype::TXT).tail(&[0; 4]).prefixed();
+    assert_eq!(one.len() % 4, 0, "a padded message would not be followed directly");
+    let len = one.len() as u32;
+    let two = [&one[..], &one].concat();
+    let syn = || segment(2, 0, 99, &[], 0);
+    vec![
+        ("one", vec![syn(), segment(0, 0, 100, &one, 0)]),
+        ("two-in-one", vec![syn(), segment(0, 0, 100, &two, 0), segment(4, 0, 100 + 2 * len, &[], 0)]),
+        ("one-in-two", vec![syn(), segment(0, 0, 100, &one[..8], 0), segment(0, 0, 108, &one[8..], 0)]),
+        (
+            "one-in-many",
+            std::iter::once(syn())
+                .chain(one.chunks(4).enumerate().map(|(i, part)| segment(0, 0, 100 + 4 * i as u32, part, 0)))
+                .collect(),
+        ),
+        ("out-of-order", vec![syn(), segment(0, 0, 108, &one[8..], 0), segment(0, 0, 100, &one[..8], 0)]),
+        ("retransmitted", vec![syn(), segment(0, 0, 100, &one, 0), segment(0, 0, 100, &one, 0)]),
+        ("overlapping", vec![syn(), segment(0, 0, 100, &one[..16], 0), segment(0, 0, 108, &one[8..], 0)]),
+        ("hole", vec![syn(), segment(0, 0, 100, &one, 0), segment(0xe0, 0, 100 + 3 * len, &two, 0)]),
+        (
+            "cut-in-capture",
+            vec![syn(), segment(0, 0, 100, &one, 200), segment(0, 0, 100 + len + 200, &one, 0)],
+        ),
+        ("no-syn", vec![segment(0, 0, 5000, &two, 0), segment(1, 0, 9000, &two, 0)]),
+        (
+            "lying-prefix",
+            vec![syn(), segment(0, 0, 100, &[0xff, 0xff, 1, 2], 0), segment(0, 0, 104, &one, 0)],
+        ),
+        ("prefix-zero", vec![syn(), segment(0, 0, 100, &[0; 64], 0)]),
+        ("wrapped-sequence", vec![segment(2, 0, u32::MAX - 8, &[], 0), segment(0, 0, u32::MAX - 7, &two, 0)]),
+        ("reset", vec![syn(), segment(0, 0, 100, &one[..8], 0), segment(8, 0, 108, &[], 0), syn()]),
+        (
+            "two-connections",
+            vec![syn(), segment(2, 1, 7, &[], 0), segment(0, 1, 8, &one, 0), segment(0, 0, 100, &one, 0)],
+        ),
+    ]
+}
+
+/// Enough new bytes for a finding, in labels that would repaint a terminal if they reached it.
+fn hostile_names() -> Vec<u8> {
+    let frame = |number: u32| {
+        let mut label = b"\x1b[2J\x9b31m\r\n\"\\".to_vec();
+        label.extend(&capture::leaking_name(number).as_bytes()[..40]);
+        let name = Name::new().label(label).label(b"\xe2\x80\xae\x07evil").label("example").root();
+        let frame = Frame::dns_query_v4(Message::query(name, rtype::A).id(number as u16)).build();
+        (TIME + u64::from(number) * 1_000_000, frame)
+    };
+    Pcap::default().file(ETHERNET, &(0..40).map(frame).collect::<Vec<_>>())
 }

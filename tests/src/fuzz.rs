@@ -1,8 +1,14 @@
 //! What the fuzz targets check, as functions: the targets under `tests/fuzz` feed them mutated bytes, and
 //! `tests/tests/corpus.rs` the committed seeds, without a fuzzer.
 
+use std::io::Cursor;
+use std::ops::ControlFlow;
+
 use earthdog::dns::{Canonical, Message, Name};
 use earthdog::escape::escape;
+use earthdog::finding::{Finding, Origin};
+use earthdog::pipeline::{self, Pipeline};
+use earthdog::sink;
 use earthdog::source::{self, Format};
 use sensor_ebpf::abi::{CAP_RESPONSE, flag, kind, view};
 use sensor_ebpf::describe;
@@ -13,13 +19,15 @@ use sensor_ebpf::{question, record};
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("frame", frame),
     ("message", message),
     ("name", name),
     ("pcap", pcap),
     ("zeek", zeek),
     ("dnstap", dnstap),
+    ("reassemble", reassemble),
+    ("pipeline", pipeline),
 ];
 
 /// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
@@ -94,6 +102,37 @@ pub fn zeek(data: &[u8]) {
 /// Any bytes as dnstap in Frame Streams.
 pub fn dnstap(data: &[u8]) {
     file(data, &[Format::Dnstap]);
+}
+
+/// Any bytes as TCP segments: see `earthdog::reassemble::fuzz` for their form.
+pub fn reassemble(data: &[u8]) {
+    earthdog::reassemble::fuzz(data);
+}
+
+/// Any capture through the whole pipeline, twice: the same bytes come out, each line is JSON, and what a terminal would
+/// get moves no cursor.
+pub fn pipeline(data: &[u8]) {
+    let json = replay(data, sink::Format::Json);
+    assert_eq!(json, replay(data, sink::Format::Json));
+    for line in json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let finding: serde_json::Value = serde_json::from_slice(line).expect("a finding is JSON");
+        assert!(finding["zone"].is_string() || finding["scope"] != "client_zone", "{finding}");
+    }
+    let human = String::from_utf8(replay(data, sink::Format::Human)).expect("text is UTF-8");
+    assert!(!human.chars().any(|c| c.is_control() && c != '\n'), "{human:?}");
+}
+
+fn replay(data: &[u8], format: sink::Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut pipeline = Pipeline::new(pipeline::Settings::default(), Origin::Replay);
+    let mut write = |finding: &Finding| sink::write(finding, format, &mut out).expect("a vector takes all");
+    // A damaged file is read up to the damage.
+    let _ = source::read_from(Cursor::new(data.to_vec()), &mut source::Tally::default(), &mut |event| {
+        pipeline.push(event, &mut write);
+        ControlFlow::Continue(())
+    });
+    pipeline.finish(&mut write);
+    out
 }
 
 fn file(data: &[u8], formats: &[Format]) {
