@@ -201,3 +201,111 @@ fn reason(error: &ProgramError) -> String {
     });
     last.map_or_else(|| io_error.to_string(), |line| format!("{io_error} ({})", line.trim()))
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros as _;
+
+    use super::super::{features, link, plan};
+    use super::*;
+
+    /// Runs in a network namespace of its own; false, aloud, where that or bpf() is not permitted.
+    #[allow(unsafe_code)] // unshare() has no safe binding
+    fn in_namespace(test: impl FnOnce() + Send + 'static) -> bool {
+        let run = move || {
+            // SAFETY: no pointers; only this thread moves into the new namespace.
+            if object::is_stub()
+                || unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0
+                || features::permitted().is_err()
+            {
+                eprintln!("skipped: no permission for bpf() and namespaces, or no kernel side in this build");
+                return false;
+            }
+            test();
+            true
+        };
+        std::thread::spawn(run).join().expect("the test passes")
+    }
+
+    fn hook(program: &'static str, point: Point) -> Hook {
+        Hook { program, point, why: "test".into(), fallback: None }
+    }
+
+    fn options() -> Options {
+        let mut options = Options::new_zeroed();
+        options.features = sensor_ebpf::abi::feature::DEFAULT;
+        options
+    }
+
+    fn attach_all(hooks: Vec<Hook>) -> Result<Attached, Error> {
+        let plan = Plan { hooks, ..Plan::default() };
+        attach(&plan, &options(), &Live::default())
+    }
+
+    #[test]
+    fn a_clsact_filter_that_was_left_behind_is_replaced_and_cleaned() {
+        in_namespace(|| {
+            let lo = || "lo".to_owned();
+            let both = || {
+                vec![
+                    hook("tc_ingress", Point::ClsactIngress { interface: lo() }),
+                    hook("tc_egress", Point::ClsactEgress { interface: lo() }),
+                ]
+            };
+            let links = link::links().unwrap();
+            assert!(clean(&links).is_empty());
+            let killed = attach_all(both()).unwrap();
+            assert_eq!(killed.hooks.len(), 2, "{:?}", killed.warnings);
+            std::mem::forget(killed); // as kill -9: nobody takes the filters away
+            let second = attach_all(both()).unwrap();
+            assert_eq!((second.hooks.len(), second.warnings.len()), (2, 0), "{:?}", second.warnings);
+            std::mem::forget(second);
+            assert_eq!(clean(&links), ["clsact ingress lo", "clsact egress lo"]);
+            assert!(clean(&links).is_empty());
+            drop(attach_all(both()).unwrap());
+            assert!(clean(&links).is_empty(), "an ordered end takes them away");
+        });
+    }
+
+    #[test]
+    fn what_auto_chose_falls_back_and_what_was_asked_for_does_not() {
+        in_namespace(|| {
+            // The loopback device has no native XDP.
+            let native = Point::XdpNative { interface: "lo".into() };
+            let tcx = hook("tc_ingress", Point::TcxIngress { interface: "lo".into() });
+            let auto = Hook { fallback: Some(Box::new(tcx.clone())), ..hook("xdp_dns", native.clone()) };
+            let attached = attach_all(vec![auto]).unwrap();
+            if features::Features::probe().has(features::Feature::Tcx) {
+                assert_eq!(attached.hooks, [tcx]);
+                assert!(attached.warnings[0].contains("using tcx ingress lo"), "{:?}", attached.warnings);
+            }
+            let asked = attach_all(vec![hook("xdp_dns", native)]).unwrap_err();
+            assert_eq!(asked.code, Code::NoHook);
+            assert!(asked.message.contains("--xdp-mode"), "{}", asked.message);
+            let nothing =
+                attach_all(vec![hook("host_egress", Point::CgroupEgress { path: "/".into() })]).unwrap_err();
+            assert_eq!(nothing.code, Code::NoHook);
+        });
+    }
+
+    #[test]
+    fn a_foreign_xdp_program_is_seen_by_the_plan() {
+        in_namespace(|| {
+            let _first =
+                attach_all(vec![hook("xdp_dns", Point::XdpGeneric { interface: "lo".into() })]).unwrap();
+            let links = link::links().unwrap();
+            assert!(links[0].xdp.is_some());
+            let host = plan::Host {
+                links,
+                default_routes: Vec::new(),
+                cgroup: Err("none".into()),
+                features: features::Feature::ALL.to_vec(),
+                current_task: Ok(()),
+                exec: Ok(()),
+            };
+            let request = plan::Request { interfaces: vec!["lo".into()], ..plan::Request::default() };
+            let plan = plan::plan(&request, &host).unwrap();
+            assert!(plan.hooks[0].why.contains("is left alone"), "{:?}", plan.hooks);
+        });
+    }
+}

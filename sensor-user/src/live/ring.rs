@@ -169,7 +169,7 @@ fn decode(entry: &[u8], clock: BootClock, now_boot_ns: u64) -> Result<Decoded<'_
 }
 
 fn packet(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
-    let (header, rest) = RecordHeader::read_from_prefix(entry).map_err(|_| Bad::Short)?;
+    let (header, rest) = RecordHeader::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
     let body = rest.get(..header.cap_len as usize).ok_or(Bad::Length)?;
     if header.cap_len > header.true_len || header.true_len > 65_535 {
         return Err(Bad::Length);
