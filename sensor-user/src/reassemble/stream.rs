@@ -8,6 +8,8 @@ use super::{HEADER, Settings, Stats};
 
 /// Segments kept beyond a missing one.
 const MAX_AHEAD: usize = 64;
+/// Memory of an early segment beside its bytes: map entry, `Bytes` and allocation.
+const AHEAD_COST: usize = 96;
 /// How far a segment may lie from what is expected: the largest window without scaling is 64 KiB, and scaled ones of
 /// DNS servers stay under a few MiB. Beyond, the stream is taken up anew.
 const MAX_DISTANCE: i64 = 4 << 20;
@@ -44,8 +46,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Memory held, roughly: bytes, and what it takes to keep each early segment.
     pub(super) fn held(&self) -> usize {
-        self.partial.len() + self.ahead_bytes
+        self.partial.len() + self.ahead_bytes + self.ahead.len() * AHEAD_COST
     }
 
     /// True where a SYN with this number would open another stream than this one.

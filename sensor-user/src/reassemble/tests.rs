@@ -323,6 +323,23 @@ fn connections_and_memory_are_bounded() {
 }
 
 #[test]
+fn small_segments_that_came_early_are_bounded_too() {
+    let settings = Settings { bytes: 50_000, ..Settings::default() };
+    let mut reassembler = Reassembler::new(settings);
+    for port in 0..1000_u16 {
+        for offset in 0..20 {
+            // Every second byte: each waits for the one before it.
+            let mut segment = at(1 + 2 * offset, b"x", 1);
+            segment.src.set_port(1024 + port);
+            reassembler.push(segment, &mut |_| {});
+        }
+        assert!(reassembler.held().1 <= 50_000);
+    }
+    let (connections, _) = reassembler.held();
+    assert!(connections < 30, "{connections} connections of 19 early segments and about 100 bytes for each");
+}
+
+#[test]
 fn idle_connections_are_forgotten() {
     let stream = framed(&[message(1, 30)]);
     let mut reassembler = Reassembler::new(Settings::default());

@@ -230,6 +230,3 @@ pub mod fuzz {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-pub(crate) use tests::data::folder as data_folder;

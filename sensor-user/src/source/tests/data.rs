@@ -12,7 +12,7 @@ use crate::event::{Event, Kind, Transport};
 use crate::source::{self, Tally};
 
 /// `$EARTHDOG_DATA`, else `../shared/data` beside the repository; `None`, told aloud, where it is not.
-pub(crate) fn folder() -> Option<PathBuf> {
+fn folder() -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("EARTHDOG_DATA").map_or_else(beside, PathBuf::from);
     if folder.join("MANIFEST.md").is_file() {

@@ -3,7 +3,7 @@
 mod build;
 mod capture;
 mod damage;
-pub(crate) mod data;
+mod data;
 mod dnstap;
 mod zeek;
 
