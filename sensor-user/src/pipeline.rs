@@ -45,6 +45,7 @@ pub struct Pipeline {
     ledger: Ledger,
     reports: Reports,
     stats: Stats,
+    /// Of the last record or tick: time may go back from one capture to the next.
     now_ns: u64,
 }
 
@@ -78,7 +79,7 @@ impl Pipeline {
 
     /// Closes findings that have been quiet for a window; `now_ns` is Unix time.
     pub fn tick(&mut self, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
-        self.now_ns = self.now_ns.max(now_ns);
+        self.now_ns = now_ns;
         let mut messages = std::mem::take(&mut self.reassembled);
         self.reassembler.tick(now_ns, &mut |message| messages.push(message));
         self.messages(messages, emit);
@@ -111,7 +112,7 @@ impl Pipeline {
 
     fn packet(&mut self, packet: Packet, emit: &mut dyn FnMut(&Finding)) {
         self.stats.packets += 1;
-        self.now_ns = self.now_ns.max(packet.time_ns);
+        self.now_ns = packet.time_ns;
         if self.reports.is_due(self.now_ns) {
             self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
         }

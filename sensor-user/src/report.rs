@@ -57,7 +57,7 @@ pub struct Reports {
     attribute: attribute::Settings,
     origin: Origin,
     open: BTreeMap<Key, Open>,
-    next_sweep_ns: u64,
+    swept_ns: u64,
     /// By severity.
     pub created: [u64; 4],
     /// Address findings that a process finding for the same zone speaks for.
@@ -92,7 +92,7 @@ impl Reports {
             attribute,
             origin,
             open: BTreeMap::new(),
-            next_sweep_ns: 0,
+            swept_ns: 0,
             created: [0; 4],
             absorbed: 0,
             evicted: 0,
@@ -326,12 +326,12 @@ impl Reports {
 
     /// Whether it is time to look for quiet findings.
     pub fn is_due(&self, now_ns: u64) -> bool {
-        now_ns >= self.next_sweep_ns && !self.open.is_empty()
+        now_ns.abs_diff(self.swept_ns) >= SWEEP_NS && !self.open.is_empty()
     }
 
     /// Closes findings whose client has not asked for a window.
     pub fn close_quiet(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
-        self.next_sweep_ns = now_ns.saturating_add(SWEEP_NS);
+        self.swept_ns = now_ns;
         let window_ns = self.window_s.saturating_mul(1_000_000_000);
         let quiet: Vec<Key> = self
             .open
@@ -367,7 +367,7 @@ impl Reports {
             entry.reported = false;
             figures(&mut open.finding, entry);
         }
-        finish(open.finding, now_ns, emit);
+        finish(open.finding, now_ns.max(open.last_ns), emit);
     }
 }
 

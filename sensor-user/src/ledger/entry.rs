@@ -201,12 +201,19 @@ impl Entry {
 
     fn advance(&mut self, now_ns: u64) {
         self.roll(now_ns);
+        self.first_ns = self.first_ns.min(now_ns);
         self.last_ns = self.last_ns.max(now_ns);
     }
 
-    /// Time that goes backwards (merged captures) stays in the newest bucket.
+    /// Time that goes back a little (several rings) stays in the newest bucket; further than a window (an older capture
+    /// after a newer one) it starts afresh.
     fn roll(&mut self, now_ns: u64) {
         let bucket = now_ns / self.bucket_ns;
+        if bucket + BUCKETS as u64 <= self.bucket {
+            self.bucket = bucket;
+            self.buckets.fill(Bucket::default());
+            return;
+        }
         let steps = bucket.saturating_sub(self.bucket);
         if steps == 0 {
             return;

@@ -287,6 +287,32 @@ fn a_quiet_window_closes_and_a_new_one_opens_the_same_finding() {
     assert_eq!(created[0].id, created[1].id);
 }
 
+/// Captures are read in the order they are named, whatever their dates.
+#[test]
+fn an_older_capture_after_a_newer_one() {
+    let mut bench = bench();
+    let year = 365 * 86_400 * SECOND;
+    for capture in 0..3 {
+        bench.now_ns = START - capture * year;
+        for n in 0..60 {
+            // New to each capture, but far too slow for any window.
+            bench.now_ns += 120 * SECOND;
+            bench.ask("10.0.0.2:4000", &format!("{}.slow.example", &payload(capture * 1000 + n)[..8]));
+        }
+        for n in 0..40 {
+            bench.ask("10.0.0.3:4000", &format!("{}.evil{capture}.example", payload(n)));
+        }
+    }
+    bench.finish();
+    let created: Vec<_> = bench.created().iter().map(|f| f.zone.clone().unwrap()).collect();
+    assert_eq!(created, ["evil0.example", "evil1.example", "evil2.example"]);
+    let closed = bench.found.iter().filter(|f| f.state == State::Close).count();
+    assert_eq!(closed, 3);
+    for finding in &bench.found {
+        assert!(finding.first_seen <= finding.last_seen && finding.last_seen <= finding.time, "{finding:#?}");
+    }
+}
+
 /// Junk clients and zones must not push a heavy one out.
 #[test]
 fn a_flood_of_junk_keys_does_not_hide_a_tunnel() {
