@@ -142,7 +142,12 @@ impl Apt {
     }
 
     fn plan(&self, packages: &[&str]) -> Result<Vec<Archive>> {
-        let text = process::output(self.install().args(["--print-uris", "-qq"]).args(packages))?;
+        // Asked as if nothing were downloaded: apt leaves out what is, after an interruption.
+        let nothing = self.archives.join("none");
+        fs::create_dir_all(nothing.join("partial"))
+            .with_context(|| format!("cannot create {}", nothing.display()))?;
+        let none = format!("Dir::Cache::archives={}/", nothing.display());
+        let text = process::output(self.install().args(["-o", &none, "--print-uris", "-qq"]).args(packages))?;
         let archives: Vec<_> = text.lines().filter_map(Archive::parse).collect();
         if archives.is_empty() {
             bail!("apt names no archive for {}", packages.join(" "));

@@ -30,12 +30,9 @@ pub(crate) fn is_done(cache: &Cache) -> bool {
 }
 
 pub(crate) fn fetch(cache: &Cache, apt: Option<&Apt>) -> Result<()> {
-    let made = match apt.map(|apt| debian(cache, apt)) {
-        Some(Ok(toolchain)) => toolchain,
-        Some(Err(error)) => {
-            eprintln!("setup: Debian's packages do not serve: {error:#}");
-            rustup::toolchain(cache)?
-        }
+    let packaged = apt.map(|apt| debian(cache, apt)).transpose()?.flatten();
+    let made = match packaged {
+        Some(toolchain) => toolchain,
         None => rustup::toolchain(cache)?,
     };
     cache.done(STAMP, &format!("{RECIPE}{}\n{}", linker::VERSION, made.lines()))
@@ -71,33 +68,44 @@ impl Toolchain {
     }
 }
 
-fn debian(cache: &Cache, apt: &Apt) -> Result<Toolchain> {
+/// `None`, said aloud, where the packages do not serve; an error where fetching or building them failed.
+fn debian(cache: &Cache, apt: &Apt) -> Result<Option<Toolchain>> {
+    let unfit = |why: String| {
+        eprintln!("setup: Debian's packages do not serve: {why}");
+        Ok(None)
+    };
     // Releases before 13 carry the browser's newer compiler beside their own, as -web.
-    let suffix = ["-web", ""]
-        .into_iter()
-        .find(|suffix| apt.knows(&format!("libstd-rust{suffix}-dev-bpf")))
-        .context("no package with `core` for BPF (libstd-rust-web-dev-bpf, libstd-rust-dev-bpf)")?;
+    let suffixes = ["-web", ""];
+    let Some(suffix) = suffixes.iter().find(|suffix| apt.knows(&format!("libstd-rust{suffix}-dev-bpf")))
+    else {
+        return unfit("none has `core` for BPF (libstd-rust-web-dev-bpf, libstd-rust-dev-bpf)".to_owned());
+    };
 
     let prefix = cache.path("toolchain/prefix");
     let partial = cache::partial(&prefix)?;
-    let compiler = ["rustc", "libstd-rust*-dev", "libstd-rust*-dev-bpf"]
-        .map(|name| if name.contains('*') { name.replace('*', suffix) } else { format!("{name}{suffix}") });
+    let compiler = [
+        format!("rustc{suffix}"),
+        format!("libstd-rust{suffix}-dev"),
+        format!("libstd-rust{suffix}-dev-bpf"),
+    ];
     apt.unpack(
-        "BPF compiler (core for the kernel's machine)",
+        "BPF compiler (stable Rust has no core for BPF)",
         &compiler.each_ref().map(String::as_str),
         &partial,
     )?;
     let version = Version::of(&wrap(cache, &partial, "usr/bin/rustc", "rustc")?)?;
-    version.check()?;
+    if let Err(why) = version.check() {
+        return unfit(why);
+    }
 
     let llvm = version.llvm;
     if !linker::LLVM.contains(&llvm) {
-        bail!(
+        return unfit(format!(
             "rustc {} has LLVM {llvm}, bpf-linker {} builds with {:?} only: they must be the same",
             version.release,
             linker::VERSION,
             linker::LLVM
-        );
+        ));
     }
     let libraries = [
         format!("llvm-{llvm}"),
@@ -106,10 +114,10 @@ fn debian(cache: &Cache, apt: &Apt) -> Result<Toolchain> {
         format!("llvm-{llvm}-linker-tools"),
     ];
     if let Some(missing) = libraries.iter().find(|name| !apt.knows(name)) {
-        bail!(
-            "rustc {} has LLVM {llvm}, but there is no package {missing} to build bpf-linker with",
+        return unfit(format!(
+            "rustc {} has LLVM {llvm}, but there is no {missing} to build bpf-linker with",
             version.release
-        );
+        ));
     }
     apt.unpack("LLVM that bpf-linker is built with", &libraries.each_ref().map(String::as_str), &partial)?;
     cache::commit(&prefix)?;
@@ -120,7 +128,7 @@ fn debian(cache: &Cache, apt: &Apt) -> Result<Toolchain> {
     let strip = wrap(cache, &prefix, &format!("usr/lib/llvm-{llvm}/bin/llvm-strip"), "llvm-strip")?;
     process::output(Command::new(&linker).arg("--version"))?;
     eprintln!("setup: rustc {}, LLVM {llvm}, bpf-linker {}", version.release, linker::VERSION);
-    Ok(Toolchain { rustc, linker, strip: Some(strip), build_std_cargo: None })
+    Ok(Some(Toolchain { rustc, linker, strip: Some(strip), build_std_cargo: None }))
 }
 
 /// A script that starts a program of the prefix with the prefix's libraries; rustc finds its sysroot beside itself.
@@ -166,12 +174,12 @@ impl Version {
     }
 
     /// cargo refuses a compiler below the workspace's `rust-version`; better to say so before the long downloads.
-    fn check(&self) -> Result<()> {
+    fn check(&self) -> std::result::Result<(), String> {
         let wanted = env!("CARGO_PKG_RUST_VERSION");
         let number =
             |text: &str| -> Vec<u32> { text.split(['.', '-']).map_while(|part| part.parse().ok()).collect() };
         if number(&self.release) < number(wanted) {
-            bail!("the packaged rustc is {}, {wanted} or later is needed", self.release);
+            return Err(format!("the packaged rustc is {}, {wanted} or later is needed", self.release));
         }
         Ok(())
     }
@@ -187,7 +195,7 @@ mod tests {
         assert_eq!(version, Version { release: "1.96.0".to_owned(), llvm: 22 });
         version.check().unwrap();
         let old = Version { release: "1.85.0".to_owned(), llvm: 19 };
-        assert!(old.check().unwrap_err().to_string().contains("1.85.0"));
+        assert!(old.check().unwrap_err().contains("1.85.0"));
         assert_eq!(Version::parse("release: 1.96.0\n"), None);
     }
 
