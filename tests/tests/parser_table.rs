@@ -4,6 +4,8 @@
 //! skipped aloud. The oracle is etherparse for the frame and domain for the question; rows it has no notion of (cut
 //! frames, lying lengths) say so by `Oracle::Silent`.
 
+#![allow(clippy::unwrap_used)] // what the tests share is not marked as a test
+
 use domain::base::Message as Oracular;
 use domain::base::name::ToLabelIter as _;
 use earthdog_tests::kernel;
@@ -486,7 +488,7 @@ fn oracle(packet: &[u8], record: Option<&Record>) -> Result<(), String> {
     same("QCLASS", header.qclass, question.qclass().to_int())
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: T, theirs: T) -> Result<(), String> {
+fn same<T: Copy + PartialEq + std::fmt::Debug>(what: &str, ours: T, theirs: T) -> Result<(), String> {
     if ours == theirs { Ok(()) } else { Err(format!("{what}: ours {ours:?}, theirs {theirs:?}")) }
 }
 

@@ -7,16 +7,16 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use earthdog::config::Config;
 use earthdog_tests::message::{Message, Name};
 use earthdog_tests::object::Object;
 use earthdog_tests::packet::{ACK, Frame};
 use sensor_ebpf::abi::{counter, feature};
 use serde_json::json;
 
-/// Runs to a batch: 10,000 records of at most 700 bytes fit a ring of 16 MiB.
-const BATCH: u32 = 10_000;
-const RING_BYTES: u32 = 16 << 20;
-const ROUNDS: usize = 31;
+/// Runs to a batch: 1,000 records of at most 600 bytes fit the smaller of the two rings at its default size.
+const BATCH: u32 = 1_000;
+const ROUNDS: usize = 101;
 const FLOOR: &str = "xdp_floor";
 const PROGRAM: &str = "xdp_dns";
 
@@ -49,9 +49,11 @@ fn bench() -> Result<()> {
         Some(other) => bail!("unknown argument {other}; usage: bench kernel [--json FILE]"),
     };
     let cases = cases();
+    let live = Config::default().live;
+    let (alert, bulk) = (live.alert_ring_kib as u32 * 1024, live.bulk_ring_kib as u32 * 1024);
     let mut objects = Vec::new();
     for (_, features) in LEVELS {
-        objects.push(Object::load_with_rings(features, RING_BYTES, RING_BYTES)?);
+        objects.push(Object::load_with_rings(features | feature::XCHG, alert, bulk)?);
     }
     let mut floors = Vec::new();
     let mut samples = vec![vec![Vec::new(); LEVELS.len()]; cases.len()];
