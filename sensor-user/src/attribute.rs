@@ -73,6 +73,11 @@ pub struct Process {
     last: u64,
 }
 
+/// Bytes kept of an executable's path and of a command line; the kernel's exec record holds fewer.
+pub const EXE_MAX: usize = 4096;
+/// See `EXE_MAX`.
+pub const CMDLINE_MAX: usize = 4096;
+
 type ProcessKey = (u32, u64);
 
 /// Processes by (tgid, start).
@@ -114,8 +119,8 @@ impl ProcessTable {
 
     pub fn learn(&mut self, facts: ProcessFacts) {
         let process = self.note((facts.tgid, facts.start_boot_ns));
-        process.exe = facts.exe.or(process.exe.take());
-        process.cmdline = facts.cmdline.or(process.cmdline.take());
+        process.exe = facts.exe.map(|exe| cut(exe, EXE_MAX)).or(process.exe.take());
+        process.cmdline = facts.cmdline.map(|argv| cut(argv, CMDLINE_MAX)).or(process.cmdline.take());
         process.user = facts.user.or(process.user.take());
         process.asked = true;
     }
@@ -174,6 +179,11 @@ impl ProcessTable {
             }
         }
     }
+}
+
+/// A copy where something is cut off, so that the rest is not kept alive.
+fn cut(bytes: Bytes, max: usize) -> Bytes {
+    if bytes.len() > max { Bytes::copy_from_slice(&bytes[..max]) } else { bytes }
 }
 
 #[cfg(test)]

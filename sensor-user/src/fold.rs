@@ -26,6 +26,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Bytes of both tables.
+    pub fn worst_case_bytes(&self) -> usize {
+        let slots = self.max_recent.div_ceil(WAYS).next_power_of_two() * WAYS;
+        slots * (size_of::<(u64, u64, LegSeen)>() + size_of::<(u64, u64, u64)>())
+    }
+}
+
 /// How long a response may take to be matched to its query.
 const RESPONSE_NS: u64 = 30_000_000_000;
 

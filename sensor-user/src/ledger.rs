@@ -31,6 +31,9 @@ impl Default for Settings {
     }
 }
 
+/// Bytes of one entry at most, its place in the index included; asserted in `entry`.
+pub const ENTRY_MAX: usize = 4096;
+
 /// Who and where: a client's key and a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -26,8 +26,16 @@ const _: () = assert!(TABLE[4] as usize == SYMBOLS);
 
 /// Cost of a sub-name (wire-form labels) to someone who knows host names in general and nothing of this key.
 pub fn static_cost(sub: &[u8]) -> u32 {
+    static_cost_up_to(sub, u32::MAX)
+}
+
+/// As [`static_cost`], or some cost over `most` as soon as it is clear that it is more.
+pub fn static_cost_up_to(sub: &[u8], most: u32) -> u32 {
     let mut cost = 0;
     for label in labels(sub) {
+        if cost > most {
+            break;
+        }
         let mut context = [BOUNDARY; 2];
         for &byte in label {
             let symbol = symbol(byte);

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 
-use crate::attribute::{self, Clients, Identity, ProcessFacts, ProcessTable};
+use crate::attribute::{self, Client, Clients, Identity, ProcessFacts, ProcessTable};
 use crate::dns::{Canonical, Message};
 use crate::event::{Event, Kind, Owner, Packet};
 use crate::finding::{Finding, Origin};
@@ -31,6 +31,21 @@ pub struct Settings {
     pub report: report::Settings,
     /// Seed of the hashes over attacker-chosen names: random live, fixed (the default) in replay.
     pub seed: u64,
+}
+
+impl Settings {
+    /// Bytes that the pipeline holds at most once every table is full; TCP streams by their own bound.
+    pub fn worst_case_bytes(&self) -> usize {
+        let pid = size_of::<(u32, u64)>();
+        let client = size_of::<Client>() + self.attribute.max_pids * pid + attribute::EXE_MAX;
+        let process = size_of::<attribute::Process>() + attribute::EXE_MAX + attribute::CMDLINE_MAX;
+        let finding = 8192;
+        self.ledger.max_keys * ledger::ENTRY_MAX
+            + self.attribute.max_processes * (client + process)
+            + self.fold.worst_case_bytes()
+            + self.report.max_open * finding
+            + self.reassemble.bytes
+    }
 }
 
 #[derive(Debug)]

@@ -84,7 +84,7 @@ const _: () = assert!(
         + size_of::<History>()
         + SAMPLES * (SAMPLE_LEN + size_of::<Box<[u8]>>())
         + size_of::<(Key, u32)>() * 2
-        <= 4096
+        <= super::ENTRY_MAX
 );
 
 /// A sub-name and what rides along with it.

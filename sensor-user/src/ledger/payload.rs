@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher as _};
 
 use crate::dns::{Canonical, Message, Record, Section, rtype};
-use crate::model::{UNIT, alphabet_cost, static_cost};
+use crate::model::{UNIT, alphabet_cost, static_cost_up_to};
 use crate::zone::Zone;
 
 /// Hash of the payload-bearing answers and what they can have carried, least and most, in units; `None` if there are
@@ -47,7 +47,8 @@ fn record_cost(record: &Record<'_>) -> (u64, u64) {
             Some(target) => {
                 let name = Canonical::new(target);
                 let sub = name.prefix(Zone::of(&name).labels);
-                let least = u64::from(static_cost(sub).min(alphabet_cost(sub)));
+                let alphabet = alphabet_cost(sub);
+                let least = u64::from(static_cost_up_to(sub, alphabet).min(alphabet));
                 (if sub.is_empty() { 0 } else { least }, all.max(least))
             }
             None => (all, all),

@@ -287,6 +287,13 @@ fn a_quiet_window_closes_and_a_new_one_opens_the_same_finding() {
     assert_eq!(created[0].id, created[1].id);
 }
 
+#[test]
+fn the_worst_case_is_stated() {
+    let bytes = Settings::default().worst_case_bytes();
+    eprintln!("{} MB with every table full", bytes >> 20);
+    assert!(bytes > 8192 * 4096 && bytes < 256 << 20);
+}
+
 /// Captures are read in the order they are named, whatever their dates.
 #[test]
 fn an_older_capture_after_a_newer_one() {

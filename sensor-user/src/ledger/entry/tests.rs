@@ -142,6 +142,55 @@ fn usual_software_stays_under_the_bound() {
             .map(|s| format!("{s}.example.com"))
             .collect(),
         ),
+        (
+            "20 names with a search suffix",
+            [
+                "www.wikipedia.org",
+                "github.com",
+                "api.github.com",
+                "mail.google.com",
+                "deb.debian.org",
+                "pypi.org",
+                "files.pythonhosted.org",
+                "registry.npmjs.org",
+                "login.microsoftonline.com",
+                "outlook.office365.com",
+                "slack.com",
+                "zoom.us",
+                "index.crates.io",
+                "ntp.ubuntu.com",
+                "dl.google.com",
+                "www.youtube.com",
+                "cdn.jsdelivr.net",
+                "fonts.gstatic.com",
+                "t.co",
+                "grafana.com",
+            ]
+            .iter()
+            .map(|name| format!("{name}.corp.example.com"))
+            .collect(),
+        ),
+        (
+            "QNAME minimisation and trust anchors",
+            ["_", "_.a", "_.a.b", "_ta-4f66", "_ta-4f66-9728", "a", "a.b"]
+                .iter()
+                .map(|s| format!("{s}.example.com"))
+                .collect(),
+        ),
+        (
+            "service discovery",
+            [
+                "b._dns-sd._udp",
+                "db._dns-sd._udp",
+                "r._dns-sd._udp",
+                "dr._dns-sd._udp",
+                "lb._dns-sd._udp",
+                "_services._dns-sd._udp",
+            ]
+            .iter()
+            .map(|s| format!("{s}.example.com"))
+            .collect(),
+        ),
     ];
     for (row, names) in rows {
         let mut entry = entry(Class::Registered);
@@ -175,4 +224,32 @@ fn reversed_addresses_cost_the_address() {
     let window = sweep.window(256 * SECOND);
     eprintln!("{} bytes for a sweep of a /24", bytes(window.address_units));
     assert!(window.new_units == 0 && bytes(window.address_units) <= 256);
+}
+
+#[test]
+fn names_without_a_zone_and_ipv6_pointers() {
+    let mut random = 9u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 33
+    };
+    let mut chromium = entry(Class::None);
+    for n in 0..3 {
+        let length = 7 + next() % 9;
+        let name: String = (0..length).map(|_| char::from(b'a' + (next() % 26) as u8)).collect();
+        ask(&mut chromium, &name, n);
+    }
+    let window = chromium.window(3);
+    eprintln!("{} bytes for the three random names of a browser start", bytes(window.new_units));
+    assert!(bytes(window.new_units) < 64);
+
+    let mut pointers = entry(Class::Reverse6);
+    for n in 0..30u64 {
+        let nibbles: Vec<String> =
+            (0..20).map(|i| format!("{:x}", if i < 4 { next() % 16 } else { 0 })).collect();
+        ask(&mut pointers, &format!("{}.8.b.d.0.1.0.0.2.0.0.0.0.ip6.arpa", nibbles.join(".")), n * SECOND);
+    }
+    let window = pointers.window(30 * SECOND);
+    eprintln!("{} bytes for {} IPv6 pointers", bytes(window.address_units), window.new_names);
+    assert!(window.new_units == 0 && bytes(window.address_units) < 30 * 10);
 }
