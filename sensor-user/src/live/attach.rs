@@ -206,7 +206,7 @@ fn reason(error: &ProgramError) -> String {
 mod tests {
     use zerocopy::FromZeros as _;
 
-    use super::super::{features, link, plan};
+    use super::super::{features, link, permission, plan};
     use super::*;
 
     /// Runs in a network namespace of its own; false, aloud, where that or bpf() is not permitted.
@@ -215,7 +215,7 @@ mod tests {
         let run = move || {
             // SAFETY: no pointers; only this thread moves into the new namespace.
             let alone = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
-            if object::is_stub() || !alone || features::permitted().is_err() {
+            if object::is_stub() || !alone || permission::permitted().is_err() {
                 eprintln!("skipped: no permission for bpf() and namespaces, or no kernel side in this build");
                 return false;
             }

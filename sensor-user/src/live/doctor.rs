@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::features::{self, Feature, Features, Need};
+use super::features::{Feature, Features, Need};
 use super::link::links;
 use super::plan::{self, Plan, Request};
-use super::{attach, control, object, sensor};
+use super::{attach, control, object, permission, sensor};
 use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::exit::{Code, Error};
@@ -41,7 +41,7 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(sensor::refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| sensor::cgroup_directory(path)).transpose()?;
-    let permitted = features::permitted();
+    let permitted = permission::permitted();
     let features = Features::probe_all();
     let plan = match permitted {
         Err(why) => Err(Error::new(Code::NotPermitted, why.0)),
@@ -68,7 +68,7 @@ fn clean(config: &Config) -> anyhow::Result<Code> {
         let message = format!("a sensor is running (it answers at {}): stop it first", socket.display());
         return Err(Error::new(Code::Failure, message).into());
     }
-    features::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
+    permission::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
     let removed = attach::clean(&links().context("cannot list the network interfaces")?);
     let mut text = String::new();
     for what in &removed {

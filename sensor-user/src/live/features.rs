@@ -1,5 +1,5 @@
 //! What this kernel lets the sensor do: tried, not derived from its version wherever it can be tried.
-#![allow(unsafe_code)] // one bpf() call and one setrlimit() call that aya has no probe for
+#![allow(unsafe_code)] // one bpf() call, for what aya has no probe
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use aya::programs::{ProgramType, SchedClassifier, TcAttachType};
 use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
 use sensor_ebpf::abi::KernelOffsets;
 
-use super::btf;
+use super::{btf, cgroup, permission};
 
 /// Something a kernel has or has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,11 +186,6 @@ pub struct Features {
     pub cgroup: Result<PathBuf, String>,
 }
 
-/// bpf() is refused; exit code 77.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotPermitted(pub String);
-
 impl Features {
     /// Tries what the sensor uses. Loads a few two-instruction programs and attaches none.
     pub fn probe() -> Self {
@@ -203,13 +198,12 @@ impl Features {
     }
 
     fn probe_rows(wanted: fn(&Requirement) -> bool) -> Self {
-        raise_memlock_limit();
+        permission::raise_memlock_limit();
         Self {
             release: kernel_release(),
             probes: TABLE.iter().filter(|row| wanted(row)).map(|row| (row, (row.probe)())).collect(),
             offsets: btf::kernel_offsets().map_err(|error| error.to_string()),
-            cgroup: cgroup2_root(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-                .and_then(visible),
+            cgroup: cgroup::root(),
         }
     }
 
@@ -247,111 +241,6 @@ impl Features {
     }
 }
 
-/// Whether this process may use bpf() at all. Asked first: every other probe would fail alike.
-pub fn permitted() -> Result<(), NotPermitted> {
-    raise_memlock_limit();
-    match is_map_supported(MapType::Array) {
-        Ok(_) => check_capabilities(),
-        Err(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
-            check_capabilities()?;
-            Err(NotPermitted(
-                "bpf() is refused although every capability is there: this is a user namespace, or a seccomp filter \
-                 or lockdown mode forbids it; run on the host or let the container use bpf()"
-                    .into(),
-            ))
-        }
-        Err(error) if error.io_error.raw_os_error() == Some(libc::ENOSYS) => Err(NotPermitted(
-            "this kernel has no bpf() (CONFIG_BPF_SYSCALL), or a seccomp filter hides it".into(),
-        )),
-        Err(error) => Err(NotPermitted(format!("bpf() fails: {}", error.io_error))),
-    }
-}
-
-/// Capabilities needed (5.8 and later; CAP_SYS_ADMIN stands for the first two).
-const NEEDED: [(u32, &str, &str); 3] = [
-    (39, "CAP_BPF", "to load programs"),
-    (38, "CAP_PERFMON", "to read process fields"),
-    (12, "CAP_NET_ADMIN", "to attach to interfaces and cgroups"),
-];
-const CAP_SYS_ADMIN: u32 = 21;
-
-fn check_capabilities() -> Result<(), NotPermitted> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let missing = missing_capabilities(effective_capabilities(&status).unwrap_or(u64::MAX));
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(NotPermitted(format!("not permitted: missing {}; run as root or grant them", missing.join(", "))))
-}
-
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(hex.trim(), 16).ok()
-}
-
-fn missing_capabilities(effective: u64) -> Vec<String> {
-    let has = |bit: u32| effective >> bit & 1 == 1;
-    let granted = |bit: u32| has(bit) || matches!(bit, 38 | 39) && has(CAP_SYS_ADMIN);
-    NEEDED
-        .iter()
-        .filter(|(bit, _, _)| !granted(*bit))
-        .map(|(_, name, why)| format!("{name} ({why})"))
-        .collect()
-}
-
-/// The mount point of the cgroup2 hierarchy whose root this process sees. A mount with another root shows only a part
-/// (a container's), and attaching there would miss everything outside.
-fn cgroup2_root(mountinfo: &str) -> Result<PathBuf, String> {
-    let mut partial = None;
-    // id parent major:minor root mount-point options [fields…] - type source options
-    for line in mountinfo.lines() {
-        let Some((front, back)) = line.split_once(" - ") else { continue };
-        let mut fields = front.split(' ').skip(3);
-        let (Some(root), Some(point)) = (fields.next(), fields.next()) else { continue };
-        if back.split(' ').next() != Some("cgroup2") {
-            continue;
-        }
-        if root == "/" {
-            return Ok(unescape_octal(point));
-        }
-        partial = Some(unescape_octal(point));
-    }
-    Err(match partial {
-        Some(path) => format!(
-            "cgroup2 at {} shows a part of the hierarchy only; name a directory with --cgroup PATH",
-            path.display()
-        ),
-        None => {
-            "there is no cgroup2 mount (mount -t cgroup2 none DIR, or name one with --cgroup PATH)".into()
-        }
-    })
-}
-
-/// A mount over a parent directory hides the hierarchy although mountinfo lists it (`ip netns exec` does that to /sys).
-fn visible(path: PathBuf) -> Result<PathBuf, String> {
-    if path.join("cgroup.controllers").exists() {
-        return Ok(path);
-    }
-    Err(format!(
-        "the cgroup2 mount at {} is hidden by another mount; name a directory with --cgroup PATH",
-        path.display()
-    ))
-}
-
-/// mountinfo writes space, tab, newline and backslash as `\ooo`.
-fn unescape_octal(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
-    while let Some(&byte) = bytes.get(at) {
-        let digits =
-            bytes.get(at + 1..at + 4).filter(|d| byte == b'\\' && d.iter().all(|d| (b'0'..b'8').contains(d)));
-        let value = digits.map(|d| d.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0')));
-        out.push(value.map_or(byte, |value| value as u8));
-        at += if value.is_some() { 4 } else { 1 };
-    }
-    std::ffi::OsString::from_vec(out).into()
-}
-
 pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
@@ -383,7 +272,7 @@ fn current_task() -> Result<bool, String> {
 /// Kernels without trampolines refuse with EPERM what they refuse others for want of a capability.
 fn fentry() -> Result<bool, String> {
     match is_program_supported(ProgramType::Tracing) {
-        Err(error) if os_error(&error) == Some(libc::EPERM) && permitted().is_ok() => Ok(false),
+        Err(error) if os_error(&error) == Some(libc::EPERM) && permission::permitted().is_ok() => Ok(false),
         other => other.map_err(|error| chain(&error)),
     }
 }
@@ -485,47 +374,13 @@ fn loads(instructions: &[u64], prog_flags: u32) -> Result<bool, String> {
     if error.raw_os_error() == Some(libc::EINVAL) { Ok(false) } else { Err(error.to_string()) }
 }
 
-/// Before 5.11 maps are charged to RLIMIT_MEMLOCK, whose default of 64 KiB holds none of ours.
-fn raise_memlock_limit() {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: `limit` is a valid rlimit. Failing is no error: newer kernels do not need it, older ones refuse the map.
-    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn missing_capabilities_are_named() {
-        let all = 1 << 39 | 1 << 38 | 1 << 12;
-        assert!(missing_capabilities(all).is_empty());
-        assert!(missing_capabilities(1 << CAP_SYS_ADMIN | 1 << 12).is_empty());
-        assert_eq!(
-            missing_capabilities(all & !(1 << 12)),
-            ["CAP_NET_ADMIN (to attach to interfaces and cgroups)"]
-        );
-        assert_eq!(missing_capabilities(0).len(), 3);
-        assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
-    }
-
-    #[test]
-    fn only_the_whole_hierarchy_counts() {
-        let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
-             41 31 0:38 / /sys/fs/cgroup/uni\\040fied rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup2_root(hybrid), Ok("/sys/fs/cgroup/uni fied".into()));
-        let inner =
-            "41 31 0:38 /.. /sys/fs/cgroup rw - cgroup2 none rw\n50 31 0:38 / /cg rw - cgroup2 none rw\n";
-        assert_eq!(cgroup2_root(inner), Ok("/cg".into()));
-        let part = "41 31 0:38 /docker/x /sys/fs/cgroup rw - cgroup2 none rw\n";
-        assert!(cgroup2_root(part).unwrap_err().contains("--cgroup"));
-        assert!(cgroup2_root("").unwrap_err().contains("no cgroup2 mount"));
-        assert!(cgroup2_root("garbage - cgroup2\n1 - - -\n").is_err());
-    }
-
-    #[test]
     fn probes_answer_where_bpf_is_permitted() {
-        if let Err(why) = permitted() {
+        if let Err(why) = permission::permitted() {
             eprintln!("skipped: {why}");
             return;
         }

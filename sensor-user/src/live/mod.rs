@@ -1,7 +1,9 @@
 //! The live sensor: kernel programs, their hooks and rings, and what the running host tells about processes.
 
+pub mod cgroup;
 pub mod features;
 pub mod link;
+pub mod permission;
 pub mod plan;
 
 pub mod btf;

@@ -16,7 +16,7 @@ use zerocopy::FromZeros as _;
 
 use super::attach::{self, Attached};
 use super::control::{self, Command, Question};
-use super::features::{self, Feature, Features};
+use super::features::{Feature, Features};
 use super::link::{Link, default_route_interfaces, links};
 use super::maps::Maps;
 use super::memory::{self, Memory};
@@ -24,7 +24,7 @@ use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
 use super::status::{Askers, Numbers, Printer};
-use super::{flows, object};
+use super::{cgroup, flows, object, permission};
 use crate::cli::{Output, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live};
@@ -56,7 +56,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| cgroup_directory(path)).transpose()?;
-    features::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
+    permission::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
     let features = Features::probe();
     let plan = decide(&request, &features, links, cgroup)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -95,8 +95,7 @@ pub fn decide(
 
 /// A directory named with `--cgroup`.
 pub fn cgroup_directory(path: &std::path::Path) -> Result<PathBuf, Error> {
-    // Every cgroup2 directory has this file, and only those.
-    if path.join("cgroup.controllers").exists() {
+    if cgroup::is_cgroup2(path) {
         return Ok(path.to_owned());
     }
     let what = if path.exists() { "is no cgroup2 directory" } else { "does not exist" };

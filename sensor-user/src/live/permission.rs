@@ -1,0 +1,89 @@
+//! Whether this process may load and attach, and which capability is missing if it may not.
+#![allow(unsafe_code)] // one setrlimit() call
+
+use std::fs;
+
+use aya::maps::MapType;
+use aya::sys::is_map_supported;
+
+/// bpf() is refused; exit code 77.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPermitted(pub String);
+
+/// Whether this process may use bpf() at all. Asked first: every other probe would fail alike.
+pub fn permitted() -> Result<(), NotPermitted> {
+    raise_memlock_limit();
+    match is_map_supported(MapType::Array) {
+        Ok(_) => check_capabilities(),
+        Err(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
+            check_capabilities()?;
+            Err(NotPermitted(
+                "bpf() is refused although every capability is there: this is a user namespace, or a seccomp filter \
+                 or lockdown mode forbids it; run on the host or let the container use bpf()"
+                    .into(),
+            ))
+        }
+        Err(error) if error.io_error.raw_os_error() == Some(libc::ENOSYS) => Err(NotPermitted(
+            "this kernel has no bpf() (CONFIG_BPF_SYSCALL), or a seccomp filter hides it".into(),
+        )),
+        Err(error) => Err(NotPermitted(format!("bpf() fails: {}", error.io_error))),
+    }
+}
+
+/// Capabilities needed (5.8 and later; CAP_SYS_ADMIN stands for the first two).
+const NEEDED: [(u32, &str, &str); 3] = [
+    (39, "CAP_BPF", "to load programs"),
+    (38, "CAP_PERFMON", "to read process fields"),
+    (12, "CAP_NET_ADMIN", "to attach to interfaces and cgroups"),
+];
+const CAP_SYS_ADMIN: u32 = 21;
+
+fn check_capabilities() -> Result<(), NotPermitted> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let missing = missing_capabilities(effective_capabilities(&status).unwrap_or(u64::MAX));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(NotPermitted(format!("not permitted: missing {}; run as root or grant them", missing.join(", "))))
+}
+
+fn effective_capabilities(status: &str) -> Option<u64> {
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(hex.trim(), 16).ok()
+}
+
+fn missing_capabilities(effective: u64) -> Vec<String> {
+    let has = |bit: u32| effective >> bit & 1 == 1;
+    let granted = |bit: u32| has(bit) || matches!(bit, 38 | 39) && has(CAP_SYS_ADMIN);
+    NEEDED
+        .iter()
+        .filter(|(bit, _, _)| !granted(*bit))
+        .map(|(_, name, why)| format!("{name} ({why})"))
+        .collect()
+}
+
+/// Before 5.11 maps are charged to RLIMIT_MEMLOCK, whose default of 64 KiB holds none of ours.
+pub fn raise_memlock_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a valid rlimit. Failing is no error: newer kernels do not need it, older ones refuse the map.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let all = 1 << 39 | 1 << 38 | 1 << 12;
+        assert!(missing_capabilities(all).is_empty());
+        assert!(missing_capabilities(1 << CAP_SYS_ADMIN | 1 << 12).is_empty());
+        assert_eq!(
+            missing_capabilities(all & !(1 << 12)),
+            ["CAP_NET_ADMIN (to attach to interfaces and cgroups)"]
+        );
+        assert_eq!(missing_capabilities(0).len(), 3);
+        assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
+    }
+}
