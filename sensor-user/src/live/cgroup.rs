@@ -10,7 +10,7 @@ const MARK: &str = "cgroup.controllers";
 
 /// The root of the whole hierarchy, or why it cannot be used.
 pub fn root() -> Result<PathBuf, String> {
-    cgroup2_root(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()).and_then(visible)
+    choose(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(), is_cgroup2)
 }
 
 /// Whether this is a directory of a cgroup2 hierarchy.
@@ -19,9 +19,10 @@ pub fn is_cgroup2(path: &Path) -> bool {
 }
 
 /// The mount point of the cgroup2 hierarchy whose root this process sees. A mount with another root shows only a part
-/// (a container's), and attaching there would miss everything outside.
-fn cgroup2_root(mountinfo: &str) -> Result<PathBuf, String> {
-    let mut partial = None;
+/// (a container's), and attaching there would miss everything outside. A mount over a parent directory hides the
+/// hierarchy although mountinfo lists it (`ip netns exec` does that to /sys).
+fn choose(mountinfo: &str, visible: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    let mut why = "there is no cgroup2 mount (mount -t cgroup2 none DIR)".to_owned();
     // id parent major:minor root mount-point options [fields…] - type source options
     for line in mountinfo.lines() {
         let Some((front, back)) = line.split_once(" - ") else { continue };
@@ -30,31 +31,16 @@ fn cgroup2_root(mountinfo: &str) -> Result<PathBuf, String> {
         if back.split(' ').next() != Some("cgroup2") {
             continue;
         }
-        if root == "/" {
-            return Ok(unescape_octal(point));
+        let point = unescape_octal(point);
+        if root != "/" {
+            why = format!("cgroup2 at {} shows a part of the hierarchy only", point.display());
+        } else if visible(&point) {
+            return Ok(point);
+        } else {
+            why = format!("the cgroup2 mount at {} is hidden by another mount", point.display());
         }
-        partial = Some(unescape_octal(point));
     }
-    Err(match partial {
-        Some(path) => format!(
-            "cgroup2 at {} shows a part of the hierarchy only; name a directory with --cgroup PATH",
-            path.display()
-        ),
-        None => {
-            "there is no cgroup2 mount (mount -t cgroup2 none DIR, or name one with --cgroup PATH)".into()
-        }
-    })
-}
-
-/// A mount over a parent directory hides the hierarchy although mountinfo lists it (`ip netns exec` does that to /sys).
-fn visible(path: PathBuf) -> Result<PathBuf, String> {
-    if is_cgroup2(&path) {
-        return Ok(path);
-    }
-    Err(format!(
-        "the cgroup2 mount at {} is hidden by another mount; name a directory with --cgroup PATH",
-        path.display()
-    ))
+    Err(format!("{why}; --cgroup PATH names a directory"))
 }
 
 /// mountinfo writes space, tab, newline and backslash as `\ooo`.
@@ -76,15 +62,23 @@ mod tests {
 
     #[test]
     fn only_the_whole_hierarchy_counts() {
+        let all = |_: &Path| true;
         let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
              41 31 0:38 / /sys/fs/cgroup/uni\\040fied rw,relatime shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup2_root(hybrid), Ok("/sys/fs/cgroup/uni fied".into()));
-        let inner =
-            "41 31 0:38 /.. /sys/fs/cgroup rw - cgroup2 none rw\n50 31 0:38 / /cg rw - cgroup2 none rw\n";
-        assert_eq!(cgroup2_root(inner), Ok("/cg".into()));
+        assert_eq!(choose(hybrid, all), Ok("/sys/fs/cgroup/uni fied".into()));
+        let inner = "41 31 0:38 /.. /sys/fs/cgroup rw - cgroup2 none rw\n\
+             50 31 0:38 / /cg rw - cgroup2 none rw\n";
+        assert_eq!(choose(inner, all), Ok("/cg".into()));
         let part = "41 31 0:38 /docker/x /sys/fs/cgroup rw - cgroup2 none rw\n";
-        assert!(cgroup2_root(part).unwrap_err().contains("--cgroup"));
-        assert!(cgroup2_root("").unwrap_err().contains("no cgroup2 mount"));
-        assert!(cgroup2_root("garbage - cgroup2\n1 - - -\n").is_err());
+        assert!(choose(part, all).unwrap_err().contains("a part of the hierarchy only; --cgroup PATH"));
+        assert!(choose("", all).unwrap_err().contains("no cgroup2 mount"));
+        assert!(choose("garbage - cgroup2\n1 - - -\n", all).is_err());
+    }
+
+    #[test]
+    fn a_hidden_mount_gives_way_to_a_visible_one() {
+        let two = "41 31 0:38 / /hidden rw - cgroup2 none rw\n50 31 0:38 / /cg rw - cgroup2 none rw\n";
+        assert_eq!(choose(two, |path| path == Path::new("/cg")), Ok("/cg".into()));
+        assert!(choose(two, |_| false).unwrap_err().contains("is hidden by another mount"));
     }
 }
