@@ -33,6 +33,10 @@ pub fn bpf() -> Result<(), String> {
     match aya::sys::is_program_supported(ProgramType::Xdp) {
         Ok(true) => Ok(()),
         Ok(false) => Err("this kernel has no XDP".to_owned()),
-        Err(error) => Err(format!("bpf() is refused: {error}")),
+        Err(error) => {
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Err(format!("bpf() is refused: {error}{cause}"))
+        }
     }
 }
