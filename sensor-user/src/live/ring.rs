@@ -15,6 +15,9 @@ use crate::event::{self, Event, Exec, Kind, Packet, Transport, View};
 const MAX_BATCH: usize = 4096;
 /// Payload bytes taken in one drain: bounds what a batch keeps alive.
 const MAX_ARENA: usize = 2 << 20;
+/// What one drain holds at most: payloads (the last one may go over the mark), records, and their order.
+pub const WORST_CASE_BYTES: usize =
+    MAX_ARENA + 2 * abi::CAP_RESPONSE + MAX_BATCH * (size_of::<Entry>() + size_of::<(u64, u32)>());
 /// How far a record's clock may be ahead of ours before it is called damaged.
 const FUTURE_NS: u64 = 60_000_000_000;
 

@@ -24,7 +24,7 @@ use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
 use super::status::{Askers, Numbers, Printer};
-use super::{cgroup, flows, object, permission};
+use super::{cgroup, flows, object, permission, ring, status};
 use crate::cli::{Output, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live};
@@ -156,6 +156,8 @@ struct Sensor {
     out: Findings,
     printer: Printer,
     settings: Live,
+    /// Bytes that the pipeline and the reader can come to hold.
+    worst_case: usize,
     since: String,
 }
 
@@ -166,6 +168,7 @@ impl Sensor {
         let mut settings = config.pipeline();
         settings.seed = random()?;
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
+        let worst_case = settings.worst_case_bytes() + ring::WORST_CASE_BYTES + status::WORST_CASE_BYTES;
         let options = options(plan, features)?;
         let mut attached = attach::attach(plan, &options, &config.live)?;
         attached.warnings.splice(0..0, plan.warnings.iter().cloned());
@@ -184,6 +187,7 @@ impl Sensor {
             out: Findings::new(args.output.unwrap_or_else(|| config.output.format.into())),
             printer: Printer::new(),
             settings: config.live.clone(),
+            worst_case,
             since: jiff::Timestamp::now().to_string(),
         })
     }
@@ -239,7 +243,8 @@ impl Sensor {
         for warning in &self.attached.warnings {
             self.printer.line(&format!("warning: {warning}"));
         }
-        self.printer.line(&format!("memory {memory}"));
+        let full = self.worst_case as f64 / 1e6;
+        self.printer.line(&format!("memory {memory}; full tables add at most {full:.1} MB"));
     }
 
     /// Takes a batch out of the rings; true if there is more.

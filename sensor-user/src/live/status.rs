@@ -20,6 +20,9 @@ const ELSEWHERE: Duration = Duration::from_mins(1);
 /// Processes told apart for the count; beyond that the set starts anew and the count goes on.
 const MAX_PROCESSES: usize = 16_384;
 
+/// Bytes of that set: hash tables hold up to twice their entries, with a byte of their own for each.
+pub const WORST_CASE_BYTES: usize = 2 * MAX_PROCESSES * (size_of::<(u32, u64)>() + 1);
+
 /// Distinct processes that were seen asking.
 #[derive(Debug, Default)]
 pub struct Askers {
