@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint, SchedClassifier,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError, RawTracePoint, SchedClassifier,
     TcAttachType, Xdp, XdpMode,
 };
 use aya::{Ebpf, EbpfLoader};
@@ -49,6 +49,9 @@ pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, E
         })?;
     let mut attached = Attached { bpf, hooks: Vec::new(), warnings: Vec::new() };
     for hook in &plan.hooks {
+        attached.load_ahead(hook.program);
+    }
+    for hook in &plan.hooks {
         attached.hook(hook)?;
     }
     if attached.hooks.iter().all(|hook| hook.point == Point::Exec) {
@@ -72,6 +75,18 @@ pub fn clean(links: &[Link]) -> Vec<String> {
 }
 
 impl Attached {
+    /// The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one direction
+    /// would be seen for a while without the other. What is refused here is told when it is to be attached.
+    fn load_ahead(&mut self, name: &str) {
+        let _ = match self.bpf.program_mut(name) {
+            Some(Program::Xdp(program)) => program.load(),
+            Some(Program::SchedClassifier(program)) => program.load(),
+            Some(Program::CgroupSkb(program)) => program.load(),
+            Some(Program::RawTracePoint(program)) => program.load(),
+            _ => Ok(()),
+        };
+    }
+
     fn hook(&mut self, hook: &Hook) -> Result<(), Error> {
         let error = match self.place(hook) {
             Ok(()) => {
@@ -162,7 +177,7 @@ impl Attached {
 
     fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P, ProgramError>
     where
-        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
     {
         self.bpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
     }
