@@ -27,14 +27,14 @@ const MASK: &str = "***";
 ///
 /// Control characters stay: sinks escape.
 pub fn cmdline(argv: &[u8], privacy: Cmdline, max: usize) -> Option<String> {
-    let words: Vec<String> =
-        argv.split(|b| *b == 0).filter(|word| !word.is_empty()).map(super::clients::text).collect();
+    let end = argv.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let words: Vec<String> = argv[..end].split(|b| *b == 0).map(super::clients::text).collect();
     let words = match privacy {
         Cmdline::Off => return None,
         Cmdline::Full => words,
         Cmdline::Masked => masked(words),
     };
-    let mut line = words.join(" ");
+    let mut line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     if line.len() > max {
         let mut end = max.saturating_sub(3);
         while !line.is_char_boundary(end) {
@@ -55,6 +55,10 @@ fn masked(words: Vec<String>) -> Vec<String> {
             let hide = std::mem::take(&mut hide_next);
             if index == 0 {
                 return word;
+            }
+            // Programs wipe a password from their own argv: it is as many empty words as it had bytes.
+            if word.is_empty() {
+                return if hide { MASK.to_owned() } else { word };
             }
             if let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_secret(name)) {
                 return if value.is_empty() { word } else { format!("{name}={MASK}") };
@@ -130,5 +134,7 @@ mod tests {
         assert_eq!(cmdline(argv, Cmdline::Full, 512).as_deref(), Some("a --password b"));
         assert_eq!(cmdline("ä".repeat(100).as_bytes(), Cmdline::Full, 20).unwrap().len(), 19);
         assert_eq!(cmdline(b"", Cmdline::Full, 20), None);
+        let wiped = b"iodine\0-P\0\0\0\0\0\0\0-T\0TXT\0t.test\0";
+        assert_eq!(cmdline(wiped, Cmdline::Masked, 99).as_deref(), Some("iodine -P *** -T TXT t.test"));
     }
 }

@@ -143,8 +143,9 @@ impl Entry {
         self.queries += 1;
         let bucket = &mut self.buckets[0];
         bucket.queries = bucket.queries.saturating_add(1);
-        // Id, case and options can carry something in every query, also in a repeated one.
-        self.totals.up_high += (ID_BITS + case_bits(name) + name.extra_bytes as u64 * 8) * u64::from(UNIT);
+        // Id, type, case and options can carry something in every query, also in a repeated one.
+        let beside = ID_BITS + QTYPE_BITS + case_bits(name) + name.extra_bytes as u64 * 8;
+        self.totals.up_high += beside * u64::from(UNIT);
         let new = !name.sub.is_empty() && !self.known.insert(name.hash);
         let length = sub_len(name.sub);
         if !new {
@@ -266,6 +267,8 @@ impl Entry {
 
 /// A DNS message id.
 const ID_BITS: u64 = 16;
+/// A query type.
+const QTYPE_BITS: u64 = 16;
 
 /// One bit for each letter where any is in upper case.
 fn case_bits(name: Name<'_>) -> u64 {
