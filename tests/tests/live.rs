@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use earthdog_tests::deadline::{Deadline, now};
+use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{CLIENT_V4, Host, LINK, SERVER_V4};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, in_state};
@@ -38,12 +38,10 @@ fn iodine_gives_one_finding(#[case] qtype: &str) {
     let mut command = client.command(&iodine);
     command.args(["-f", "-r", "-P", "secret", "-T", qtype, SERVER_V4, &format!("t.{ZONE}")]);
     let mut tunnel = Process::spawn(command);
-    let began = now();
     let found_by = Deadline::secs(WITHIN_SECS);
     if let Some(_echo) = through_iodine(&mut tunnel, &client, &server) {
         let finding = sensor.wait_for_finding(ZONE, found_by, is_created);
         check_finding(&finding, &tunnel, "/iodine");
-        eprintln!("iodine {qtype}: read {:?} after the start at the latest", began.elapsed());
     } else {
         panic!("iodine -T {qtype} did not connect:\n{}", tunnel.transcript());
     }
@@ -88,7 +86,6 @@ fn dns2tcp_gives_one_finding(#[case] qtype: &str) {
     command.args(["-d", "1", SERVER_V4]);
     let tunnel = Process::spawn(command);
     tunnel.wait_for_text("Listening on port", Deadline::secs(10));
-    let began = now();
     let found_by = Deadline::secs(WITHIN_SECS);
     // What goes through the tunnel comes back: the tunnel works, whatever the sensor says of it.
     let mut sender = client.command("bash");
@@ -97,7 +94,6 @@ fn dns2tcp_gives_one_finding(#[case] qtype: &str) {
     assert_eq!(sent.stdout.trim(), "12000", "{}\n{}", sent.stderr, tunnel.transcript());
     let finding = sensor.wait_for_finding(ZONE, found_by, is_created);
     check_finding(&finding, &tunnel, "/dns2tcpc");
-    eprintln!("dns2tcp {qtype}: read {:?} after the start at the latest", began.elapsed());
     one_finding(&sensor.stop());
 }
 
@@ -134,7 +130,19 @@ fn check_finding(finding: &Value, tunnel: &Process, exe_end: &str) {
     assert!(tunnel.exe().ends_with(exe_end), "the launcher is still there: {}", tunnel.exe());
     assert_eq!(finding["client"]["uid"], 0, "{finding:#}");
     assert_eq!(finding["client"]["ip"], CLIENT_V4, "{finding:#}");
+    let took = seconds_to_finding(finding);
+    eprintln!(
+        "{exe_end}: found after {took:.1} s, {} queries, {} to {} bytes up",
+        finding["queries"], finding["bytes_up"]["low"], finding["bytes_up"]["high"]
+    );
+    assert!(took <= WITHIN_SECS as f64, "{took} s: {finding:#}");
     assert!(finding["severity"] == "medium" || finding["severity"] == "high", "{finding:#}");
+}
+
+/// From the tunnel's first query to the finding, by the sensor's own times.
+fn seconds_to_finding(finding: &Value) -> f64 {
+    let time = |key: &str| finding[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    time("time").duration_since(time("first_seen")).as_secs_f64()
 }
 
 fn one_finding(findings: &[Value]) {
