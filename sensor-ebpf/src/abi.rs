@@ -6,8 +6,10 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::question::KEY_WORDS;
+
 /// Raised with every change of a layout below; the loader compares it with the object's, `xtask tidy` with the types.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! abi {
@@ -411,7 +413,7 @@ pub struct Options {
     /// `feature` bits.
     pub features: u32,
     /// Key of the name hash, random per start (fixed in tests).
-    pub hash_key: [u64; 2],
+    pub hash_key: [u64; KEY_WORDS],
     /// Byte offsets in kernel structs, resolved from the running kernel's BTF.
     pub offsets: KernelOffsets,
 }
@@ -462,5 +464,5 @@ const _: () = {
     assert!(size_of::<ExecRecord>() == 48 + EXEC_PATH + EXEC_ARGS);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowValue>() == 64 + 32 + 16 + FLOW_ZONE);
-    assert!(size_of::<Options>() == 8 + 16 + 64);
+    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 64);
 };

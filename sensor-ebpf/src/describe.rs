@@ -3,7 +3,7 @@
 use crate::abi::{CAP_QUERY, CAP_RESPONSE, feature, flag, kind};
 use crate::frame::{DNS_PORT, Frame, TCP, min};
 use crate::limits::ALERT_NAME;
-use crate::question::{self, HEADER, Question};
+use crate::question::{self, HEADER, KEY_WORDS, Question};
 
 /// Words of the longest message in a record.
 pub const WORDS: usize = CAP_RESPONSE / 8;
@@ -40,7 +40,7 @@ pub fn describe<const W: usize>(
     message: &[u64; W],
     len: usize,
     features: u32,
-    key: [u64; 2],
+    key: impl Fn(usize) -> u64 + Copy,
     out: &mut Description,
 ) {
     if frame.transport == TCP {
@@ -153,10 +153,10 @@ const EMPTY: Description =
     Description { kind: 0, flags: 0, question: Question::NONE, name_hash: 0, zone_hash: 0, rcode: 0 };
 
 /// Host entry: describes a frame whose payload lies in plain memory, as the kernel would.
-pub fn of_payload(frame: &Frame, payload: &[u8], features: u32, key: [u64; 2]) -> Description {
+pub fn of_payload(frame: &Frame, payload: &[u8], features: u32, key: &[u64; KEY_WORDS]) -> Description {
     let mut description = EMPTY;
     let len = if payload.len() > WORDS * 8 { WORDS * 8 } else { payload.len() };
-    describe(frame, &words(payload), len, features, key, &mut description);
+    describe(frame, &words(payload), len, features, |word| key[word], &mut description);
     description
 }
 

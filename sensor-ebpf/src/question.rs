@@ -131,36 +131,65 @@ const fn letters(label: [u8; 4]) -> u32 {
     u32::from_le_bytes(label)
 }
 
+/// Words of a hash key: two for the length, then one for each word of a name.
+pub const KEY_WORDS: usize = 2 + MAX_NAME_WORDS;
+
 /// Keyed hash of `len` message bytes from `start`, ASCII letters lower-cased. Length bytes are below `A`, so they stay.
 ///
-/// Multiply and shift over whole words with a secret odd multiplier and a secret seed. Not a cryptographic hash: it
-/// only has to keep somebody who never sees its output from aiming collisions.
+/// NH of UMAC (Black, Halevi, Krawczyk, Krovetz, Rogaway, CRYPTO 1999, section 4): the sum of products of the two
+/// halves of each word, each plus its own secret. For names of one length, two that somebody chose without knowing the
+/// key meet with a probability of 2^-32 at most. Multiply-and-shift is as fast and has pairs that meet under every
+/// key: a flipped top bit passes any odd multiplier unchanged. There is no chain from word to word either, so the
+/// multiplications overlap.
+///
+/// `key` gives one of [`KEY_WORDS`] secret words.
 #[inline(always)]
-pub fn hash<const W: usize>(message: &[u64; W], start: usize, len: usize, key: [u64; 2]) -> u64 {
-    let multiplier = key[1] | 1;
-    let mut state = key[0] ^ (len as u64).wrapping_mul(multiplier);
+pub fn hash<const W: usize>(message: &[u64; W], start: usize, len: usize, key: impl Fn(usize) -> u64) -> u64 {
+    const { assert!(W > INDEX_MASK) };
     let shift = (start % 8) as u32 * 8;
-    let mut index = start / 8;
-    let mut this = if index < W { message[index] } else { 0 };
-    let mut left = len;
+    let first = start / 8;
+    let whole = len / 8;
+    let mut this = message[first & INDEX_MASK];
+    let mut sum = key(0);
+    let mut done = 0;
     // Whole words first: a branch on the last, partial one inside the loop would double the verifier's paths each round.
-    for _ in 0..MAX_NAME_WORDS {
-        if left < 8 || index + 1 >= W {
-            break;
-        }
-        let next = message[index + 1];
-        state = mix(state, join(this, next, shift), multiplier);
+    while done < MAX_NAME_WORDS - 1 && done < whole {
+        let next = message[(first + done + 1) & INDEX_MASK];
+        sum = sum.wrapping_add(product(lower(join(this, next, shift)), key(2 + done)));
         this = next;
+        done += 1;
+    }
+    let tail = (len % 8) as u32;
+    if tail != 0 && done < MAX_NAME_WORDS {
+        let next = message[(first + done + 1) & INDEX_MASK];
+        let mask = u64::MAX >> (64 - tail * 8);
+        sum = sum.wrapping_add(product(lower(join(this, next, shift) & mask), key(2 + done)));
+    }
+    // The length apart, since a shorter name reads like a longer one that ends in zeroes; then a bijection, which
+    // spreads the sum over all bits.
+    sum = sum.wrapping_add((len as u64).wrapping_mul(key(1) | 1));
+    sum ^= sum >> 32;
+    sum = sum.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    sum ^ (sum >> 29)
+}
+
+/// Keeps an index inside the message where the verifier cannot follow; a name ends before word 64.
+const INDEX_MASK: usize = 127;
+
+/// The secret words of a seed (splitmix64; Steele, Lea, Flood, OOPSLA 2014), for tests and for replays that have to
+/// repeat. The loader of a live sensor takes random words.
+pub const fn key_of_seed(seed: u64) -> [u64; KEY_WORDS] {
+    let mut key = [0; KEY_WORDS];
+    let mut state = seed;
+    let mut index = 0;
+    while index < KEY_WORDS {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        key[index] = word ^ (word >> 31);
         index += 1;
-        left -= 8;
     }
-    if left != 0 && left < 8 {
-        let next = if index + 1 < W { message[index + 1] } else { 0 };
-        let mask = u64::MAX >> (64 - left as u32 * 8);
-        state = mix(state, join(this, next, shift) & mask, multiplier);
-    }
-    state = state.wrapping_mul(multiplier);
-    state ^ (state >> 32)
+    key
 }
 
 /// Eight bytes that begin `shift` bits into `this` and go on in `next`. Two shifts, since one by 64 is undefined.
@@ -170,9 +199,10 @@ const fn join(this: u64, next: u64, shift: u32) -> u64 {
 }
 
 #[inline(always)]
-const fn mix(state: u64, word: u64, multiplier: u64) -> u64 {
-    let state = (state ^ lower(word)).wrapping_mul(multiplier);
-    state ^ (state >> 29)
+const fn product(word: u64, key: u64) -> u64 {
+    let low = (word as u32).wrapping_add(key as u32);
+    let high = ((word >> 32) as u32).wrapping_add((key >> 32) as u32);
+    (low as u64).wrapping_mul(high as u64)
 }
 
 /// ASCII `A` to `Z` to lower case, in eight bytes at once.

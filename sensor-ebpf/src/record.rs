@@ -3,12 +3,18 @@
 use crate::abi::{CAP_RESPONSE, Owner, RecordHeader, TAG_PACKET, feature, grade, no_owner, owner_source};
 use crate::describe::{self, Description};
 use crate::frame::{self, Frame, Link, Skip, TCP, min};
+use crate::question::KEY_WORDS;
 
 /// The record of `packet`, without time, interface and owner, and its captured bytes.
 ///
 /// UDP GSO bursts do not occur in a captured frame. Of a TCP payload this is the first record; the kernel goes on with
 /// further ones where it is longer than a record holds.
-pub fn of_packet(packet: &[u8], link: Link, view: u8, key: [u64; 2]) -> Result<(RecordHeader, &[u8]), Skip> {
+pub fn of_packet<'a>(
+    packet: &'a [u8],
+    link: Link,
+    view: u8,
+    key: &[u64; KEY_WORDS],
+) -> Result<(RecordHeader, &'a [u8]), Skip> {
     let frame = frame::parse(packet, link)?;
     let len = describe::cap(&frame) as usize;
     let start = frame.payload as usize;

@@ -33,7 +33,7 @@ pub const TARGETS: [(&str, Target); 8] = [
 /// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
 pub fn frame(data: &[u8]) {
     for link in [Link::Ethernet, Link::Ip] {
-        let Ok((header, payload)) = record::of_packet(data, link, view::WIRE_INGRESS, [1, 2]) else {
+        let Ok((header, payload)) = record::of_packet(data, link, view::WIRE_INGRESS, &KEY) else {
             continue;
         };
         assert_eq!(header.cap_len as usize, payload.len());
@@ -48,6 +48,9 @@ pub fn frame(data: &[u8]) {
         }
     }
 }
+
+/// The name hash key of every target.
+const KEY: [u64; question::KEY_WORDS] = question::key_of_seed(5);
 
 /// Any bytes as a DNS message; what the kernel's walk takes, the full view must take and read the same.
 pub fn message(data: &[u8]) {
@@ -67,7 +70,7 @@ pub fn message(data: &[u8]) {
     // The hash of the name must not depend on letter case or on where in the buffer it lies.
     let mut shifted = vec![0; 3];
     shifted.extend(wire.to_ascii_uppercase());
-    let hash = |bytes: &[u8], at| question::hash(&describe::words(bytes), at, wire.len(), [3, 5]);
+    let hash = |bytes: &[u8], at| question::hash(&describe::words(bytes), at, wire.len(), |word| KEY[word]);
     assert_eq!(hash(&shifted, 3), hash(data, start));
 }
 

@@ -6,10 +6,11 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{CgroupSkb, Program, RawTracePoint, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sensor_ebpf::abi::{self, Options, RecordHeader, counter};
+use sensor_ebpf::question::{self, KEY_WORDS};
 use zerocopy::FromBytes as _;
 
 /// The name hash key of tests.
-pub const HASH_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3211];
+pub const HASH_KEY: [u64; KEY_WORDS] = question::key_of_seed(53);
 
 /// The object as it is inside `earthdog`, loaded with fixed options.
 pub struct Object {

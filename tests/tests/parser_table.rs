@@ -358,7 +358,7 @@ impl Outcome {
 }
 
 fn host(frame: &[u8]) -> Outcome {
-    match record::of_packet(frame, Link::Ethernet, view::WIRE_INGRESS, HASH_KEY) {
+    match record::of_packet(frame, Link::Ethernet, view::WIRE_INGRESS, &HASH_KEY) {
         Ok((header, payload)) => host_records(header, payload, frame),
         Err(skip) => Outcome { records: Vec::new(), skip: skip.counter() },
     }

@@ -9,6 +9,7 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
+use sensor_ebpf::question::KEY_WORDS;
 
 /// Alert-relevant records and exec events. The sizes here are the smallest; the loader sets them.
 #[map]
@@ -62,7 +63,7 @@ pub(crate) struct ExecScratch {
 static OPTIONS: Options = Options {
     abi_version: ABI_VERSION,
     features: feature::DEFAULT,
-    hash_key: [0, 0],
+    hash_key: [0; KEY_WORDS],
     offsets: KernelOffsets {
         task_group_leader: 0,
         task_start_boottime: 0,
@@ -95,6 +96,12 @@ pub(crate) use option;
 #[inline(always)]
 pub(crate) const fn options() -> &'static Options {
     &OPTIONS
+}
+
+/// A secret word of the name hash.
+#[inline(always)]
+pub(crate) fn hash_key(word: usize) -> u64 {
+    if word < KEY_WORDS { volatile(&OPTIONS.hash_key[word]) } else { 0 }
 }
 
 /// See `option!`.

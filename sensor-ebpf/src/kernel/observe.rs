@@ -109,7 +109,7 @@ fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
     if !load(packet, frame.payload, len, message) {
         return count::<P>(counter::SKIP_LOAD_FAILED);
     }
-    describe::describe(frame, message, len as usize, features, option!(hash_key), description);
+    describe::describe(frame, message, len as usize, features, maps::hash_key, description);
     if features & feature::FLOW != 0 {
         flow::count::<P>(frame, description, view, header.owner.tgid, message, key, now);
     }

@@ -12,7 +12,7 @@ use sensor_ebpf::abi::{ABI_VERSION, KernelOffsets, Options, feature};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use zerocopy::FromZeros as _;
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::attach::{self, Attached};
 use super::control::{self, Command, Question};
@@ -166,7 +166,7 @@ impl Sensor {
     fn start(args: &RunArgs, config: &Config, features: &Features, plan: &Plan) -> anyhow::Result<Self> {
         let clock = BootClock::new();
         let mut settings = config.pipeline();
-        settings.seed = random()?;
+        settings.seed = random::<1>()?[0];
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
         let worst_case = settings.worst_case_bytes() + ring::WORST_CASE_BYTES + status::WORST_CASE_BYTES;
         let options = options(plan, features)?;
@@ -397,14 +397,14 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
     Ok(Options {
         abi_version: ABI_VERSION,
         features: bits,
-        hash_key: [random()?, random()?],
+        hash_key: random()?,
         offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
     })
 }
 
 /// From the kernel's generator, so that nobody can aim at the hashes.
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
+fn random<const WORDS: usize>() -> io::Result<[u64; WORDS]> {
+    let mut words = [0; WORDS];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, words.as_mut_bytes())?;
+    Ok(words)
 }
