@@ -15,7 +15,7 @@ const STUBS: [&str; 5] = [
 ];
 
 /// Hosts of package registries: what is fetched comes from where the machine is configured to fetch it.
-const REGISTRIES: [&str; 7] = [
+const REGISTRIES: [&str; 8] = [
     concat!("deb.", "debian.org"),
     concat!("security.", "debian.org"),
     concat!("snapshot.", "debian.org"),
@@ -23,6 +23,7 @@ const REGISTRIES: [&str; 7] = [
     concat!("index.", "crates.io"),
     concat!("static.", "rust-lang.org"),
     concat!("files.", "pythonhosted.org"),
+    concat!("registry.", "npmjs.org"),
 ];
 
 /// Adds what is wrong in `text` to `problems` and what is worth a look to `notes`.
