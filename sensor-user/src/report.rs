@@ -267,10 +267,10 @@ impl Reports {
                 family: family::INFORMATION,
                 name,
                 observed: format!(
-                    "{} bytes in {} new names of {} look-ups within {seconds} s",
-                    bytes(units),
+                    "{} new names of {} look-ups within {seconds} s hold {} bytes of surprise to the model of ordinary names",
                     window.new_names,
-                    window.queries
+                    window.queries,
+                    bytes(units)
                 ),
                 baseline: format!("{} bytes in {} s", bytes(bound_units), self.window_s),
                 weight: (units as f64 / bound_units.max(1) as f64 * 100.0).floor() / 100.0,

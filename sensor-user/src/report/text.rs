@@ -11,7 +11,7 @@ pub fn title(finding: &Finding) -> String {
 /// What would have had to be different for this finding not to exist.
 pub fn counterfactual(finding: &Finding, bound_bytes: u64, window_s: u64) -> String {
     format!(
-        "Had the new names {} cost less than {bound_bytes} bytes within {window_s} s, there would be no finding.",
+        "Had the new names {} held less than {bound_bytes} bytes of surprise within {window_s} s, there would be no finding.",
         place(finding)
     )
 }
