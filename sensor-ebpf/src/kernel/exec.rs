@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_user, bpf_ringbuf_output,
 };
 use aya_ebpf::programs::RawTracePointContext;
+use aya_log_ebpf::warn;
 use sensor_ebpf::abi::{EXEC_ARGS, EXEC_PATH, ExecRecord, TAG_EXEC, counter};
 
 use super::maps::{self, EXEC_SCRATCH, HOST_SLOTS, RING_ALERT, count, option};
@@ -31,6 +32,9 @@ pub(crate) fn observe(ctx: &RawTracePointContext) {
         }
     }
     count::<true>(counter::EXEC_LOST);
+    // SAFETY: a helper without arguments.
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    warn!(ctx, "exec of {} lost: all {} scratch slots of this CPU are taken", tgid, HOST_SLOTS);
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod features;
 pub mod link;
+pub mod log;
 pub mod permission;
 pub mod plan;
 

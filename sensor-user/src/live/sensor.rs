@@ -18,6 +18,7 @@ use super::attach::{self, Attached};
 use super::control::{self, Command, Question};
 use super::features::{Feature, Features};
 use super::link::{Link, default_route_interfaces, links};
+use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
 use super::plan::{self, Host, Plan, Refusal, Request};
@@ -147,6 +148,7 @@ struct Sensor {
     maps: Maps,
     rings: Rings,
     clock: BootClock,
+    kernel_log: KernelLog,
     pipeline: Pipeline,
     processes: Processes,
     waiting: VecDeque<(u32, u64)>,
@@ -173,11 +175,14 @@ impl Sensor {
         let mut attached = attach::attach(plan, &options, &config.live)?;
         attached.warnings.splice(0..0, plan.warnings.iter().cloned());
         let (maps, rings) = Maps::take(&mut attached.bpf, config.live.flow_entries)?;
+        log::to_stderr();
+        let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
         Ok(Self {
             attached,
             maps,
             rings,
+            kernel_log,
             clock,
             pipeline: Pipeline::new(settings, Origin::Live),
             processes: Processes::default(),
@@ -256,6 +261,7 @@ impl Sensor {
             }
             pipeline.push(event, &mut |finding| out.write(finding, printer));
         });
+        self.kernel_log.drain();
         self.read_processes();
         more
     }
