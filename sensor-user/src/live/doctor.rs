@@ -24,6 +24,7 @@ const BLIND_SPOTS: &[BlindSpot] = &[
         !features.has(Feature::CurrentTask)
     }),
     ("the process behind DNS over TCP (later segments leave from softirq); the address is known", |_| true),
+    ("queries that pass NFQUEUE or wait for IPsec: the program that reinjects them may be named", |_| true),
     ("packets sent with PACKET_QDISC_BYPASS or AF_XDP: they pass no egress hook", |_| true),
     ("lookups through nss-resolve: the client sends no packet, its resolver is named instead", |_| true),
     ("VLAN tags that the network card strips before XDP", |_| true),
@@ -44,7 +45,7 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     let permitted = permission::permitted();
     let features = Features::probe_all();
     let plan = match permitted {
-        Err(why) => Err(Error::new(Code::NotPermitted, why.0)),
+        Err(error) => Err(error),
         Ok(()) if object::is_stub() => {
             let message =
                 "this binary was built without its kernel side: run `cargo xtask setup` and build again";
@@ -68,7 +69,7 @@ fn clean(config: &Config) -> anyhow::Result<Code> {
         let message = format!("a sensor is running (it answers at {}): stop it first", socket.display());
         return Err(Error::new(Code::Failure, message).into());
     }
-    permission::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
+    permission::permitted()?;
     let removed = attach::clean(&links().context("cannot list the network interfaces")?);
     let mut text = String::new();
     for what in &removed {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapType;
-use aya::programs::{ProgramType, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
 use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
 use sensor_ebpf::abi::KernelOffsets;
 
@@ -306,7 +306,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut current = Some(error);
     while let Some(error) = current {
-        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        // aya passes this one through: it is no cause of the error around it.
+        let inside = match error.downcast_ref() {
+            Some(ProgramError::IOError(inside)) => Some(inside),
+            _ => error.downcast_ref::<io::Error>(),
+        };
+        if let Some(code) = inside.and_then(io::Error::raw_os_error) {
             return Some(code);
         }
         current = error.source();
@@ -374,6 +379,14 @@ fn loads(instructions: &[u64], prog_flags: u32) -> Result<bool, String> {
     if error.raw_os_error() == Some(libc::EINVAL) { Ok(false) } else { Err(error.to_string()) }
 }
 
+/// A test that cannot run here says so, and fails where the kernel side must be tested.
+#[cfg(test)]
+pub fn skip_or_fail(why: &str) {
+    let required = std::env::var_os("SENSOR_REQUIRE_KERNEL").is_some_and(|value| value == "1");
+    assert!(!required, "SENSOR_REQUIRE_KERNEL=1, but: {why}");
+    eprintln!("skipped: {why}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,8 +394,7 @@ mod tests {
     #[test]
     fn probes_answer_where_bpf_is_permitted() {
         if let Err(why) = permission::permitted() {
-            eprintln!("skipped: {why}");
-            return;
+            return skip_or_fail(&why.message);
         }
         let features = Features::probe_all();
         assert!(features.missing().is_empty(), "{features:#?}");

@@ -67,10 +67,21 @@ impl Maps {
     }
 }
 
-/// Records the kernel could not deliver.
+/// DNS that the kernel side saw and could not deliver, whole or (`CHUNKS_CUT`) in part.
 pub fn lost(counters: &Counters) -> u64 {
-    [counter::LOST_ALERT, counter::LOST_BULK, counter::SKIP_LOAD_FAILED]
-        .into_iter()
-        .map(|index| counters[index as usize])
-        .sum()
+    [
+        counter::LOST_ALERT,
+        counter::LOST_BULK,
+        counter::SKIP_LOAD_FAILED,
+        counter::SKIP_BUSY,
+        counter::CHUNKS_CUT,
+    ]
+    .into_iter()
+    .map(|index| counters[index as usize])
+    .sum()
+}
+
+/// Processes that began without being told: they are looked up in /proc if they ask.
+pub fn execs_lost(counters: &Counters) -> u64 {
+    counters[counter::EXEC_LOST as usize]
 }

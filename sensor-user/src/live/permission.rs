@@ -1,33 +1,38 @@
 //! Whether this process may load and attach, and which capability is missing if it may not.
 #![allow(unsafe_code)] // one setrlimit() call
 
-use std::fs;
+use std::{fs, io};
 
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
 
-/// bpf() is refused; exit code 77.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotPermitted(pub String);
+use crate::exit::{Code, Error};
 
-/// Whether this process may use bpf() at all. Asked first: every other probe would fail alike.
-pub fn permitted() -> Result<(), NotPermitted> {
+/// Whether this process may use bpf() at all; the error carries 77, or 69 where there is nothing to be permitted.
+/// Asked first: every other probe would fail alike.
+pub fn permitted() -> Result<(), Error> {
     raise_memlock_limit();
-    match is_map_supported(MapType::Array) {
-        Ok(_) => check_capabilities(),
-        Err(error) if error.io_error.raw_os_error() == Some(libc::EPERM) => {
-            check_capabilities()?;
-            Err(NotPermitted(
-                "bpf() is refused although every capability is there: this is a user namespace, or a seccomp filter \
-                 or lockdown mode forbids it; run on the host or let the container use bpf()"
-                    .into(),
-            ))
-        }
-        Err(error) if error.io_error.raw_os_error() == Some(libc::ENOSYS) => Err(NotPermitted(
-            "this kernel has no bpf() (CONFIG_BPF_SYSCALL), or a seccomp filter hides it".into(),
-        )),
-        Err(error) => Err(NotPermitted(format!("bpf() fails: {}", error.io_error))),
+    let outcome = is_map_supported(MapType::Array);
+    let refused = |error: &io::Error| error.raw_os_error() == Some(libc::EPERM);
+    if outcome.as_ref().map_or_else(|error| refused(&error.io_error), |_| true) {
+        check_capabilities()?;
+    }
+    outcome.map(drop).map_err(|error| refusal(&error.io_error))
+}
+
+/// What a failed bpf() says, every capability being there.
+fn refusal(error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => Error::new(
+            Code::NotPermitted,
+            "bpf() is refused although every capability is there: this is a user namespace, or a seccomp filter or \
+             lockdown mode forbids it; run on the host or let the container use bpf()",
+        ),
+        Some(libc::ENOSYS) => Error::new(
+            Code::NoHook,
+            "this kernel has no bpf() (CONFIG_BPF_SYSCALL), or a seccomp filter hides it",
+        ),
+        _ => Error::new(Code::NoHook, format!("bpf() fails: {error}")),
     }
 }
 
@@ -39,13 +44,14 @@ const NEEDED: [(u32, &str, &str); 3] = [
 ];
 const CAP_SYS_ADMIN: u32 = 21;
 
-fn check_capabilities() -> Result<(), NotPermitted> {
+fn check_capabilities() -> Result<(), Error> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let missing = missing_capabilities(effective_capabilities(&status).unwrap_or(u64::MAX));
     if missing.is_empty() {
         return Ok(());
     }
-    Err(NotPermitted(format!("not permitted: missing {}; run as root or grant them", missing.join(", "))))
+    let message = format!("not permitted: missing {}; run as root or grant them", missing.join(", "));
+    Err(Error::new(Code::NotPermitted, message))
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {
@@ -73,6 +79,14 @@ pub fn raise_memlock_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_bpf_is_no_matter_of_permission() {
+        let code = |errno| refusal(&io::Error::from_raw_os_error(errno)).code;
+        assert_eq!(code(libc::EPERM), Code::NotPermitted);
+        assert_eq!(code(libc::ENOSYS), Code::NoHook);
+        assert_eq!(code(libc::EINVAL), Code::NoHook);
+    }
 
     #[test]
     fn missing_capabilities_are_named() {

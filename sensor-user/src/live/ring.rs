@@ -139,8 +139,10 @@ impl Batch {
             match &mut event {
                 Event::Packet(packet) => packet.payload = arena.slice(start..end),
                 Event::Exec(exec) => {
-                    exec.path = arena.slice(start..end);
-                    exec.args = arena.slice(end..end + entry.args as usize);
+                    // Copied: who the process is stays known for as long as it lives, and a slice would keep the
+                    // whole arena with it.
+                    exec.path = Bytes::copy_from_slice(&arena[start..end]);
+                    exec.args = Bytes::copy_from_slice(&arena[end..end + entry.args as usize]);
                 }
             }
             sink(event);
@@ -319,6 +321,8 @@ mod tests {
             .collect();
         assert_eq!(shown, ["ten", r#"b"/bin" b"a\0b\0c\0""#, "twenty", "thirty"]);
         assert_eq!((stats.packets, stats.execs), (3, 1));
+        let Event::Exec(exec) = &events[1] else { panic!("{events:?}") };
+        assert!(exec.path.is_unique() && exec.args.is_unique(), "an exec keeps nothing but itself");
     }
 
     #[test]

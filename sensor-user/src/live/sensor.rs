@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| cgroup_directory(path)).transpose()?;
-    permission::permitted().map_err(|why| Error::new(Code::NotPermitted, why.0))?;
+    permission::permitted()?;
     let features = Features::probe();
     let plan = decide(&request, &features, links, cgroup)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

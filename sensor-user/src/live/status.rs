@@ -8,7 +8,7 @@ use sensor_ebpf::abi::{COUNTER_NAMES, Owner, grade};
 use serde_json::{Value, json};
 
 use super::attach::Attached;
-use super::maps::{Counters, lost};
+use super::maps::{Counters, execs_lost, lost};
 use super::memory::Memory;
 use super::ring;
 use crate::pipeline;
@@ -61,13 +61,18 @@ impl Numbers<'_> {
     pub fn line(&self) -> String {
         let findings: u64 = self.stats.findings.iter().sum();
         let bad: u64 = self.ring.bad.iter().sum();
-        let damaged = if bad == 0 { String::new() } else { format!(", damaged records {bad}") };
+        let if_any = |what: &str, count: u64| match count {
+            0 => String::new(),
+            _ => format!(", {what} {count}"),
+        };
         format!(
-            "messages {}, processes {}, zones {}, findings {findings}, lost {}{damaged}",
+            "messages {}, processes {}, zones {}, findings {findings}, lost {}{}{}",
             self.stats.messages,
             self.processes,
             self.stats.zones,
-            lost(self.counters)
+            lost(self.counters),
+            if_any("exec events lost", execs_lost(self.counters)),
+            if_any("damaged records", bad),
         )
     }
 
@@ -104,6 +109,7 @@ impl Numbers<'_> {
             "zones": self.stats.zones,
             "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
             "lost": lost(self.counters),
+            "execs_lost": execs_lost(self.counters),
             "memory": {
                 "resident": memory.resident,
                 "rings": memory.rings,
@@ -168,6 +174,8 @@ impl Default for Printer {
 
 #[cfg(test)]
 mod tests {
+    use sensor_ebpf::abi::counter;
+
     use super::*;
     use crate::event::no_owner;
 
@@ -196,12 +204,24 @@ mod tests {
         let mut stats = pipeline::Stats::default();
         (stats.messages, stats.zones, stats.findings) = (12, 3, [0, 1, 0, 1]);
         let mut counters = [0; COUNTER_NAMES.len()];
-        counters[sensor_ebpf::abi::counter::LOST_BULK as usize] = 4;
+        counters[counter::LOST_BULK as usize] = 4;
         let mut ring = ring::Stats::default();
-        let numbers =
-            |ring: &ring::Stats| Numbers { stats: &stats, processes: 2, counters: &counters, ring }.line();
-        assert_eq!(numbers(&ring), "messages 12, processes 2, zones 3, findings 2, lost 4");
+        let line = |counters: &Counters, ring: &ring::Stats| {
+            Numbers { stats: &stats, processes: 2, counters, ring }.line()
+        };
+        assert_eq!(line(&counters, &ring), "messages 12, processes 2, zones 3, findings 2, lost 4");
         ring.bad[1] = 5;
-        assert!(numbers(&ring).ends_with("lost 4, damaged records 5"));
+        assert!(line(&counters, &ring).ends_with("lost 4, damaged records 5"));
+        for (index, by) in [(counter::SKIP_BUSY, 10), (counter::CHUNKS_CUT, 100), (counter::LOST_ALERT, 1000)]
+        {
+            counters[index as usize] = by;
+        }
+        // Never asked for, or seen elsewhere.
+        for index in [counter::SKIP_TCP_ACK, counter::SKIP_EMPTY, counter::SKIP_RECORD_OFF] {
+            counters[index as usize] = 7;
+        }
+        counters[counter::EXEC_LOST as usize] = 6;
+        let shown = line(&counters, &ring);
+        assert!(shown.ends_with("lost 1114, exec events lost 6, damaged records 5"), "{shown}");
     }
 }

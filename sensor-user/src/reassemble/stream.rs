@@ -98,7 +98,7 @@ impl Stream {
         }
         let at = next.saturating_add_signed(distance);
         if distance > 0 {
-            self.keep(at, payload, true_len, now_ns, stats);
+            self.keep(at, &payload, true_len, now_ns, stats);
             while self.ahead.len() > MAX_AHEAD || self.ahead_bytes > settings.bytes_per_direction {
                 self.give_up(settings, stats, out);
             }
@@ -136,7 +136,7 @@ impl Stream {
     }
 
     /// Keeps a segment that came early; of two at one position the longer.
-    fn keep(&mut self, at: u64, payload: Bytes, true_len: u32, now_ns: u64, stats: &mut Stats) {
+    fn keep(&mut self, at: u64, payload: &[u8], true_len: u32, now_ns: u64, stats: &mut Stats) {
         if self.ahead.is_empty() {
             self.ahead_since_ns = now_ns;
         }
@@ -146,6 +146,8 @@ impl Stream {
             return;
         }
         self.ahead_bytes += len;
+        // Copied: it may be a small slice of a buffer that many packets share, and would keep all of that.
+        let payload = Bytes::copy_from_slice(payload);
         if let Some((old, _)) = self.ahead.insert(at, (payload, true_len)) {
             self.ahead_bytes -= old.len();
             stats.repeated_bytes += old.len() as u64;

@@ -441,3 +441,16 @@ proptest! {
         fuzz(&data);
     }
 }
+
+#[test]
+fn a_segment_that_waits_keeps_only_itself() {
+    let stream = framed(&[message(1, 30)]);
+    let shared = Bytes::from(stream);
+    let mut early = at(20, b"", 12);
+    early.payload = shared.slice(20..);
+    let mut reassembler = Reassembler::new(Settings::default());
+    reassembler.push(syn(), &mut |_| panic!("nothing is complete"));
+    reassembler.push(early, &mut |_| panic!("nothing is complete"));
+    assert_eq!(reassembler.held().0, 1);
+    assert!(shared.is_unique(), "the buffer that others share is let go");
+}
