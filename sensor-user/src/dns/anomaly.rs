@@ -31,6 +31,8 @@ anomalies! {
     PointerInQuestion = "pointer_in_question",
     /// A compression pointer that does not point backwards.
     PointerForward = "pointer_forward",
+    /// More compression pointers in a row than a name needs.
+    PointerChain = "pointer_chain",
     /// A label type that was never assigned or is historic (0x40, 0x80; RFC 6891 section 5).
     BadLabel = "bad_label",
     /// A name over 255 bytes (RFC 1035 section 2.3.4).

@@ -4,6 +4,9 @@ use super::Anomaly;
 
 /// Longest name in wire form, root label included (RFC 1035 section 2.3.4).
 pub const MAX_WIRE: usize = 255;
+/// Compression pointers followed in one name. A sender that reuses whole suffixes needs few; without a bound, each of
+/// thousands of records could lead through thousands of pointers.
+pub const MAX_JUMPS: u8 = 16;
 
 /// Where a name starts. Nothing is checked before [`Name::walk`] or [`Name::labels`].
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,7 @@ impl<'a> Name<'a> {
             at: self.start,
             floor: self.start,
             room: MAX_WIRE - 1,
+            jumps: 0,
             end: None,
             compressed: false,
             problem: None,
@@ -54,7 +58,7 @@ impl<'a> Name<'a> {
 /// Iterator over the labels of a [`Name`].
 ///
 /// A pointer must point before the place where the run of labels that holds it began, so that every jump goes further
-/// back: the walk ends within the message's length, and within 127 labels since their bytes are bounded too.
+/// back. The walk ends within [`MAX_JUMPS`] pointers, and within 127 labels since their bytes are bounded too.
 #[derive(Clone, Debug)]
 pub struct Labels<'a> {
     message: &'a [u8],
@@ -63,6 +67,8 @@ pub struct Labels<'a> {
     floor: usize,
     /// Bytes that the name may still take, root label set aside.
     room: usize,
+    /// Pointers followed.
+    jumps: u8,
     end: Option<usize>,
     compressed: bool,
     problem: Option<Anomaly>,
@@ -121,6 +127,10 @@ impl<'a> Iterator for Labels<'a> {
                     if target >= self.floor {
                         return self.stop(Anomaly::PointerForward);
                     }
+                    if self.jumps == MAX_JUMPS {
+                        return self.stop(Anomaly::PointerChain);
+                    }
+                    self.jumps += 1;
                     self.at = target;
                     self.floor = target;
                 }
@@ -139,5 +149,64 @@ fn skip(message: &[u8], mut at: usize) -> Option<usize> {
             0xc0.. => return message.get(at + 1).map(|_| at + 2),
             _ => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::{Anomalies, Message};
+
+    /// Labels and pointers that reading a name takes.
+    fn steps(name: Name<'_>) -> usize {
+        let mut labels = name.labels();
+        labels.by_ref().count() + usize::from(labels.jumps)
+    }
+
+    /// `count` pointers, each to the one before it, the first to the root label in front of them; and where the last is.
+    fn chain(message: &mut Vec<u8>, count: usize) -> usize {
+        let mut target = message.len();
+        message.push(0);
+        for _ in 0..count {
+            let at = message.len();
+            message.extend_from_slice(&(0xc000 | target as u16).to_be_bytes());
+            target = at;
+        }
+        target
+    }
+
+    #[test]
+    fn a_chain_is_followed_so_far_and_no_further() {
+        for (count, problem) in
+            [(1, None), (16, None), (17, Some(Anomaly::PointerChain)), (8000, Some(Anomaly::PointerChain))]
+        {
+            let mut message = vec![0; 12];
+            let last = chain(&mut message, count);
+            let walked = Name::new(&message, last).walk();
+            assert_eq!(walked, Walked { end: Some(last + 2), compressed: true, problem }, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_chains_takes_bounded_steps() {
+        let mut message = vec![0, 0, 0x81, 0x80, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+        // A record whose data is the chain, then as many as fit that each start at its end.
+        message.extend_from_slice(b"\0\0\x0a\0\x01\0\0\0\0");
+        message.extend_from_slice(&(1 + 2 * 8000_u16).to_be_bytes());
+        let last = chain(&mut message, 8000);
+        while message.len() + 12 <= 65_535 {
+            message.extend_from_slice(&(0xc000 | last as u16).to_be_bytes());
+            message.extend_from_slice(b"\0\x0a\0\x01\0\0\0\0\0\0");
+        }
+        let parsed = Message::parse(&message, message.len());
+        let mut want = Anomalies::default();
+        for anomaly in [Anomaly::NoQuestion, Anomaly::CountMismatch, Anomaly::PointerChain] {
+            want.add(anomaly);
+        }
+        assert_eq!(parsed.anomalies, want);
+        let (records, steps) =
+            parsed.records().fold((0, 0), |(n, sum), record| (n + 1, sum + steps(record.name)));
+        assert!(records > 4000, "{records}");
+        assert!(steps <= records * usize::from(MAX_JUMPS), "{steps} for {records} records");
     }
 }
