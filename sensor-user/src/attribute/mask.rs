@@ -17,8 +17,15 @@ const SECRET_WORDS: [&str; 12] = [
     "bearer",
     "cookie",
 ];
-/// Options that stand for a password in widely used tools (mysql, sshpass, curl, iodine), alone or with the value glued on.
+/// Options that stand for a password in widely used tools (mysql, sshpass, iodine), alone or with the value glued on.
 const SECRET_OPTIONS: [&str; 2] = ["-p", "-P"];
+/// What else is written behind those two letters: anything not here is taken for a password.
+const NOT_SECRETS: [&str; 12] = [
+    "-path", "-perm", "-pid", "-port", "-ppid", "-print", "-print0", "-printf", "-process", "-proxy",
+    "-prune", "-Pn",
+];
+/// Options whose value is `user:password` (curl, wget and their like).
+const USER_OPTIONS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
 /// From this length on, a word of one alphabet with digits and letters is taken for a key.
 const KEY_LEN: usize = 24;
 const MASK: &str = "***";
@@ -46,36 +53,88 @@ pub fn cmdline(argv: &[u8], privacy: Cmdline, max: usize) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
+/// What the word before says of a word.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Next {
+    #[default]
+    Plain,
+    Secret,
+    /// `user:password`.
+    User,
+}
+
 fn masked(words: Vec<String>) -> Vec<String> {
-    let mut hide_next = false;
-    words
-        .into_iter()
-        .enumerate()
-        .map(|(index, word)| {
-            let hide = std::mem::take(&mut hide_next);
-            if index == 0 {
-                return word;
-            }
-            // Programs wipe a password from their own argv: it is as many empty words as it had bytes.
-            if word.is_empty() {
-                return if hide { MASK.to_owned() } else { word };
-            }
-            if let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_secret(name)) {
-                return if value.is_empty() { word } else { format!("{name}={MASK}") };
-            }
-            if word.starts_with('-') {
-                if is_secret(&word) || SECRET_OPTIONS.contains(&word.as_str()) {
-                    hide_next = true;
-                    return word;
-                }
-                // mysql's -pSECRET; but -print, -port and their like are words.
-                if word.starts_with("-p") && word.bytes().skip(2).any(|b| !b.is_ascii_lowercase()) {
-                    return format!("-p{MASK}");
-                }
-            }
-            if hide || is_key(&word) { MASK.to_owned() } else { url(word) }
-        })
-        .collect()
+    let mut next = Next::default();
+    let mask = |(index, word): (usize, String)| {
+        if index == 0 { word } else { masked_word(word, &mut next) }
+    };
+    words.into_iter().enumerate().map(mask).collect()
+}
+
+fn masked_word(word: String, next: &mut Next) -> String {
+    let kind = std::mem::take(next);
+    // Programs wipe a password from their own argv: it is as many empty words as it had bytes.
+    if word.is_empty() {
+        return if kind == Next::Secret { MASK.to_owned() } else { word };
+    }
+    if let Some(text) = named(&word) {
+        return text;
+    }
+    if word.starts_with('-') {
+        if USER_OPTIONS.contains(&word.as_str()) {
+            *next = Next::User;
+            return word;
+        }
+        if SECRET_OPTIONS.contains(&word.as_str()) || is_secret(&word) {
+            *next = Next::Secret;
+            return word;
+        }
+        if let Some(option) = SECRET_OPTIONS.iter().find(|option| word.starts_with(**option)) {
+            return if NOT_SECRETS.contains(&word.as_str()) { word } else { format!("{option}{MASK}") };
+        }
+    }
+    match kind {
+        Next::Secret => MASK.to_owned(),
+        Next::User if !word.contains("://") => user(&word).unwrap_or(word),
+        Next::User | Next::Plain if is_key(&word) => MASK.to_owned(),
+        // A script for a shell: words of its own.
+        Next::User | Next::Plain if word.contains(char::is_whitespace) => {
+            let mut next = Next::default();
+            let words = word.split_whitespace().map(|word| masked_word(word.to_owned(), &mut next));
+            words.collect::<Vec<_>>().join(" ")
+        }
+        Next::User | Next::Plain => url(word),
+    }
+}
+
+/// What names its secret itself: `--token=…`, `Authorization: …`, `-uname:…`, `--user=name:…`.
+fn named(word: &str) -> Option<String> {
+    // A header, or one somewhere in a script: all that follows may belong to it.
+    if let Some((at, _)) = word.match_indices(':').find(|(at, _)| {
+        let name = word[..*at].rsplit(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).next();
+        name.is_some_and(is_secret)
+    }) {
+        return Some(format!("{}: {MASK}", &word[..at]));
+    }
+    if let Some((name, value)) = word.split_once('=') {
+        if is_secret(name) && !name.contains(char::is_whitespace) && !value.is_empty() {
+            return Some(format!("{name}={MASK}"));
+        }
+        if USER_OPTIONS.contains(&name) {
+            return user(value).map(|value| format!("{name}={value}"));
+        }
+        if is_token(value) {
+            return Some(format!("{name}={MASK}"));
+        }
+    }
+    let glued = USER_OPTIONS.iter().filter(|option| option.len() == 2).find_map(|o| word.strip_prefix(o))?;
+    user(glued).map(|value| format!("{}{value}", &word[..2]))
+}
+
+/// `user:password` without the password.
+fn user(value: &str) -> Option<String> {
+    let (name, _) = value.split_once(':')?;
+    Some(format!("{name}:{MASK}"))
 }
 
 fn is_secret(name: &str) -> bool {
@@ -85,10 +144,16 @@ fn is_secret(name: &str) -> bool {
 
 /// Long, without separators that paths, names and sentences have, and mixed: a key rather than a word.
 fn is_key(word: &str) -> bool {
-    word.len() >= KEY_LEN
-        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=_-".contains(&b))
-        && word.bytes().any(|b| b.is_ascii_digit())
-        && word.bytes().any(|b| b.is_ascii_alphabetic())
+    is_token(word)
+        || word.len() >= KEY_LEN
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=_-".contains(&b))
+            && word.bytes().any(|b| b.is_ascii_digit())
+            && word.bytes().any(|b| b.is_ascii_alphabetic())
+}
+
+/// A JSON Web Token: base64url of `{"`, then parts behind dots (RFC 7515 section 3.1).
+fn is_token(word: &str) -> bool {
+    word.starts_with("eyJ") && word.matches('.').count() >= 2
 }
 
 /// `scheme://user:secret@host` without the secret.
@@ -116,13 +181,27 @@ mod tests {
             ("env AWS_SECRET_ACCESS_KEY=xyz run", "env AWS_SECRET_ACCESS_KEY=*** run"),
             ("curl https://me:pw@host/path?x=1", "curl https://me:***@host/path?x=1"),
             ("run ghp0123456789abcdefABCDEF0123", "run ***"),
+            ("mysql -phunter -h db", "mysql -p*** -h db"),
+            ("iodine -f -Phunter2 t.test", "iodine -f -P*** t.test"),
+            ("nmap -Pn -p 53", "nmap -Pn -p ***"),
+            ("curl -u user:hunter2 https://h/", "curl -u user:*** https://h/"),
+            ("curl --user u:p -s", "curl --user u:*** -s"),
+            ("curl --user=u:p -uu:p", "curl --user=u:*** -uu:***"),
+            ("sudo -u nobody -uroot id", "sudo -u nobody -uroot id"),
+            ("curl -H Authorization:~Bearer~abc.def h", "curl -H Authorization: *** h"),
+            ("curl -HCookie:a=b;~c=d h", "curl -HCookie: *** h"),
+            ("curl -H Accept:~text/html", "curl -H Accept: text/html"),
+            ("sh -c mysql~-phunter~-h~db", "sh -c mysql -p*** -h db"),
+            ("sh -c curl~-H~'X-Api-Key:~abc'~h", "sh -c curl -H 'X-Api-Key: ***"),
+            ("run eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgN", "run ***"),
+            ("run --jwt=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgN", "run --jwt=***"),
             (
                 "dig +short a-rather-long-host-name.example.com",
                 "dig +short a-rather-long-host-name.example.com",
             ),
         ];
         for (line, want) in rows {
-            let argv = line.replace(' ', "\0");
+            let argv = line.replace(' ', "\0").replace('~', " ");
             assert_eq!(cmdline(argv.as_bytes(), Cmdline::Masked, 512).as_deref(), Some(want));
         }
     }
