@@ -37,7 +37,7 @@ fn push(out: &mut String, c: char) {
 }
 
 /// Control characters, and the format characters that reorder or hide text (Unicode TR 36, section 2.6).
-fn hides(c: char) -> bool {
+pub(crate) fn hides(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

@@ -4,6 +4,11 @@ mod human;
 
 use std::io;
 
+use serde::Serialize as _;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
+
+use crate::escape;
 use crate::finding::Finding;
 
 /// How findings are written.
@@ -22,11 +27,33 @@ pub enum Format {
 pub fn write(finding: &Finding, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
     match format {
         Format::Json => {
-            serde_json::to_writer(&mut *out, finding)?;
+            finding.serialize(&mut Serializer::with_formatter(&mut *out, Visible))?;
             out.write_all(b"\n")
         }
         Format::Human => human::write(finding, false, out),
         Format::HumanColour => human::write(finding, true, out),
+    }
+}
+
+/// Compact JSON that a terminal may show: what [`escape::escape`] would hide is written as `\uXXXX`. JSON itself asks
+/// that only of characters below space (RFC 8259 section 7); parsed, the value is the same.
+struct Visible;
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, hidden)) = rest.char_indices().find(|(_, c)| escape::hides(*c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + hidden.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
     }
 }
 

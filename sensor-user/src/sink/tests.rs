@@ -5,7 +5,7 @@ use crate::finding::{
     Attack, Bounds, Client, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, Severity, State,
 };
 
-const EVIL: &str = "\x1b[2J\x07\u{202e}evil\r\nMEDIUM fake";
+const EVIL: &str = "\x1b[2J\x07\u{202e}evil\r\nMEDIUM fake\u{7f}\u{9b}1m\u{2028}\u{feff}\u{e0041}ü";
 
 fn finding() -> Finding {
     Finding {
@@ -71,7 +71,7 @@ fn written(finding: &Finding, format: Format) -> String {
 fn a_terminal_gets_nothing_but_its_own_lines() {
     for state in [State::Create, State::Update, State::Close] {
         let text = written(&Finding { state, ..finding() }, Format::Human);
-        assert!(text.chars().all(|c| c == '\n' || (!c.is_control() && c != '\u{202e}')), "{text:?}");
+        assert!(text.chars().all(|c| c == '\n' || !escape::hides(c)), "{text:?}");
         assert!(text.contains("\\x1b[2J\\x07\\u{202e}evil\\x0d\\x0aMEDIUM fake"));
         for (index, line) in text.lines().enumerate() {
             assert!(
@@ -149,6 +149,8 @@ fn json_is_one_line_with_the_contract_fields() {
     assert!(
         !text.contains("null") && value.get("encoding").is_none() && value["client"].get("unit").is_none()
     );
+    assert!(text.chars().all(|c| c == '\n' || !escape::hides(c)), "{text:?}");
+    assert!(text.contains("\\udb40\\udc41"), "above U+FFFF as a surrogate pair: {text:?}");
     assert_eq!(value["client"]["cmdline"], EVIL, "JSON escapes, and loses nothing");
     assert_eq!((value["severity"].as_str(), value["scope"].as_str()), (Some("medium"), Some("client_zone")));
     assert_eq!(value["time"], "2023-11-14T22:13:20.000000001Z");
