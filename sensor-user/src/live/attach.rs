@@ -75,6 +75,20 @@ pub fn clean(links: &[Link]) -> Vec<String> {
 }
 
 impl Attached {
+    /// Takes every program off its hook; maps that were taken out keep what is in them.
+    pub fn detach(&mut self) {
+        for (_, program) in self.bpf.programs_mut() {
+            // An error says that it was never loaded, or that its interface is gone.
+            let _ = match program {
+                Program::Xdp(program) => program.unload(),
+                Program::SchedClassifier(program) => program.unload(),
+                Program::CgroupSkb(program) => program.unload(),
+                Program::RawTracePoint(program) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+
     /// The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one direction
     /// would be seen for a while without the other. What is refused here is told when it is to be attached.
     fn load_ahead(&mut self, name: &str) {
@@ -222,7 +236,7 @@ fn reason(error: &ProgramError) -> String {
 mod tests {
     use zerocopy::FromZeros as _;
 
-    use super::super::{features, link, permission, plan};
+    use super::super::{clsact, features, link, maps, permission, plan};
     use super::*;
 
     /// Runs in a network namespace of its own; false, aloud, where that or bpf() is not permitted.
@@ -279,6 +293,51 @@ mod tests {
             assert!(clean(&links).is_empty());
             drop(attach_all(both()).unwrap());
             assert!(clean(&links).is_empty(), "an ordered end takes them away");
+        });
+    }
+
+    #[test]
+    fn detached_hooks_are_gone_and_the_maps_stay() {
+        in_namespace(|| {
+            let clsact = hook("tc_ingress", Point::ClsactIngress { interface: "lo".into() });
+            let xdp = hook("xdp_dns", Point::XdpGeneric { interface: "lo".into() });
+            let mut attached = attach_all(vec![clsact, xdp]).unwrap();
+            assert_eq!(attached.hooks.len(), 2, "{:?}", attached.warnings);
+            let live = Live::default();
+            let (maps, mut rings) = maps::Maps::take(&mut attached.bpf, live.flow_entries).unwrap();
+            attached.detach();
+            let links = link::links().unwrap();
+            assert!(links[0].xdp.is_none() && clean(&links).is_empty());
+            let clock = crate::clock::BootClock::new();
+            assert!(!rings.drain(clock, crate::clock::boot_ns(), &mut |event| panic!("{event:?}")));
+            assert_eq!(maps::lost(&maps.counters()), 0);
+            attached.detach();
+        });
+    }
+
+    #[test]
+    fn a_living_sensor_keeps_its_clsact_filters_and_a_killed_one_does_not() {
+        in_namespace(|| {
+            let directory = tempfile::tempdir().unwrap();
+            let directory = directory.path().join("run");
+            let links = link::links().unwrap();
+            let start = |needed| clsact::start(needed, &links, &directory);
+            let (lock, removed) = start(true).unwrap();
+            assert!(lock.is_some() && removed.is_none());
+            let filter = hook("tc_ingress", Point::ClsactIngress { interface: "lo".into() });
+            std::mem::forget(attach_all(vec![filter]).unwrap()); // as kill -9, but for the lock
+
+            let other = start(true).unwrap_err();
+            assert_eq!(other.code, Code::Failure);
+            assert!(other.message.contains("another sensor"), "{}", other.message);
+            assert!(matches!(start(false), Ok((None, None))), "who needs no clsact runs beside it");
+            let elsewhere = directory.clone();
+            in_namespace(move || drop(clsact::Lock::take(&elsewhere).unwrap()));
+
+            drop(lock);
+            let (lock, removed) = start(false).unwrap();
+            assert!(lock.is_none());
+            assert_eq!(removed.as_deref(), Some("removed what a killed sensor left: clsact ingress lo"));
         });
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::features::{Feature, Features, Need};
 use super::link::links;
 use super::plan::{self, Plan, Request};
-use super::{attach, control, object, permission, sensor};
+use super::{attach, clsact, control, object, permission, sensor};
 use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::exit::{Code, Error};
@@ -70,6 +70,8 @@ fn clean(config: &Config) -> anyhow::Result<Code> {
         return Err(Error::new(Code::Failure, message).into());
     }
     permission::permitted()?;
+    // Held to the end: a sensor that starts meanwhile is not taken for a dead one.
+    let _lock = clsact::Lock::take(Path::new(clsact::DIRECTORY))?;
     let removed = attach::clean(&links().context("cannot list the network interfaces")?);
     let mut text = String::new();
     for what in &removed {

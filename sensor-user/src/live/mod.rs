@@ -11,6 +11,7 @@ pub mod btf;
 pub mod object;
 
 pub mod attach;
+pub mod clsact;
 pub mod maps;
 
 pub mod ring;

@@ -322,6 +322,20 @@ fn exec_events(host: &Host, plan: &mut Plan) {
     }
 }
 
+impl Plan {
+    /// Whether a filter may come to stand on clsact, which outlives this process.
+    pub fn needs_clsact(&self) -> bool {
+        self.hooks.iter().any(Hook::needs_clsact)
+    }
+}
+
+impl Hook {
+    fn needs_clsact(&self) -> bool {
+        matches!(self.point, Point::ClsactIngress { .. } | Point::ClsactEgress { .. })
+            || self.fallback.as_ref().is_some_and(|fallback| fallback.needs_clsact())
+    }
+}
+
 impl Point {
     /// The interface, if it is on one.
     pub fn interface(&self) -> Option<&str> {
@@ -456,6 +470,9 @@ mod tests {
     ) {
         let plan = plan(&request(role, mode, interfaces), &without(missing)).unwrap();
         assert_eq!(wire(&plan), want, "{plan:#?}");
+        // A harmless driver's native XDP falls back to it.
+        let clsact = want.iter().any(|hook| hook.contains("clsact") || hook.contains("native"));
+        assert_eq!(plan.needs_clsact(), missing.contains(&Tcx) && !missing.contains(&Tc) && clsact);
         let explained = plan.hooks.iter().all(|hook| !hook.why.is_empty());
         assert!(explained && (!want.is_empty() || !plan.warnings.is_empty()));
     }

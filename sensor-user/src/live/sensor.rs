@@ -25,7 +25,7 @@ use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
 use super::status::{Askers, Numbers, Printer};
-use super::{cgroup, flows, object, permission, ring, status};
+use super::{cgroup, clsact, flows, object, permission, ring, status};
 use crate::cli::{Output, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live};
@@ -111,17 +111,22 @@ pub fn refused(refusal: Refusal) -> Error {
     }
 }
 
-/// What ends a run: SIGINT, SIGTERM, or the time that was asked for.
+/// What ends a run: SIGINT, SIGTERM, SIGHUP, or the time that was asked for.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
+    /// A terminal that goes away must not leave filters and a socket behind. Once the configuration can be read anew
+    /// while running, that is what SIGHUP will do. None where it is ignored already (nohup).
+    hangup: Option<Signal>,
     deadline: Option<Instant>,
 }
 
 impl Stop {
     fn new() -> io::Result<Self> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, deadline: None })
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hangup = (!ignored(&status, libc::SIGHUP)).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { interrupt, terminate, hangup, deadline: None })
     }
 
     fn after(&mut self, duration_s: Option<u64>) {
@@ -135,6 +140,10 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = async { match &mut self.hangup {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            } } => {}
             () = async { match deadline {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
@@ -143,8 +152,17 @@ impl Stop {
     }
 }
 
+/// Whether a signal is ignored, by /proc/PID/status.
+fn ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 struct Sensor {
     attached: Attached,
+    /// Behind `attached`, so that it is dropped after the filters.
+    _clsact: Option<clsact::Lock>,
     maps: Maps,
     rings: Rings,
     clock: BootClock,
@@ -172,7 +190,13 @@ impl Sensor {
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
         let worst_case = settings.worst_case_bytes() + ring::WORST_CASE_BYTES + status::WORST_CASE_BYTES;
         let options = options(plan, features)?;
+        let (clsact, removed) = if features.has(Feature::Tcx) {
+            (None, None)
+        } else {
+            clsact::start(plan.needs_clsact(), &links()?, clsact::DIRECTORY.as_ref())?
+        };
         let mut attached = attach::attach(plan, &options, &config.live)?;
+        attached.warnings.splice(0..0, removed);
         attached.warnings.splice(0..0, plan.warnings.iter().cloned());
         let (maps, rings) = Maps::take(&mut attached.bpf, config.live.flow_entries)?;
         log::to_stderr();
@@ -180,6 +204,7 @@ impl Sensor {
         memory::trim();
         Ok(Self {
             attached,
+            _clsact: clsact,
             maps,
             rings,
             kernel_log,
@@ -334,6 +359,9 @@ impl Sensor {
     }
 
     fn finish(mut self) -> anyhow::Result<Code> {
+        // First, or under a flood the rings would never be empty, and what comes after the last drain would count as
+        // delivered without having been read.
+        self.attached.detach();
         for _ in 0..LAST_DRAINS {
             if !self.drain() {
                 break;
@@ -413,4 +441,33 @@ fn random<const WORDS: usize>() -> io::Result<[u64; WORDS]> {
     let mut words = [0; WORDS];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, words.as_mut_bytes())?;
     Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_known() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\n";
+        assert!(ignored(status, libc::SIGHUP) && ignored(status, libc::SIGPIPE));
+        assert!(!ignored(status, libc::SIGTERM) && !ignored("", libc::SIGHUP));
+    }
+
+    #[test]
+    fn a_hangup_ends_the_run() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut stop = Stop::new().unwrap();
+            if stop.hangup.is_none() {
+                eprintln!("skipped: SIGHUP is ignored here");
+                return;
+            }
+            let own = std::process::id().to_string();
+            assert!(std::process::Command::new("kill").args(["-HUP", &own]).status().unwrap().success());
+            tokio::time::timeout(Duration::from_secs(10), stop.wait())
+                .await
+                .expect("the signal ends the wait");
+        });
+    }
 }
