@@ -17,7 +17,7 @@ pub const MAX_LABEL: usize = 63;
 pub const MAX_NAME_WORDS: usize = MAX_NAME.div_ceil(8);
 /// Records from one packet: `UDP_MAX_SEGMENTS` is 64 before 6.9 and 128 after (linux 1382e3b6a350), and a full GSO
 /// segment of TCP (64 KiB) needs 43 of `CAP_RESPONSE`.
-pub const MAX_CHUNKS: u32 = 64;
+pub const MAX_CHUNKS: u32 = 128;
 /// The same for XDP, which sees frames before any aggregation: a jumbo frame of 9,000 bytes needs 6.
 pub const XDP_CHUNKS: u32 = 8;
 /// The same for XDP before 5.18, where a frame lies in one page.

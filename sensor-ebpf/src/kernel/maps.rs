@@ -49,6 +49,8 @@ pub(crate) struct Scratch {
     pub(crate) step: u32,
     pub(crate) header: RecordHeader,
     pub(crate) message: [u64; WORDS],
+    /// Room for the verifier, which does not follow that the last bytes of a copy end where the message does.
+    pub(crate) slack: u64,
 }
 
 /// See `EXEC_SCRATCH`.

@@ -153,22 +153,25 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
         if round != 0 {
             count::<P>(counter::EXTRA);
         }
-        let of_this = min(frame.true_len, *step);
-        let len = min(min(frame.cap_len, of_this), CAP_RESPONSE as u32);
-        header.true_len = of_this;
-        header.cap_len = len;
-        if len != 0 && !load(packet, frame.payload, len, message) {
+        header.true_len = min(frame.true_len, *step);
+        forget();
+        header.cap_len = min(min(frame.cap_len, header.true_len), CAP_RESPONSE as u32);
+        forget();
+        if header.cap_len != 0 && !load(packet, frame.payload, header.cap_len, message) {
             return count::<P>(counter::SKIP_LOAD_FAILED);
         }
+        forget();
         send::<P>(header, header.cap_len, !tcp);
-        if of_this == 0 || frame.cap_len <= of_this {
+        forget();
+        let done = header.true_len;
+        if done == 0 || frame.cap_len <= done {
             return;
         }
-        frame.payload += of_this;
-        frame.true_len -= of_this;
-        frame.cap_len -= of_this;
+        frame.payload += done;
+        frame.true_len -= done;
+        frame.cap_len -= done;
         if tcp {
-            header.tcp_seq = header.tcp_seq.wrapping_add(of_this);
+            header.tcp_seq = header.tcp_seq.wrapping_add(done);
         }
     }
     count::<P>(counter::CHUNKS_CUT);
