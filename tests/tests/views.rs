@@ -99,6 +99,29 @@ fn messages_over_tcp_are_put_together_from_segments() {
     sensor.stop();
 }
 
+/// A UDP GSO burst is one packet at the hook and up to 128 messages on the wire (`UDP_MAX_SEGMENTS`): each is seen,
+/// and the finding is the sender's.
+#[test]
+fn a_gso_burst_is_as_many_messages_as_datagrams() {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let sensor = require!(Sensor::start(&client, &["--xdp-mode", "off"]));
+    let _sink = ready(&server, &["sink", &format!("{SERVER_V4}:53")]);
+    let pid = run_traffic(&client, &["gso", &format!("{SERVER_V4}:53"), "128"]);
+    let counters = sensor.settled(Deadline::secs(10));
+    assert_eq!((counters["seen"], counters["extra_records"]), (1, 127), "{counters:#?}");
+    assert_eq!((counters["delivered"], counters["chunks_cut"]), (128, 0), "{counters:#?}");
+    assert_eq!(sensor.status()["messages"], 128);
+    let finding =
+        sensor.wait_for_finding("leak.example", Deadline::secs(10), |finding| finding["state"] == "create");
+    assert_eq!(
+        (&finding["client"]["pid"], &finding["client"]["grade"]),
+        (&pid.into(), &"exact".into()),
+        "{finding:#}"
+    );
+    sensor.stop();
+}
+
 /// On a gateway the client is an address: the process runs elsewhere.
 #[test]
 fn a_gateway_names_the_forwarded_client_by_its_address() {

@@ -10,16 +10,18 @@
 //! traffic lookup ADDRESS COUNT GAP_US       as query, each waiting for its response; says "sent N received M"
 //! traffic leak ADDRESS COUNT GAP_US         DNS queries that each carry 30 new bytes; says "sent N"
 //! traffic tcp-shapes ADDRESS               five DNS messages over TCP, in segments of many shapes; says "sent 5"
+//! traffic gso ADDRESS COUNT                 COUNT leaking DNS queries in one send (UDP_SEGMENT); says "sent COUNT"
 //! traffic attached INTERFACE               what is attached to it and to the cgroup2 root, a line each
 //! ```
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use earthdog_tests::capture::leaking_name;
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::message::{Message, Name, rtype};
@@ -50,6 +52,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["lookup", address, count, gap] => lookup(address, count.parse()?, gap.parse()?),
         ["leak", address, count, gap] => leak(address, count.parse()?, gap.parse()?),
         ["tcp-shapes", address] => tcp_shapes(address),
+        ["gso", address, count] => gso(address, count.parse()?),
         ["attached", interface] => {
             for line in earthdog_tests::attached::here(Path::new("/sys/fs/cgroup"), interface)? {
                 println!("{line}");
@@ -186,6 +189,32 @@ fn leak(address: &str, count: u64, gap_us: u64) -> Result<()> {
         let query = Message::query(leaking_name(number as u32), rtype::A).id(number as u16);
         socket.send(&query.build())
     })?;
+    println!("sent {count}");
+    Ok(())
+}
+
+/// Queries of one size, handed to the kernel at once; it cuts them into datagrams behind the egress hook (udp(7)).
+#[allow(unsafe_code, reason = "std has no UDP_SEGMENT")]
+fn gso(address: &str, count: u32) -> Result<()> {
+    let queries: Vec<Vec<u8>> = (0..count)
+        .map(|number| Message::query(leaking_name(number), rtype::A).id(number as u16).build())
+        .collect();
+    let size = queries.first().context("at least one query")?.len();
+    ensure!(queries.iter().all(|query| query.len() == size), "a burst is of datagrams of one size");
+    let socket = connected(address)?;
+    let value = libc::c_int::try_from(size)?;
+    // SAFETY: an int option of an open socket, passed with its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    ensure!(result == 0, "UDP_SEGMENT: {}", std::io::Error::last_os_error());
+    socket.send(&queries.concat())?;
     println!("sent {count}");
     Ok(())
 }
