@@ -1,8 +1,9 @@
 //! The control socket: a running sensor answers questions in JSON lines, and `earthdog flows` asks them.
 //!
 //! One request a line, `{"v":1,"command":"flows"}`; one answer a line, `{"v":1,"ok":true,"data":…}` or
-//! `{"v":1,"ok":false,"error":"…"}`. Lines, clients and waiting times are bounded: a client can slow down nobody but
-//! itself.
+//! `{"v":1,"ok":false,"error":"…"}`. Lines, clients and waiting times are bounded. Still, who asks for `flows` holds
+//! up the one thread that drains the rings: walking the map takes two system calls an entry. So one is answered at a time,
+//! with a bounded number of rows, and the others wait.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -27,8 +28,8 @@ const GROUP: &str = "earthdog";
 const MODE: u32 = 0o660;
 const MAX_CLIENTS: usize = 8;
 const MAX_REQUEST: u64 = 4096;
-/// Flow maps of millions of entries are asked for with better means than one line.
-const MAX_ANSWER: u64 = 512 << 20;
+/// Over `flows::MAX_ROWS` rows of the longest kind.
+const MAX_ANSWER: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,11 +39,11 @@ struct Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Answer {
+struct Answer<T> {
     v: u32,
     ok: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    data: Option<serde_json::Value>,
+    data: Option<T>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -61,7 +62,8 @@ const LATER: [&str; 4] = ["top", "alerts", "explain", "pdns"];
 #[derive(Debug)]
 pub struct Question {
     pub command: Command,
-    pub answer: oneshot::Sender<serde_json::Value>,
+    /// Takes what `answer_line` makes.
+    pub answer: oneshot::Sender<Vec<u8>>,
 }
 
 /// The socket in the file system; removed when dropped, if it is still this one.
@@ -132,14 +134,15 @@ fn gid(group_file: &str, name: &str) -> Option<u32> {
 /// Accepts clients for ever; their questions go to `questions`, whose receiver answers them.
 pub async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let flows = Arc::new(Semaphore::new(1));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let questions = questions.clone();
+                let (questions, flows) = (questions.clone(), Arc::clone(&flows));
                 tokio::spawn(async move {
                     // A client that breaks off is its own affair.
-                    let _ = client(stream, questions).await;
+                    let _ = client(stream, questions, &flows).await;
                     drop(place);
                 });
             }
@@ -149,7 +152,7 @@ pub async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
     }
 }
 
-async fn client(stream: UnixStream, questions: mpsc::Sender<Question>) -> io::Result<()> {
+async fn client(stream: UnixStream, questions: mpsc::Sender<Question>, flows: &Semaphore) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -160,18 +163,27 @@ async fn client(stream: UnixStream, questions: mpsc::Sender<Question>) -> io::Re
             return Ok(());
         }
         let complete = line.ends_with(b"\n");
-        let answer = match parse(&line) {
-            Ok(command) => ask(command, &questions).await,
-            Err(error) => Err(error),
+        let command = parse(&line);
+        // Held until the answer is written, since it is large.
+        let turn = match command {
+            Ok(Command::Flows) => timeout(PATIENCE, flows.acquire()).await.map(Some),
+            _ => Ok(None),
         };
-        timeout(PATIENCE, writer.write_all(&answer_line(answer))).await??;
+        let answer = match (command, &turn) {
+            (Ok(_), Err(_)) => Err("busy with other clients' `flows`: ask again".to_owned()),
+            (Ok(command), Ok(_)) => ask(command, &questions).await,
+            (Err(error), _) => Err(error),
+        };
+        let line = answer.unwrap_or_else(|error| error_line(&error));
+        timeout(PATIENCE, writer.write_all(&line)).await??;
+        drop(turn);
         if !complete {
             return Ok(());
         }
     }
 }
 
-async fn ask(command: Command, questions: &mpsc::Sender<Question>) -> Result<serde_json::Value, String> {
+async fn ask(command: Command, questions: &mpsc::Sender<Question>) -> Result<Vec<u8>, String> {
     let (answer, wait) = oneshot::channel();
     let stopping = || "the sensor is stopping".to_owned();
     questions.send(Question { command, answer }).await.map_err(|_| stopping())?;
@@ -193,12 +205,17 @@ fn parse(line: &[u8]) -> Result<Command, String> {
     }
 }
 
-fn answer_line(answer: Result<serde_json::Value, String>) -> Vec<u8> {
-    let answer = match answer {
-        Ok(data) => Answer { v: VERSION, ok: true, data: Some(data), error: None },
-        Err(error) => Answer { v: VERSION, ok: false, data: None, error: Some(error) },
-    };
-    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+/// The line that answers with `data`.
+pub fn answer_line(data: &impl Serialize) -> Vec<u8> {
+    line(&Answer { v: VERSION, ok: true, data: Some(data), error: None })
+}
+
+fn error_line(error: &str) -> Vec<u8> {
+    line(&Answer::<()> { v: VERSION, ok: false, data: None, error: Some(error.into()) })
+}
+
+fn line(answer: &Answer<impl Serialize>) -> Vec<u8> {
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
     line.push(b'\n');
     line
 }
@@ -232,7 +249,7 @@ pub fn request(path: &Path, command: &str) -> Result<serde_json::Value, Error> {
         Ok(answer)
     };
     let answer = exchange(&mut stream).map_err(|error| failed(&format!("does not answer: {error}")))?;
-    let answer: Answer = serde_json::from_slice(&answer)
+    let answer: Answer<serde_json::Value> = serde_json::from_slice(&answer)
         .map_err(|error| failed(&format!("gave no answer to read: {error}")))?;
     match answer {
         Answer { v, .. } if v != VERSION => {
@@ -284,7 +301,7 @@ mod tests {
             let server = tokio::spawn(serve(listener, send));
             tokio::spawn(async move {
                 while let Some(question) = receive.recv().await {
-                    let _ = question.answer.send(serde_json::json!(format!("{:?}", question.command)));
+                    let _ = question.answer.send(answer_line(&format!("{:?}", question.command)));
                 }
             });
             let asked = path.clone();
@@ -335,6 +352,34 @@ mod tests {
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
             assert!(answer.contains("not a request") && answer.lines().count() == 1, "{answer}");
+        });
+    }
+
+    #[test]
+    fn one_flows_is_answered_at_a_time_and_status_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        runtime().block_on(async {
+            let (listener, _socket) = bind(&path).unwrap();
+            let (send, mut receive) = mpsc::channel(1);
+            tokio::spawn(serve(listener, send));
+            let client = |command| {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || request(&path, command))
+            };
+            let first = client("flows");
+            let asked = receive.recv().await.unwrap();
+            let (second, status) = (client("flows"), client("status"));
+            let between = receive.recv().await.unwrap();
+            assert_eq!((asked.command, between.command), (Command::Flows, Command::Status));
+            between.answer.send(answer_line(&"fine")).unwrap();
+            assert_eq!(status.await.unwrap().unwrap(), "fine");
+            let early = timeout(Duration::from_millis(100), receive.recv()).await;
+            assert!(early.is_err(), "{early:?}");
+            asked.answer.send(answer_line(&1)).unwrap();
+            assert_eq!(first.await.unwrap().unwrap(), 1);
+            receive.recv().await.unwrap().answer.send(answer_line(&2)).unwrap();
+            assert_eq!(second.await.unwrap().unwrap(), 2);
         });
     }
 

@@ -42,12 +42,25 @@ pub struct Flow {
     pub last: String,
 }
 
-/// Rows for people to read, busiest first.
-pub fn rows(flows: Vec<(FlowKey, FlowValue)>, clock: BootClock) -> Vec<Flow> {
-    let mut rows: Vec<Flow> = flows.into_iter().map(|(key, value)| row(&key, &value, clock)).collect();
+/// Rows in one answer: what the map holds by default (`live.flow_entries`). Some 450 bytes each as JSON.
+pub const MAX_ROWS: usize = 16_384;
+
+/// The answer to `flows`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Busiest first, at most `MAX_ROWS`.
+    pub flows: Vec<Flow>,
+    /// How many there were.
+    pub total: u64,
+}
+
+/// Rows for people to read.
+pub fn rows(mut flows: Vec<(FlowKey, FlowValue)>, clock: BootClock) -> Flows {
+    let total = flows.len() as u64;
     // Stable: the map's rows come sorted by key.
-    rows.sort_by_key(|flow| std::cmp::Reverse(flow.query_bytes + flow.response_bytes));
-    rows
+    flows.sort_by_key(|(_, value)| std::cmp::Reverse(value.query_bytes.saturating_add(value.response_bytes)));
+    flows.truncate(MAX_ROWS);
+    Flows { flows: flows.iter().map(|(key, value)| row(key, value, clock)).collect(), total }
 }
 
 fn row(key: &FlowKey, value: &FlowValue, clock: BootClock) -> Flow {
@@ -111,8 +124,8 @@ fn presentation(wire: &[u8]) -> String {
     out
 }
 
-/// A table, widest column by content.
-pub fn table(flows: &[Flow]) -> String {
+/// A table, widest column by content; says so if there were more flows than it has rows.
+pub fn table(Flows { flows, total }: &Flows) -> String {
     const HEAD: [&str; 11] =
         ["CLIENT", "SERVER", "VIEW", "PROTO", "ZONE", "PID", "QUERIES", "ANSWERS", "UP", "DOWN", "LONGEST"];
     let mut lines = vec![HEAD.map(str::to_owned)];
@@ -146,6 +159,9 @@ pub fn table(flows: &[Flow]) -> String {
         out.truncate(out.trim_end().len());
         out.push('\n');
     }
+    if *total > flows.len() as u64 {
+        let _ = writeln!(out, "{} of {total} flows: those with the most bytes", flows.len());
+    }
     out
 }
 
@@ -176,13 +192,31 @@ mod tests {
         let mut busy = quiet;
         (busy.query_bytes, busy.tgid) = (1000, 0);
         let rows = rows(vec![(key, quiet), (FlowKey { side: 1, ..key }, busy)], BootClock::with_distance(0));
+        let table = table(&rows);
+        assert_eq!((rows.total, table.lines().count()), (2, 3));
+        let rows = rows.flows;
         assert_eq!((rows[0].view.as_str(), rows[0].pid), ("wire", None));
         assert_eq!((rows[1].view.as_str(), rows[1].pid), ("host", Some(77)));
-        let table = table(&rows);
         assert!(table.contains("\\027[m") && !table.contains('\x1b'), "{table}");
         assert!(table.lines().all(|line| !line.ends_with(' ')));
         let json = serde_json::to_string(&rows[1]).unwrap();
         assert_eq!(serde_json::from_str::<Flow>(&json).unwrap(), rows[1]);
         assert_eq!(rows[0].first, "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn an_answer_is_bounded_and_says_how_much_it_leaves_out() {
+        let flow = |index: u64| {
+            let mut key = FlowKey::new_zeroed();
+            key.zone_hash = index;
+            let mut value = FlowValue::new_zeroed();
+            value.query_bytes = index;
+            (key, value)
+        };
+        let count = MAX_ROWS as u64 + 10;
+        let rows = rows((0..count).map(flow).collect(), BootClock::with_distance(0));
+        assert_eq!((rows.flows.len(), rows.total), (MAX_ROWS, count));
+        assert_eq!((rows.flows[0].query_bytes, rows.flows[MAX_ROWS - 1].query_bytes), (count - 1, 10));
+        assert!(table(&rows).ends_with("\n16384 of 16394 flows: those with the most bytes\n"));
     }
 }

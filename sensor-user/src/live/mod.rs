@@ -50,9 +50,10 @@ pub fn flows(args: &FlowsArgs, config: &Config) -> anyhow::Result<Code> {
     let socket = Path::new(&config.live.control_socket);
     let data = control::request(socket, "flows")?;
     let text = if args.json {
-        format!("{}\n", serde_json::json!({ "v": control::VERSION, "flows": data }))
+        let (flows, total) = (&data["flows"], &data["total"]);
+        format!("{}\n", serde_json::json!({ "v": control::VERSION, "flows": flows, "total": total }))
     } else {
-        let flows: Vec<flows::Flow> = serde_json::from_value(data).map_err(|error| {
+        let flows: flows::Flows = serde_json::from_value(data).map_err(|error| {
             Error::new(
                 Code::Failure,
                 format!("the sensor is of another version, its flows cannot be read: {error}"),

@@ -338,15 +338,14 @@ impl Sensor {
     }
 
     fn answer(&mut self, question: Question) {
-        let value = match question.command {
-            Command::Status => self.numbers(|numbers| numbers.json(&self.attached, &self.since)),
-            Command::Flows => {
-                let rows = flows::rows(self.maps.flows(), self.clock);
-                serde_json::to_value(rows).unwrap_or_default()
+        let line = match question.command {
+            Command::Status => {
+                control::answer_line(&self.numbers(|numbers| numbers.json(&self.attached, &self.since)))
             }
+            Command::Flows => control::answer_line(&flows::rows(self.maps.flows(), self.clock)),
         };
         // The client may be gone.
-        let _ = question.answer.send(value);
+        let _ = question.answer.send(line);
     }
 
     fn numbers<T>(&self, with: impl FnOnce(Numbers<'_>) -> T) -> T {
