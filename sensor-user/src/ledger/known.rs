@@ -1,9 +1,9 @@
 //! Which names a key has asked before: fingerprints in a small set-associative table.
 
 /// Fingerprints in one set, newest first.
-const WAYS: usize = 4;
-/// Fingerprints a new key has room for; the table grows fourfold when more than three quarters are taken.
-const START: usize = 8;
+const WAYS: usize = 16;
+/// Fingerprints a new key has room for; the table grows fourfold when a set is full.
+const START: usize = WAYS;
 
 /// Names asked before, by 32-bit fingerprint; at most `MAX`, 4 bytes each. A name older than that many others counts as
 /// new again.
@@ -21,7 +21,10 @@ impl<const MAX: usize> Default for Known<MAX> {
 
 impl<const MAX: usize> Known<MAX> {
     /// Bytes beyond `size_of::<Self>()` at most.
-    pub const HEAP: usize = MAX * size_of::<u32>();
+    pub const HEAP: usize = {
+        assert!(MAX.is_multiple_of(WAYS) && MAX >= START);
+        MAX * size_of::<u32>()
+    };
 
     /// Names in the table.
     pub fn len(&self) -> usize {
@@ -35,7 +38,7 @@ impl<const MAX: usize> Known<MAX> {
     /// Notes a name by its hash; whether it was there. The oldest of its set goes if the set is full.
     pub fn insert(&mut self, hash: u64) -> bool {
         let print = (hash >> 32) as u32 | 1; // 0 is an empty slot
-        if self.taken * 4 >= self.slots.len() * 3 && self.slots.len() < MAX {
+        if self.slots.is_empty() {
             self.grow();
         }
         let set = self.set(print);
@@ -43,11 +46,19 @@ impl<const MAX: usize> Known<MAX> {
             set[..=at].rotate_right(1);
             return true;
         }
+        while self.slots.len() < MAX && self.set(print)[WAYS - 1] != 0 {
+            self.grow();
+        }
+        self.put(print);
+        false
+    }
+
+    fn put(&mut self, print: u32) {
+        let set = self.set(print);
         let full = set[WAYS - 1] != 0;
         set.rotate_right(1);
         set[0] = print;
         self.taken += usize::from(!full);
-        false
     }
 
     fn set(&mut self, print: u32) -> &mut [u32] {
@@ -62,11 +73,7 @@ impl<const MAX: usize> Known<MAX> {
         self.taken = 0;
         // Newest first within a set, so the other way round keeps the order.
         for print in old.slots.iter().rev().copied().filter(|p| *p != 0) {
-            let set = self.set(print);
-            let full = set[WAYS - 1] != 0;
-            set.rotate_right(1);
-            set[0] = print;
-            self.taken += usize::from(!full);
+            self.put(print);
         }
     }
 }
@@ -81,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_name_is_new_once() {
-        let mut known = Known::<384>::default();
+        let mut known = Known::<320>::default();
         for round in 0..3 {
             for n in 0..60 {
                 assert_eq!(known.insert(hash(n)), round > 0, "{round} {n}");
@@ -90,13 +97,35 @@ mod tests {
         assert_eq!(known.len(), 60);
     }
 
+    /// No name that fits is ever forgotten, however the hashes fall.
+    #[test]
+    fn polled_names_are_new_once() {
+        for seed in 1..200u64 {
+            let mut state = seed;
+            let mut random = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state ^ state >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+            };
+            for count in [6, 24, 60, 90] {
+                let hashes: Vec<u64> = (0..count).map(|_| random()).collect();
+                let mut known = Known::<320>::default();
+                for round in 0..4 {
+                    for hash in &hashes {
+                        assert_eq!(known.insert(*hash), round > 0, "{seed} {count} {round}");
+                    }
+                }
+                assert_eq!(known.len(), count);
+            }
+        }
+    }
+
     #[test]
     fn room_is_bounded_and_the_newest_stay() {
-        let mut known = Known::<384>::default();
+        let mut known = Known::<320>::default();
         for n in 0..100_000 {
             known.insert(hash(n));
         }
-        assert!(known.slots.len() <= 384 && known.len() <= 384);
+        assert!(known.slots.len() <= 320 && known.len() <= 320);
         assert!(known.insert(hash(99_999)));
     }
 }
