@@ -85,8 +85,13 @@ pub struct Fold<S> {
 #[derive(Clone, Copy, Debug, Default)]
 struct LegSeen {
     asker: u64,
+    /// Its query was seen, not only a response.
+    asked: bool,
     answered_ns: u64,
 }
+
+/// Who is known to have asked for a name that only responses have shown: nobody who could be charged in another's place.
+const NOBODY: u64 = 0;
 
 impl<S: BuildHasher> Fold<S> {
     pub fn new(settings: &Settings, seed: S) -> Self {
@@ -102,20 +107,17 @@ impl<S: BuildHasher> Fold<S> {
     /// Takes a query by `asker` (a client's key).
     pub fn query(&mut self, leg: &Leg, asker: u64, now_ns: u64) -> Seen {
         let (leg_hash, name_hash) = self.hashes(leg);
-        if let Some((time_ns, _)) = self.legs.find(leg_hash)
+        if let Some((time_ns, seen)) = self.legs.find(leg_hash)
+            && seen.asked
             && now_ns.abs_diff(*time_ns) <= self.duplicate_ns
         {
             return Seen::Duplicate;
         }
-        self.legs.put(leg_hash, now_ns, LegSeen { asker, answered_ns: 0 });
+        self.legs.put(leg_hash, now_ns, LegSeen { asker, asked: true, answered_ns: 0 });
         let lookup_ns = self.lookup_ns;
         match self.names.find(name_hash) {
-            Some((time_ns, first)) if now_ns.abs_diff(*time_ns) <= lookup_ns => {
-                if *first == asker {
-                    Seen::Twin
-                } else {
-                    Seen::Forwarded
-                }
+            Some((time_ns, first)) if *first != NOBODY && now_ns.abs_diff(*time_ns) <= lookup_ns => {
+                if *first == asker { Seen::Twin } else { Seen::Forwarded }
             }
             _ => {
                 self.names.put(name_hash, now_ns, asker);
@@ -124,8 +126,9 @@ impl<S: BuildHasher> Fold<S> {
         }
     }
 
-    /// Takes a response; `asker` is the client's key as far as its address tells.
-    pub fn response(&mut self, leg: &Leg, asker: u64, now_ns: u64) -> Answers {
+    /// Takes a response. One without a query is remembered as such only: anybody can send it, and it must not stand for
+    /// the query that may yet come.
+    pub fn response(&mut self, leg: &Leg, now_ns: u64) -> Answers {
         let (leg_hash, name_hash) = self.hashes(leg);
         let duplicate_ns = self.duplicate_ns;
         if let Some((time_ns, seen)) = self.legs.find(leg_hash)
@@ -135,13 +138,16 @@ impl<S: BuildHasher> Fold<S> {
                 return Answers::Duplicate;
             }
             seen.answered_ns = now_ns;
-            return Answers::Query(seen.asker);
+            if seen.asked {
+                return Answers::Query(seen.asker);
+            }
+        } else {
+            self.legs.put(leg_hash, now_ns, LegSeen { asker: NOBODY, asked: false, answered_ns: now_ns });
         }
-        self.legs.put(leg_hash, now_ns, LegSeen { asker, answered_ns: now_ns });
         let recent =
             self.names.find(name_hash).is_some_and(|(time_ns, _)| now_ns.abs_diff(*time_ns) <= RESPONSE_NS);
         if !recent {
-            self.names.put(name_hash, now_ns, asker);
+            self.names.put(name_hash, now_ns, NOBODY);
         }
         Answers::Unknown(recent)
     }
@@ -221,8 +227,8 @@ mod tests {
         assert_eq!(fold.query(&query, 1, 1000 * MS), Seen::First);
         assert_eq!(fold.query(&query, 2, 1001 * MS), Seen::Duplicate);
         assert_eq!(fold.query(&query, 2, 1002 * MS), Seen::Duplicate);
-        assert_eq!(fold.response(&query, 2, 1010 * MS), Answers::Query(1));
-        assert_eq!(fold.response(&query, 2, 1011 * MS), Answers::Duplicate);
+        assert_eq!(fold.response(&query, 1010 * MS), Answers::Query(1));
+        assert_eq!(fold.response(&query, 1011 * MS), Answers::Duplicate);
     }
 
     #[test]
@@ -242,16 +248,28 @@ mod tests {
         let upstream = leg("10.0.0.2:5000", "10.0.0.1:53", 9, b"\x01a\x04test", 1);
         assert_eq!(fold.query(&app, 1, 1000 * MS), Seen::First);
         assert_eq!(fold.query(&upstream, 2, 1003 * MS), Seen::Forwarded);
-        assert_eq!(fold.response(&upstream, 8, 1020 * MS), Answers::Query(2));
-        assert_eq!(fold.response(&app, 8, 1021 * MS), Answers::Query(1));
+        assert_eq!(fold.response(&upstream, 1020 * MS), Answers::Query(2));
+        assert_eq!(fold.response(&app, 1021 * MS), Answers::Query(1));
     }
 
     #[test]
     fn a_response_alone_speaks_for_its_query() {
         let mut fold = fold();
         let one = leg("10.0.0.2:4000", "10.0.0.1:53", 7, b"\x01a\x04test", 16);
-        assert_eq!(fold.response(&one, 3, 1000 * MS), Answers::Unknown(false));
-        assert_eq!(fold.response(&one, 3, 1001 * MS), Answers::Duplicate);
+        assert_eq!(fold.response(&one, 1000 * MS), Answers::Unknown(false));
+        assert_eq!(fold.response(&one, 1001 * MS), Answers::Duplicate);
+    }
+
+    #[test]
+    fn a_response_ahead_of_its_query_takes_nothing_from_it() {
+        let mut fold = fold();
+        let one = leg("10.0.0.2:4000", "10.0.0.1:53", 7, b"\x01a\x04test", 16);
+        assert_eq!(fold.response(&one, 1000 * MS), Answers::Unknown(false));
+        assert_eq!(fold.query(&one, 3, 1001 * MS), Seen::First);
+        assert_eq!(fold.response(&one, 1002 * MS), Answers::Query(3));
+        let other = Leg { id: 8, name: one.name + 1, ..one };
+        assert_eq!(fold.response(&other, 1000 * MS), Answers::Unknown(false));
+        assert_eq!(fold.query(&Leg { id: 9, ..other }, 3, 1001 * MS), Seen::First);
     }
 
     #[test]

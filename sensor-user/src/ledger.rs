@@ -17,7 +17,8 @@ use crate::zone::Class;
 pub struct Settings {
     /// Window over which new information is summed, seconds.
     pub window_s: u64,
-    /// New information in one window, bytes, from which a (client, zone) is reported.
+    /// A (client, zone) is reported once the new names in one window are together as improbable for host names as this
+    /// many random bytes.
     pub bound_bytes: u64,
     /// The same for reversed-address names (DNSBL, PTR), whose information is the address.
     pub address_bound_bytes: u64,

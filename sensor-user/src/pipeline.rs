@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
+use sensor_ebpf::abi::flag;
 
 use crate::attribute::{self, Client, Clients, Identity, ProcessFacts, ProcessTable};
-use crate::dns::{Canonical, Message};
-use crate::event::{Event, Kind, Owner, Packet};
+use crate::dns::{Anomaly, Canonical, Message};
+use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::finding::{Finding, Origin};
 use crate::fold;
 use crate::fold::{Answers, Fold, Leg, Seen};
@@ -157,9 +158,13 @@ impl Pipeline {
 
     fn message(&mut self, packet: &Packet, emit: &mut dyn FnMut(&Finding)) {
         self.stats.messages += 1;
-        let message = Message::parse(&packet.payload, packet.true_len as usize);
+        let mut message = Message::parse(&packet.payload, packet.true_len as usize);
+        // What goes to a server has left, whatever its QR bit says.
+        let response = message.header.is_response() && packet.flags & flag::TO_SERVER == 0;
+        if message.header.is_response() && !response {
+            message.anomalies.add(Anomaly::ResponseToServer);
+        }
         self.stats.anomalies.add(message.anomalies);
-        let response = message.header.is_response();
         *(if response { &mut self.stats.responses } else { &mut self.stats.queries }) += 1;
         let Some(question) = message.question else { return };
         let name = Canonical::new(question.name);
@@ -221,13 +226,17 @@ impl Pipeline {
             extra_bytes: extra_bytes(message),
         };
         let sighting = Sighting { server: leg.server.ip(), view: packet.view, now_ns, address, process };
-        for client in process.into_iter().chain([address]) {
-            let key = Key { client, zone: zone_key };
+        let keys = process.into_iter().chain([address]).map(|client| Key { client, zone: zone_key });
+        let claimed = process.is_some_and(|client| self.reports.is_open(Key { client, zone: zone_key }));
+        self.reports.absorbed += u64::from(claimed);
+        for key in keys.clone() {
             let reports = &mut self.reports;
             let entry = self.ledger.open(key, zone.class, zone_wire, now_ns, &mut |old| {
                 reports.forget(old, now_ns, emit);
             });
-            entry.query(said, charge, now_ns);
+            entry.query(said, charge, claimed && key.client == address, now_ns);
+        }
+        for key in keys {
             self.reports.judge(key, sighting, &mut self.ledger, &self.clients, &self.processes, emit);
         }
     }
@@ -241,14 +250,18 @@ impl Pipeline {
         address: u64,
         emit: &mut dyn FnMut(&Finding),
     ) {
-        let asker = match self.fold.response(leg, address, packet.time_ns) {
+        let asker = match self.fold.response(leg, packet.time_ns) {
             Answers::Duplicate => {
                 self.stats.duplicates += 1;
                 return;
             }
             Answers::Query(asker) => asker,
             Answers::Unknown(recent) => {
-                // Where only responses are seen, the question in them is what was asked.
+                self.stats.unsolicited += 1;
+                if packet.view != View::Capture {
+                    return;
+                }
+                // A capture may hold one direction only: then the question in a response is what was asked.
                 let charge = if recent { Charge::Twin } else { Charge::Full };
                 self.query(packet, message, name, leg, (None, address), charge, emit);
                 address

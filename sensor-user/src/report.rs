@@ -14,7 +14,8 @@ use crate::attribute::{self, Client, Clients, Identity, ProcessTable, mask};
 use crate::dns::canonical;
 use crate::event::View;
 use crate::finding::{self, Bounds, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, State};
-use crate::ledger::{self, Entry, Key, Ledger, entry::Window};
+use crate::ledger::entry::{self, Window};
+use crate::ledger::{self, Entry, Key, Ledger};
 use crate::model::UNIT;
 use crate::pipeline::comm;
 use crate::verdict::{family, verdict};
@@ -33,7 +34,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_open: 1024, max_samples: 8 }
+        Self { max_open: 1024, max_samples: entry::SAMPLES }
     }
 }
 
@@ -60,7 +61,7 @@ pub struct Reports {
     swept_ns: u64,
     /// By severity.
     pub created: [u64; 4],
-    /// Address findings that a process finding for the same zone speaks for.
+    /// Queries that a process's open finding speaks for in its address's place.
     pub absorbed: u64,
     pub evicted: u64,
 }
@@ -71,7 +72,13 @@ struct Open {
     last_ns: u64,
     /// Upper bound of bytes out from which the next update is due.
     update_at: u64,
+    /// Of the heaviest evidence stated.
+    weight: f64,
 }
+
+/// Names of the ledger's evidence: what new names say, and what the reversed addresses in them do.
+const NAMES: &str = "new_name_bytes";
+const ADDRESSES: &str = "new_address_bytes";
 
 /// Quiet findings are looked for this often.
 const SWEEP_NS: u64 = 1_000_000_000;
@@ -97,6 +104,10 @@ impl Reports {
             absorbed: 0,
             evicted: 0,
         }
+    }
+
+    pub fn is_open(&self, key: Key) -> bool {
+        self.open.contains_key(&key)
     }
 
     /// Looks at an entry that just took a query.
@@ -132,23 +143,22 @@ impl Reports {
             && let Some(client) = sighting.process
         {
             let process = Key { client, zone: key.zone };
-            if self.open.contains_key(&process) {
-                // The process speaks for its address. Asked again with every query, so that it ends with the process.
-                self.absorbed += 1;
-                return;
-            }
             // Some of its packets may have come without an owner: most of the bytes make it the process's finding.
-            let most = ledger.find(process).is_some_and(|entry| {
-                let own = entry.window(now_ns);
-                (own.new_units + own.address_units) * 2 >= window.new_units + window.address_units
-            });
+            let most = !self.is_open(process)
+                && ledger.find(process).is_some_and(|entry| {
+                    let own = entry.window(now_ns);
+                    (own.new_units + own.address_units) * 2 >= window.new_units + window.address_units
+                });
             if most {
+                claim(key, key, ledger, now_ns);
                 self.create(process, window, sighting, ledger, clients, processes, emit);
                 return;
             }
         }
         if sighting.process == Some(key.client) {
-            self.close(Key { client: sighting.address, zone: key.zone }, now_ns, ledger, emit);
+            let address = Key { client: sighting.address, zone: key.zone };
+            self.close(address, now_ns, ledger, emit);
+            claim(key, address, ledger, now_ns);
         }
         self.create(key, window, sighting, ledger, clients, processes, emit);
     }
@@ -212,7 +222,7 @@ impl Reports {
             counterfactual: String::new(),
             attack: attack::of(RULE, platform),
         };
-        self.open.insert(key, Open { finding, last_ns: now_ns, update_at: 0 });
+        self.open.insert(key, Open { finding, last_ns: now_ns, update_at: 0, weight: 0.0 });
         self.update(key, entry, window, now_ns, clients, processes);
         if let Some(open) = self.open.get_mut(&key) {
             open.finding.state = State::Create;
@@ -245,16 +255,19 @@ impl Reports {
         let (severity, confidence) = verdict(&evidence);
         finding.severity = finding.severity.max(severity);
         finding.confidence = finding.confidence.max(confidence);
-        finding.evidence = evidence;
         finding.samples = samples(entry, self.settings.max_samples);
         finding.title = text::title(finding);
-        finding.counterfactual = text::counterfactual(
-            finding,
-            if window.new_units >= self.bound_units { self.bound_units } else { self.address_bound_units }
-                / u64::from(UNIT)
-                / 8,
-            self.window_s,
-        );
+        // They stand for the severity, so they are those of the heaviest window, not of one that has emptied since.
+        if let Some(heaviest) = evidence.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))
+            && heaviest.weight >= open.weight
+        {
+            let addresses = heaviest.name == ADDRESSES;
+            let bound_units = if addresses { self.address_bound_units } else { self.bound_units };
+            finding.counterfactual =
+                text::counterfactual(finding, addresses, bound_units / u64::from(UNIT) / 8, self.window_s);
+            open.weight = heaviest.weight;
+            finding.evidence = evidence;
+        }
         open.update_at = (finding.bytes_up.low * 2).max(1);
     }
 
@@ -263,24 +276,25 @@ impl Reports {
         let seconds = (now_ns.saturating_sub(entry.first_ns) / 1_000_000_000).min(self.window_s);
         let mut list = Vec::new();
         let mut over = |name, units, bound_units| {
+            let (names, queries, bytes_said) = (window.new_names, window.queries, bytes(units));
+            let what = if name == ADDRESSES {
+                format!("with addresses that hold as much as {bytes_said} random bytes")
+            } else {
+                format!("together as improbable for host names as {bytes_said} random bytes")
+            };
             list.push(Evidence {
                 family: family::INFORMATION,
                 name,
-                observed: format!(
-                    "{} new names of {} look-ups within {seconds} s hold {} bytes of surprise to the model of ordinary names",
-                    window.new_names,
-                    window.queries,
-                    bytes(units)
-                ),
-                baseline: format!("{} bytes in {} s", bytes(bound_units), self.window_s),
+                observed: format!("{names} new names of {queries} look-ups within {seconds} s, {what}"),
+                baseline: format!("{} such bytes in {} s", bytes(bound_units), self.window_s),
                 weight: (units as f64 / bound_units.max(1) as f64 * 100.0).floor() / 100.0,
             });
         };
         if window.address_units == 0 || window.new_units >= self.bound_units {
-            over("new_name_bytes", window.new_units, self.bound_units);
+            over(NAMES, window.new_units, self.bound_units);
         }
         if window.address_units > 0 {
-            over("new_address_bytes", window.address_units, self.address_bound_units);
+            over(ADDRESSES, window.address_units, self.address_bound_units);
         }
         list
     }
@@ -368,6 +382,15 @@ impl Reports {
             figures(&mut open.finding, entry);
         }
         finish(open.finding, now_ns.max(open.last_ns), emit);
+    }
+}
+
+/// Takes what one key's window holds out of another's: it is reported already.
+fn claim(of: Key, from: Key, ledger: &mut Ledger, now_ns: u64) {
+    if let Some(parts) = ledger.find(of).map(|entry| entry.parts(now_ns))
+        && let Some(entry) = ledger.find(from)
+    {
+        entry.claim(&parts, now_ns);
     }
 }
 

@@ -67,7 +67,7 @@ keys! {
     ledger: Ledger {
         /// Length of the window that is compared with the bound, seconds.
         window_s: u64 = 600, integer(10, 86_400);
-        /// New bytes from one client to one zone within the window that make a finding.
+        /// New names from one client to one zone within the window, together as improbable for host names as this many random bytes, make a finding.
         bound_bytes: u64 = 256, integer(16, 1 << 30);
         /// The same for reversed-address names (DNSBL, PTR), whose information is the address.
         address_bound_bytes: u64 = 4096, integer(16, 1 << 30);
@@ -89,8 +89,8 @@ keys! {
         max_pids: u64 = 16, integer(1, 1024);
         /// Findings open at once; the one quiet for longest is closed first.
         max_open: u64 = 1024, integer(1, 1 << 20);
-        /// Sample names in a finding.
-        max_samples: u64 = 8, integer(0, 64);
+        /// Sample names in a finding: of the first that were new.
+        max_samples: u64 = 3, integer(0, crate::ledger::entry::SAMPLES as u64);
     }
 
     /// DNS over TCP, put together from segments.

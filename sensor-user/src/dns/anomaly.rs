@@ -53,6 +53,8 @@ anomalies! {
     ReservedBit = "reserved_bit",
     /// Not QUERY: NOTIFY, UPDATE, or unassigned.
     Opcode = "opcode",
+    /// QR set in a message to a server: it is taken for the query that it carries all the same.
+    ResponseToServer = "response_to_server",
     /// Answer or authority records in a query.
     AnswerInQuery = "answer_in_query",
 }

@@ -8,18 +8,20 @@ use crate::zone::Class;
 /// Parts of a window: the sum covers between nine and ten of them.
 const BUCKETS: usize = 10;
 /// First names kept to show.
-const SAMPLES: usize = 3;
-/// Bytes kept of one.
-const SAMPLE_LEN: usize = 96;
+pub const SAMPLES: usize = 3;
+/// Longest of one: a name's labels (RFC 1035 section 2.3.4).
+const SAMPLE_LEN: usize = 254;
 /// Names remembered as known, and hashes of payload-bearing answers.
-const KNOWN_NAMES: usize = 384;
+const KNOWN_NAMES: usize = 320;
 const KNOWN_PAYLOADS: usize = 32;
 /// New names after which a key is worth a history of its own; most (client, zone) pairs see one or two names ever.
 const HISTORY_FROM: u64 = 3;
 /// Reversed IPv4 address in a name, as DNSBL and PTR queries have it.
 const ADDRESS4_COST: u32 = 32 * UNIT;
+/// The same of IPv6: 32 nibbles.
+const ADDRESS6_COST: u32 = 128 * UNIT;
 
-/// At most 4 KiB: names 1.5 KiB, history 1.3 KiB, samples 0.3 KiB, the rest in place.
+/// At most 4 KiB: names 1.3 KiB, history 1.3 KiB, samples 0.8 KiB, the rest in place.
 #[derive(Debug)]
 pub struct Entry {
     pub key: Key,
@@ -59,9 +61,9 @@ pub struct Totals {
 /// Sums over the window, in model units.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Window {
-    /// Cost of new names.
+    /// Cost of new names, but for the reversed addresses in them.
     pub new_units: u64,
-    /// Cost of new names that are reversed addresses; not in `new_units`.
+    /// Cost of the reversed addresses in new names.
     pub address_units: u64,
     pub new_names: u64,
     pub queries: u64,
@@ -76,9 +78,16 @@ struct Bucket {
     queries: u32,
 }
 
+/// An entry's window in parts, newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    bucket: u64,
+    buckets: [Bucket; BUCKETS],
+}
+
 const _: () = assert!(
+    // Zone and sub-name together are one name, so that samples are longest where there is no zone.
     size_of::<Entry>()
-        + 255
         + Known::<KNOWN_NAMES>::HEAP
         + Known::<KNOWN_PAYLOADS>::HEAP
         + size_of::<History>()
@@ -137,12 +146,13 @@ impl Entry {
         }
     }
 
-    /// Takes a query at `now_ns`; returns whether its sub-name was new.
-    pub fn query(&mut self, name: Name<'_>, charge: Charge, now_ns: u64) -> bool {
+    /// Takes a query at `now_ns`; returns whether its sub-name was new. One that is `claimed` by another key's open
+    /// finding counts in all, but not in the window.
+    pub fn query(&mut self, name: Name<'_>, charge: Charge, claimed: bool, now_ns: u64) -> bool {
         self.advance(now_ns);
         self.queries += 1;
         let bucket = &mut self.buckets[0];
-        bucket.queries = bucket.queries.saturating_add(1);
+        bucket.queries = bucket.queries.saturating_add(u32::from(!claimed));
         // Id, type, case and options can carry something in every query, also in a repeated one.
         let beside = ID_BITS + QTYPE_BITS + case_bits(name) + name.extra_bytes as u64 * 8;
         self.totals.up_high += beside * u64::from(UNIT);
@@ -162,19 +172,21 @@ impl Entry {
             return true;
         }
         self.new_names += 1;
-        self.buckets[0].new_names = self.buckets[0].new_names.saturating_add(1);
         if self.samples.len() < SAMPLES {
-            self.samples.push(name.sub[..name.sub.len().min(SAMPLE_LEN)].into());
+            self.samples.push(name.sub.into());
         }
-        let said = self.said(name.sub);
-        let address = self.address_cost(name.sub);
-        let cost = address.map_or(said, |most| said.min(most));
-        let low = u64::from(cost.min(model::alphabet_cost(name.sub)));
+        let (most, rest) = split_address(self.class, name.sub);
+        let said = self.said(told(self.class, name.sub));
+        let (address, said) = if rest.is_empty() { (said.min(most), 0) } else { (most, said) };
+        let low = u64::from((address + said).min(model::alphabet_cost(name.sub)));
         self.totals.up_low += low;
         self.totals.up_high += (u64::from(raw_cost(name.sub))).max(low);
         let bucket = &mut self.buckets[0];
-        let sum = if address.is_some() { &mut bucket.address_units } else { &mut bucket.new_units };
-        *sum = sum.saturating_add(cost);
+        if !claimed {
+            bucket.new_names = bucket.new_names.saturating_add(1);
+            bucket.new_units = bucket.new_units.saturating_add(said);
+            bucket.address_units = bucket.address_units.saturating_add(address);
+        }
         true
     }
 
@@ -198,6 +210,27 @@ impl Entry {
             new_names: sum.new_names + u64::from(b.new_names),
             queries: sum.queries + u64::from(b.queries),
         })
+    }
+
+    /// The window part by part, to be claimed from another entry.
+    pub fn parts(&mut self, now_ns: u64) -> Parts {
+        self.roll(now_ns);
+        Parts { bucket: self.bucket, buckets: self.buckets }
+    }
+
+    /// Takes out of the window what another key's finding speaks for.
+    pub fn claim(&mut self, parts: &Parts, now_ns: u64) {
+        self.roll(now_ns);
+        for (back, theirs) in parts.buckets.iter().enumerate() {
+            let at = (self.bucket + back as u64).checked_sub(parts.bucket);
+            let Some(own) = at.and_then(|at| self.buckets.get_mut(at as usize)) else { continue };
+            *own = Bucket {
+                new_units: own.new_units.saturating_sub(theirs.new_units),
+                address_units: own.address_units.saturating_sub(theirs.address_units),
+                new_names: own.new_names.saturating_sub(theirs.new_names),
+                queries: own.queries.saturating_sub(theirs.queries),
+            };
+        }
     }
 
     fn advance(&mut self, now_ns: u64) {
@@ -229,40 +262,41 @@ impl Entry {
         if self.new_names < HISTORY_FROM {
             return model::static_cost(sub);
         }
-        let samples = &self.samples;
+        let (samples, class) = (&self.samples, self.class);
         let history = self.history.get_or_insert_with(|| {
             let mut history = Box::<History>::default();
             for sample in &samples[..samples.len() - 1] {
-                history.learn(sample);
+                history.learn(told(class, sample));
             }
             history
         });
         history.learn(sub)
     }
+}
 
-    /// What a name made of a reversed address can say at most: the address, and what stands beside it.
-    fn address_cost(&self, sub: &[u8]) -> Option<u32> {
-        match self.class {
-            Class::Reverse4 => is_octet(sub.get(1..)?).then_some(8 * UNIT),
-            Class::Reverse6 => {
-                let nibbles = sub.chunks(2).take_while(|c| c[0] == 1 && c[1].is_ascii_hexdigit()).count();
-                (nibbles * 2 == sub.len()).then_some(4 * UNIT * nibbles as u32)
-            }
-            Class::Registered => {
-                let mut rest = sub;
-                for _ in 0..4 {
-                    let (&length, tail) = rest.split_first()?;
-                    let (label, tail) = tail.split_at_checked(usize::from(length))?;
-                    if !is_octet(label) {
-                        return nibble_address(sub);
-                    }
-                    rest = tail;
-                }
-                Some(ADDRESS4_COST + model::static_cost(rest))
-            }
-            Class::None => None,
-        }
-    }
+/// What the history learns of a sub-name: the labels behind an address, or the address if there are none.
+fn told(class: Class, sub: &[u8]) -> &[u8] {
+    let (_, rest) = split_address(class, sub);
+    if rest.is_empty() { sub } else { rest }
+}
+
+/// What the reversed address at the front of a sub-name costs, 0 if there is none, and the labels behind it: they say
+/// what they say, whatever stands before them.
+fn split_address(class: Class, sub: &[u8]) -> (u32, &[u8]) {
+    let nibbles =
+        || sub.chunks(2).take_while(|c| c[0] == 1 && c.get(1).is_some_and(u8::is_ascii_hexdigit)).count();
+    let (cost, length) = match class {
+        Class::Reverse4 if sub.get(1..).is_some_and(is_octet) => (8 * UNIT, sub.len()),
+        Class::Reverse6 if nibbles() * 2 == sub.len() => (4 * UNIT * nibbles() as u32, sub.len()),
+        Class::Registered => match address4_len(sub) {
+            Some(length) => (ADDRESS4_COST, length),
+            None if nibbles() >= 32 => (ADDRESS6_COST, 64),
+            None => (0, 0),
+        },
+        Class::Reverse4 | Class::Reverse6 | Class::None => (0, 0),
+    };
+    let (address, rest) = sub.split_at(length);
+    (cost.min(model::static_cost(address)), rest)
 }
 
 /// A DNS message id.
@@ -305,13 +339,18 @@ fn is_octet(label: &[u8]) -> bool {
         && label.iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0')) < 256
 }
 
-/// 32 labels of one nibble each, then the list's own labels.
-fn nibble_address(sub: &[u8]) -> Option<u32> {
-    let (address, rest) = sub.split_at_checked(64)?;
-    address
-        .chunks(2)
-        .all(|c| c[0] == 1 && c[1].is_ascii_hexdigit())
-        .then(|| 128 * UNIT + model::static_cost(rest))
+/// Bytes of the four octets at the front of a sub-name.
+fn address4_len(sub: &[u8]) -> Option<usize> {
+    let mut rest = sub;
+    for _ in 0..4 {
+        let (&length, tail) = rest.split_first()?;
+        let (label, tail) = tail.split_at_checked(usize::from(length))?;
+        if !is_octet(label) {
+            return None;
+        }
+        rest = tail;
+    }
+    Some(sub.len() - rest.len())
 }
 
 #[cfg(test)]

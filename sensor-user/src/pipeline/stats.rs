@@ -19,6 +19,8 @@ pub struct Stats {
     pub datagrams: u64,
     /// Records of a message already counted at another hook.
     pub duplicates: u64,
+    /// Responses to a query that was not seen: live they count here and nowhere else, since anybody can send them.
+    pub unsolicited: u64,
     /// Queries after folding of retries, twins and a resolver's own upstream queries.
     pub lookups: u64,
     pub clients: u64,
@@ -26,7 +28,7 @@ pub struct Stats {
     pub zones: u64,
     /// Created, by severity: low, medium, high, critical.
     pub findings: [u64; 4],
-    /// Queries over the bound of their address that a process's open finding speaks for.
+    /// Queries that an open finding of their process speaks for: they do not count again for their address.
     pub absorbed: u64,
     pub anomalies: AnomalyCounts,
     /// What was forgotten to stay within bounds, with its collection's name.

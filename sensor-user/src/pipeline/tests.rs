@@ -62,6 +62,9 @@ fn message(id: u16, name: &str, qtype: u16, response: bool) -> Vec<u8> {
 impl Bench {
     fn record(&mut self, view: View, src: &str, dst: &str, bytes: Vec<u8>, owner: Owner) {
         let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
+        // As the kernel has it: where both are 53 the QR bit decides.
+        let response = bytes.get(2).is_some_and(|flags| flags & 0x80 != 0);
+        let to_server = dst.port() == 53 && !(src.port() == 53 && response);
         let packet = Packet {
             time_ns: self.now_ns,
             view,
@@ -72,7 +75,7 @@ impl Bench {
             ifindex: 0,
             vlan: [None; 2],
             tcp_seq: 0,
-            flags: if dst.port() == 53 { flag::TO_SERVER } else { flag::RESPONSE },
+            flags: if to_server { flag::TO_SERVER } else { flag::RESPONSE },
             true_len: bytes.len() as u32,
             payload: bytes.into(),
             owner,
@@ -96,6 +99,102 @@ impl Bench {
 
     fn created(&self) -> Vec<&Finding> {
         self.found.iter().filter(|f| f.state == State::Create).collect()
+    }
+}
+
+/// A name is charged to whoever sends it, whatever was made to look like its answer before.
+#[test]
+fn decoys_ahead_of_the_queries_hide_nothing() {
+    let (client, server) = ("10.0.0.2:4000", "10.0.0.1:53");
+    // With QR set but to the server, from it, both on port 53; with the query's id, and with another.
+    let decoys =
+        [(client, server), (server, client), ("10.0.0.2:53", server), ("10.0.0.9:53", "10.0.0.8:4000")];
+    for view in [View::HostEgress, View::Capture] {
+        for (decoy_id, (src, dst)) in [0, 7000].into_iter().flat_map(|id| decoys.map(|ends| (id, ends))) {
+            let mut bench = bench();
+            for n in 0..40u16 {
+                bench.now_ns += SECOND;
+                let name = format!("{}.evil.example", payload(u64::from(n)));
+                let who = if view == View::Capture { no_owner(1) } else { owner(7, "app") };
+                bench.record(view, src, dst, message(n + decoy_id, &name, 16, true), who);
+                bench.now_ns += 1_000_000;
+                bench.record(view, client, server, message(n, &name, 16, false), who);
+            }
+            let ip = Some("10.0.0.2".parse().unwrap());
+            let (own, others): (Vec<_>, Vec<_>) =
+                bench.created().into_iter().partition(|finding| finding.client.ip == ip);
+            assert_eq!(own.len(), 1, "{view:?} {decoy_id} {src} {dst}");
+            assert!(others.is_empty() || view == View::Capture, "{others:#?}");
+            let to_server = bench.pipeline.stats().anomalies.of(Anomaly::ResponseToServer);
+            assert_eq!(to_server, if src == client { 40 } else { 0 });
+        }
+    }
+}
+
+/// Anybody can send responses to a host that it never asked for.
+#[test]
+fn unsolicited_responses_accuse_nobody_live() {
+    for (view, findings) in [(View::WireIngress, 0), (View::HostIngress, 0), (View::Capture, 1)] {
+        let mut bench = bench();
+        for n in 0..40u16 {
+            bench.now_ns += SECOND;
+            let name = format!("{}.evil.example", payload(u64::from(n)));
+            bench.record(view, "10.0.0.1:53", "10.0.0.2:4000", message(n, &name, 16, true), no_owner(2));
+        }
+        assert_eq!((bench.created().len(), bench.pipeline.stats().unsolicited), (findings, 40), "{view:?}");
+    }
+}
+
+/// What a process's finding has told, its address's must not tell again.
+#[test]
+fn another_query_does_not_report_the_same_bytes_again() {
+    for late in [owner(9, "dig"), no_owner(4)] {
+        let mut bench = bench();
+        let mut send = |n: u16, who| {
+            bench.now_ns += SECOND;
+            let bytes = message(n, &format!("{}.evil.example", payload(u64::from(n))), 1, false);
+            bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, who);
+        };
+        (0..40).for_each(|n| send(n, owner(7, "iodine")));
+        send(40, late);
+        (41..60).for_each(|n| send(n, owner(7, "iodine")));
+        send(60, late);
+        let created = bench.created();
+        assert_eq!(created.len(), 1, "{created:#?}");
+        assert_eq!(created[0].client.comm.as_deref(), Some("iodine"));
+        // Others that pass the bound by themselves are not hidden by it.
+        for n in 61..80 {
+            bench.now_ns += SECOND;
+            let bytes = message(n, &format!("{}.evil.example", payload(u64::from(n))), 1, false);
+            bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, no_owner(4));
+        }
+        assert_eq!(bench.created().len(), 2);
+    }
+}
+
+/// A window that has emptied since does not stand for the severity that a fuller one gave.
+#[test]
+fn evidence_stays_that_of_the_heaviest_window() {
+    let mut bench = bench();
+    for n in 0..20 {
+        bench.ask("10.0.0.2:4000", &format!("{}.evil.example", payload(n)));
+    }
+    for n in 20..80 {
+        bench.now_ns += 280 * SECOND;
+        bench.ask("10.0.0.2:4000", &format!("1.2.3.4.{}.evil.example", payload(n)));
+    }
+    bench.finish();
+    assert!(bench.found.len() >= 4, "{}", bench.found.len());
+    let mut weight = 1.0;
+    for finding in &bench.found {
+        let heaviest = finding.evidence.iter().map(|e| e.weight).fold(0.0, f64::max);
+        assert!(heaviest >= weight, "{finding:#?}");
+        weight = heaviest;
+        assert!(
+            finding.counterfactual.contains(" 256 random bytes within 600 s"),
+            "{}",
+            finding.counterfactual
+        );
     }
 }
 

@@ -9,11 +9,14 @@ pub fn title(finding: &Finding) -> String {
 }
 
 /// What would have had to be different for this finding not to exist.
-pub fn counterfactual(finding: &Finding, bound_bytes: u64, window_s: u64) -> String {
-    format!(
-        "Had the new names {} held less than {bound_bytes} bytes of surprise within {window_s} s, there would be no finding.",
-        place(finding)
-    )
+pub fn counterfactual(finding: &Finding, addresses: bool, bound_bytes: u64, window_s: u64) -> String {
+    let place = place(finding);
+    let had = if addresses {
+        format!("Had the addresses in new names {place} held no more than")
+    } else {
+        format!("Had the new names {place} been no more improbable than")
+    };
+    format!("{had} {bound_bytes} random bytes within {window_s} s, there would be no finding.")
 }
 
 /// `iodine (pid 4242, root)`, or an address.

@@ -35,9 +35,11 @@ pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) ->
     line(
         "leaked",
         &format!(
-            "up {}, down {}; {} bytes of names in {} queries, {} answered",
+            "out {} (the least and most these names can hold), in {} to {}; {} characters of names in {} queries, {} \
+             answered",
             range(finding.bytes_up),
-            range(finding.bytes_down),
+            thousands(finding.bytes_down.low),
+            thousands(finding.bytes_down.high),
             thousands(finding.name_bytes),
             thousands(finding.queries),
             thousands(finding.responses),

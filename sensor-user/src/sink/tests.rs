@@ -105,7 +105,7 @@ fn an_analyst_reads_who_what_where_and_how_much() {
     for part in [
         "pid 42 43 44 and 1 more",
         "from 10.0.0.2",
-        "308 bytes of names in 9 queries, 8 answered",
+        "out 251 to 1,321 bytes (the least and most these names can hold), in 0 to 317; 308 characters of names in 9 queries, 8 answered",
         "2023-11-14 22:13:20Z",
     ] {
         assert!(text.contains(part), "{part}: {text}");
