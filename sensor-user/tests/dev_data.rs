@@ -12,14 +12,16 @@ use earthdog::finding::{Finding, Origin, Severity, State};
 use earthdog::pipeline::{Pipeline, Settings};
 use earthdog::source::{self, Tally};
 
-/// `$EARTHDOG_DATA`, else `../shared/data` beside the workspace.
+/// `$EARTHDOG_DATA`, which must then be there, else `../shared/data` beside the workspace.
 fn data() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let data = std::env::var_os("EARTHDOG_DATA").map_or(root, PathBuf::from).join("dev");
+    let named = std::env::var_os("EARTHDOG_DATA").map(PathBuf::from);
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let data = named.clone().unwrap_or_else(beside).join("dev");
     if data.is_dir() {
         return Some(data);
     }
-    eprintln!("skipped: no captures at {}", data.display());
+    assert!(named.is_none(), "EARTHDOG_DATA is set, but there is no {}", data.display());
+    eprintln!("skipped: no captures at {} (set EARTHDOG_DATA)", data.display());
     None
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::cache::Cache;
 use crate::setup::{self, Needs};
 use crate::test::Outcome;
-use crate::{fuzz, process, test, tidy, vm};
+use crate::{fuzz, preflight, process, test, tidy, vm};
 
 /// Seconds of fuzzing for each target.
 const FUZZ_SECONDS: u32 = 20;
@@ -18,6 +18,7 @@ const FUZZ_SECONDS: u32 = 20;
 const VM_KERNEL: &str = "6.12";
 
 pub(crate) fn run() -> Result<bool> {
+    preflight::ci()?;
     let mut ci = Ci::default();
     let cache = Cache::open()?;
     let all = Needs { toolchain: true, peers: true, vm: true };

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
 use crate::setup::{self, Needs};
-use crate::{ci, demo, fuzz, model, process, run, test, tidy, vm};
+use crate::{ci, demo, fuzz, model, preflight, process, run, test, tidy, vm};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Set-up, tests and CI of earthdog")]
@@ -100,10 +100,14 @@ fn run(command: &Command) -> Result<bool> {
         _ => Cache::open()?,
     };
     match command {
-        Command::Setup { vm } => setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm })?,
+        Command::Setup { vm } => {
+            preflight::build()?;
+            setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm })?;
+        }
         Command::Run { arguments } => run::run(&cache, arguments)?,
         Command::Demo { stage, .. } => demo::run(&cache, *stage)?,
         Command::Test { arguments } => {
+            preflight::tests()?;
             setup::run(&cache, Needs { toolchain: true, peers: true, vm: false })?;
             let outcome = test::run(None, arguments)?;
             outcome.print_skipped();

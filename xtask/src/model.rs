@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use flate2::read::GzDecoder;
 
+use crate::data;
+
 /// Lists under CC0 (MISP warning lists), and how much one name of each counts. Host names weigh more than registered
 /// domains: what is coded later are sub-names.
 const LISTS: [(&str, u32); 4] = [
@@ -40,7 +42,7 @@ pub(crate) fn run(root: &Path, dir: Option<&Path>) -> Result<()> {
 
 /// The lists' folder: `$EARTHDOG_DATA/names`, else `../shared/data/names` beside the workspace.
 pub(crate) fn default_dir(root: &Path) -> PathBuf {
-    std::env::var_os("EARTHDOG_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from).join("names")
+    data::named().unwrap_or_else(|| data::beside(root)).join("names")
 }
 
 fn build(dir: &Path) -> Result<Vec<u8>> {
@@ -157,7 +159,8 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let dir = default_dir(root);
         if !dir.is_dir() {
-            eprintln!("skipped: no name lists at {}", dir.display());
+            assert!(data::named().is_none(), "EARTHDOG_DATA is set, but there is no {}", dir.display());
+            eprintln!("skipped: no name lists at {} (set EARTHDOG_DATA)", dir.display());
             return;
         }
         let committed = fs::read(root.join(PATH)).unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn privileged(program: &Path) -> Result<Command> {
             program.display()
         );
     };
-    eprintln!("xtask: root for the sensor only: sudo {}", program.display());
+    eprintln!("xtask: loading BPF programs takes root: sudo {}", program.display());
     let mut command = Command::new(sudo);
     command.arg(program);
     Ok(command)

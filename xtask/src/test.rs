@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 
-use crate::process;
+use crate::{data, process};
 
 /// What ran.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,6 +51,9 @@ pub(crate) fn run(sensor: Option<&Path>, arguments: &[String]) -> Result<Outcome
         .stdout(Stdio::piped());
     if let Some(sensor) = sensor {
         cargo.env("SENSOR_BIN", sensor);
+    }
+    if let Some(data) = data::for_tests(process::workspace(), data::named().as_deref()) {
+        cargo.env(data::VARIABLE, data);
     }
     let mut child = cargo.spawn().context("cannot start cargo test")?;
     let stdout = child.stdout.take().context("cargo test has no stdout")?;

@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::apt::Apt;
 use crate::cache::Cache;
+use crate::preflight;
 
 /// What a command needs of the cache folder.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +29,7 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     if !(toolchain || peers || vm) {
         return Ok(());
     }
+    preflight::build()?;
     let _lock = cache.lock()?;
     let apt = Apt::open(cache)?;
     if let Some(apt) = &apt {

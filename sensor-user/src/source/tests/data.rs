@@ -11,13 +11,16 @@ use sensor_ebpf::abi::flag;
 use crate::event::{Event, Kind, Transport};
 use crate::source::{self, Tally};
 
-/// `$EARTHDOG_DATA`, else `../shared/data` beside the repository; `None`, told aloud, where it is not.
+/// `$EARTHDOG_DATA`, which must then be there, else `../shared/data` beside the repository; `None`, told aloud, where
+/// that is not.
 fn folder() -> Option<PathBuf> {
+    let named = std::env::var_os("EARTHDOG_DATA").map(PathBuf::from);
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let folder = std::env::var_os("EARTHDOG_DATA").map_or_else(beside, PathBuf::from);
+    let folder = named.clone().unwrap_or_else(beside);
     if folder.join("MANIFEST.md").is_file() {
         return Some(folder);
     }
+    assert!(named.is_none(), "EARTHDOG_DATA is set, but there is no MANIFEST.md in {}", folder.display());
     eprintln!("skipped: no development data in {} (set EARTHDOG_DATA)", folder.display());
     None
 }
