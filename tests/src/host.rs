@@ -6,13 +6,14 @@
 //! process that waits on a pipe from the test: whatever ends the test ends them too.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::deadline::Deadline;
 use crate::kernel::bpf;
+use crate::peer;
 
 /// Addresses of the two hosts that `pair` makes.
 pub const CLIENT_V4: &str = "10.77.0.2";
@@ -24,6 +25,9 @@ pub const CLIENT_V6: &str = "fd77::2";
 pub const SERVER_V6: &str = "fd77::1";
 /// The interface between them, by the same name on both.
 pub const LINK: &str = "lan0";
+
+/// Of a cgroup's name; the process's pid and a number follow.
+const PREFIX: &str = "earthdog-test-";
 
 /// A host; dropping it ends what runs in it.
 #[derive(Debug)]
@@ -153,8 +157,12 @@ impl ChildCgroup {
     /// Makes one with a name of this process's own. `Err` says what this machine refuses.
     pub fn new() -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mount = cgroup2_mount()?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = cgroup2_mount()?.join(format!("earthdog-test-{}-{number}", std::process::id()));
+        if number == 0 {
+            sweep(&mount);
+        }
+        let path = mount.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir(&path).map_err(|e| format!("mkdir {}: {e}", path.display()))?;
         Ok(Self { path })
     }
@@ -168,25 +176,54 @@ impl ChildCgroup {
         let mut command = Command::new("sh");
         command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
         command.arg(self.path.join("cgroup.procs")).arg(program);
+        // Whatever is entered finds `ip` and `tc`.
+        command.env("PATH", peer::search_path());
         command
     }
 }
 
 impl Drop for ChildCgroup {
     fn drop(&mut self) {
-        // Only processes a test put in here can be in here.
-        let _ = fs::write(self.path.join("cgroup.kill"), "1");
-        let removed = Deadline::secs(5).poll(|| {
-            // What a test made inside its host goes first.
-            for child in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-                let _ = fs::remove_dir(child.path());
-            }
-            fs::remove_dir(&self.path).ok()
-        });
-        if removed.is_none() {
-            eprintln!("left behind: {}", self.path.display());
+        remove(&self.path);
+    }
+}
+
+/// Ends what is in a cgroup of the kit and removes it.
+fn remove(cgroup: &Path) {
+    // Only processes a test put in here can be in here.
+    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+    let removed = Deadline::secs(5).poll(|| {
+        // What a test made inside its host goes first.
+        for child in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(child.path());
+        }
+        match fs::remove_dir(cgroup) {
+            // Two runs may sweep at once.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => None,
+            _ => Some(()),
+        }
+    });
+    if removed.is_none() {
+        eprintln!("left behind: {}", cgroup.display());
+    }
+}
+
+/// Removes what a killed run left: cgroups of the kit whose process is no more.
+fn sweep(mount: &Path) {
+    for entry in fs::read_dir(mount).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(owner);
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            remove(&entry.path());
         }
     }
+}
+
+/// The pid in the name of a cgroup of the kit.
+fn owner(name: &str) -> Option<u32> {
+    let (pid, number) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    number.parse::<u32>().ok()?;
+    pid.parse().ok()
 }
 
 /// The cgroup2 mount of this machine, wherever it is.
@@ -221,5 +258,24 @@ mod tests {
         assert!(String::from_utf8_lossy(&output.stdout).contains("192.0.2.53"));
         drop((client, server));
         assert!(!cgroup.exists());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_swept() {
+        let kept = require!(ChildCgroup::new());
+        let mount = kept.path().parent().unwrap();
+        let mut ended = Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let left = mount.join(format!("{PREFIX}{}-0", ended.id()));
+        let other = mount.join(format!("{PREFIX}{}-other", ended.id()));
+        for path in [&left, &left.join("inner"), &other] {
+            fs::create_dir(path).unwrap();
+        }
+        sweep(mount);
+        let (left, other_stays) = (left.exists(), other.exists());
+        let _ = fs::remove_dir(other);
+        assert!(!left && other_stays && kept.path().exists());
+        assert_eq!(owner("earthdog-test-12-3"), Some(12));
+        assert_eq!(owner("earthdog-demo-12"), None);
     }
 }
