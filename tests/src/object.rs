@@ -81,6 +81,13 @@ impl Object {
         Ok(Self { ebpf, rings, counters })
     }
 
+    /// Names of all programs in the object, in order.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// Loads a program into the kernel. `Err` holds the verifier's log.
     pub fn program(&mut self, name: &str) -> Result<&mut Program> {
         let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;

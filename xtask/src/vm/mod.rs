@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: boots other kernels in software emulation and runs the sensor against a live tunnel there.
 //!
-//! A run passes when the guest's serial console carries a finding that names iodine and its zone.
+//! A run passes when the guest's serial console says that every program loaded, that the sensor ended well as a gateway
+//! and as a host with no hook refused, and carries a finding that names iodine and its zone.
 
 mod initramfs;
 mod kernels;
@@ -14,7 +15,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::cache::Cache;
@@ -29,6 +30,9 @@ const SILENCE_MAX: Duration = Duration::from_mins(3);
 /// As in init.sh.
 const ZONE: &str = "t.vm.example";
 
+/// What init.sh runs, whose exit it prints as `vm:<name> <code>`.
+const RUNS: [&str; 3] = ["load", "gateway", "exit"];
+
 const MODULES: [&str; 4] = ["veth", "tun", "sch_ingress", "cls_bpf"];
 
 /// Programs of the test peers that the guest runs.
@@ -39,11 +43,12 @@ const PEERS: [(&str, &str); 3] =
 pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
     let matrix = releases.iter().map(|release| kernels::find(release)).collect::<Result<Vec<_>>>()?;
     setup::run(cache, Needs { toolchain: true, peers: true, vm: true })?;
-    let sensor = static_sensor()?;
+    let programs = static_programs()?;
     let mut failed = Vec::new();
     for kernel in matrix {
-        let result = kernels::fetch(cache, kernel)
-            .and_then(|image| Ok((boot(cache, &image, &initramfs(cache, &image, &sensor)?)?, image.version)));
+        let result = kernels::fetch(cache, kernel).and_then(|image| {
+            Ok((boot(cache, &image, &initramfs(cache, &image, &programs)?)?, image.version))
+        });
         match result {
             Ok((finding, version)) => {
                 println!("vm {} ({version}; {}): {finding}", kernel.release, kernel.covers);
@@ -57,13 +62,23 @@ pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("failed on {}", failed.join(", ")) }
 }
 
-/// glibc linked in: guests (and the hosts of their age) have an older one.
-fn static_sensor() -> Result<PathBuf> {
+/// The folder of `earthdog` and `load-programs`, with glibc linked in: guests (and the hosts of their age) have an older one.
+fn static_programs() -> Result<PathBuf> {
     let triple = format!("{ARCH}-unknown-linux-gnu");
     let target = process::workspace().join("target/static");
     process::run(
         process::cargo()
-            .args(["build", "--locked", "--release", "--quiet", "-p", "sensor-user", "--target", &triple])
+            .args(["build", "--locked", "--release", "--quiet", "--target", &triple])
+            .args([
+                "-p",
+                "sensor-user",
+                "-p",
+                "earthdog-tests",
+                "--bin",
+                "earthdog",
+                "--bin",
+                "load-programs",
+            ])
             .arg("--target-dir")
             .arg(&target)
             .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
@@ -71,10 +86,10 @@ fn static_sensor() -> Result<PathBuf> {
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "0"),
     )?;
-    Ok(target.join(triple).join("release/earthdog"))
+    Ok(target.join(triple).join("release"))
 }
 
-fn initramfs(cache: &Cache, image: &Image, sensor: &Path) -> Result<PathBuf> {
+fn initramfs(cache: &Cache, image: &Image, programs: &Path) -> Result<PathBuf> {
     let mut initramfs = Initramfs::default();
     initramfs.file("init", include_bytes!("init.sh"));
     for folder in ["proc", "sys", "dev", "run", "tmp", "etc", "var"] {
@@ -83,7 +98,9 @@ fn initramfs(cache: &Cache, image: &Image, sensor: &Path) -> Result<PathBuf> {
     initramfs.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n");
     initramfs.file("etc/group", b"root:x:0:\n");
     initramfs.copy("bin/busybox", &cache.path("vm/root/bin/busybox"))?;
-    initramfs.copy("bin/earthdog", sensor)?;
+    for name in ["earthdog", "load-programs"] {
+        initramfs.copy(&format!("bin/{name}"), &programs.join(name))?;
+    }
     let peers = cache.path("peers/root");
     for (name, path) in PEERS {
         initramfs.copy(name, &peers.join(path))?;
@@ -151,11 +168,26 @@ fn boot(cache: &Cache, image: &Image, initramfs: &Path) -> Result<String> {
             }
         }
     }
+    judge(&log).map_err(|why| anyhow!("{why}; the console said:\n{}", tail(&log)))
+}
+
+/// What the finding says, or why the run did not pass.
+fn judge(log: &[String]) -> Result<String, String> {
+    for run in RUNS {
+        let line = log.iter().find_map(|line| line.split_once("vm:")?.1.strip_prefix(run)?.strip_prefix(' '));
+        match line {
+            Some("0") => {}
+            Some(code) => return Err(format!("{run} ended with {code}")),
+            None => return Err(format!("{run} did not end")),
+        }
+    }
+    if let Some(line) = log.iter().find(|line| line.starts_with("sensor: ") && line.contains("was refused")) {
+        return Err(line.clone());
+    }
     let mut findings = log.iter().filter_map(|line| line.split_once("vm:finding ")?.1.parse::<Value>().ok());
-    let verdict = findings.find_map(|finding| names_iodine(&finding));
-    verdict.with_context(|| {
-        format!("no finding that names iodine and {ZONE}; the console said:\n{}", tail(&log))
-    })
+    findings
+        .find_map(|finding| names_iodine(&finding))
+        .ok_or(format!("no finding that names iodine and {ZONE}"))
 }
 
 fn names_iodine(finding: &Value) -> Option<String> {
@@ -200,5 +232,28 @@ mod tests {
         let mut elsewhere = finding;
         elsewhere["zone"] = "example.net".into();
         assert_eq!(names_iodine(&elsewhere), None);
+    }
+
+    #[test]
+    fn a_refused_program_or_hook_fails_the_run() {
+        let finding = format!(
+            "vm:finding {{\"severity\":\"medium\",\"zone\":\"{ZONE}\",\"client\":{{\"exe\":\"/bin/iodine\",\"pid\":71}}}}"
+        );
+        let good =
+            ["vm:load 0", "[1.0] vm:gateway 0", "sensor: watching eth0", "vm:exit 0", finding.as_str()];
+        let judged = |lines: &[&str]| judge(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+        assert_eq!(judged(&good).unwrap(), "medium finding: /bin/iodine (pid 71), zone t.vm.example");
+        let rows = [
+            (0, "vm:load 1", "load ended with 1"),
+            (1, "", "gateway did not end"),
+            (2, "sensor: tcx egress eth0 was refused: no", "sensor: tcx egress eth0 was refused: no"),
+            (3, "vm:exit 69", "exit ended with 69"),
+            (4, "", "no finding that names iodine and t.vm.example"),
+        ];
+        for (at, line, why) in rows {
+            let mut lines = good;
+            lines[at] = line;
+            assert_eq!(judged(&lines).unwrap_err(), why);
+        }
     }
 }

@@ -1,0 +1,50 @@
+//! Loads every program of the object into this kernel, a line for each; fails if one is refused.
+//!
+//! For kernels in a VM, where no test runner is: the sensor there only loads what it attaches.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use earthdog::live::features::{Feature, Features};
+use earthdog_tests::object::Object;
+use sensor_ebpf::abi::feature;
+
+fn main() -> ExitCode {
+    match load() {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failed) => {
+            println!("{failed} refused");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How many the kernel refused.
+fn load() -> Result<usize> {
+    let features = Features::probe();
+    let mut bits = feature::DEFAULT;
+    if features.has(Feature::AtomicExchange) {
+        bits |= feature::XCHG;
+    }
+    let mut object = Object::load(bits)?;
+    let mut failed = 0;
+    for name in object.names() {
+        // The one program that a kernel may lack the kind for; `xdp_dns_legacy` stands in.
+        if name == "xdp_dns" && !features.has(Feature::XdpFrags) {
+            println!("{name}: left out, no XDP with fragments here");
+            continue;
+        }
+        match object.program(&name) {
+            Ok(_) => println!("{name}: loaded"),
+            Err(error) => {
+                failed += 1;
+                println!("{name}: REFUSED: {error:?}");
+            }
+        }
+    }
+    Ok(failed)
+}
