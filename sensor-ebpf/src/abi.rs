@@ -8,7 +8,8 @@ use core::mem::{offset_of, size_of};
 
 use crate::question::KEY_WORDS;
 
-/// Raised with every change of a layout below; the loader compares it with the object's, `xtask tidy` with the types.
+/// Raised with every change of a layout below, which `xtask tidy` sees to; the loader refuses an object of another
+/// version (the size of its `ABI` map).
 pub const ABI_VERSION: u32 = 2;
 
 #[cfg(not(target_arch = "bpf"))]

@@ -3,7 +3,7 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
     ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, RecordHeader, counter, feature,
 };
@@ -11,6 +11,9 @@ use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
 use sensor_ebpf::question::KEY_WORDS;
 
+/// As many entries as the ABI has had versions: what the loader can read of the object without an ELF parser.
+#[map]
+pub(crate) static ABI: Array<u32> = Array::with_max_entries(ABI_VERSION, 0);
 /// Alert-relevant records and exec events. The sizes here are the smallest; the loader sets them.
 #[map]
 pub(crate) static RING_ALERT: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);

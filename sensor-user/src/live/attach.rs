@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use aya::maps::Array;
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{
@@ -11,7 +12,7 @@ use aya::programs::{
     TcAttachType, Xdp, XdpMode,
 };
 use aya::{Ebpf, EbpfLoader};
-use sensor_ebpf::abi::Options;
+use sensor_ebpf::abi::{ABI_VERSION, Options};
 use zerocopy::IntoBytes;
 
 use super::features::{chain, os_error};
@@ -47,6 +48,7 @@ pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, E
         .map_err(|error| {
             Error::new(code_of(&error), format!("cannot load the kernel side: {}", chain(&error)))
         })?;
+    check_abi(&bpf)?;
     let mut attached = Attached { bpf, hooks: Vec::new(), warnings: Vec::new() };
     for hook in &plan.hooks {
         attached.load_ahead(hook.program);
@@ -59,6 +61,19 @@ pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, E
         return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")));
     }
     Ok(attached)
+}
+
+/// Refuses an object whose records this binary would read wrong.
+fn check_abi(bpf: &Ebpf) -> Result<(), Error> {
+    let version =
+        bpf.map("ABI").and_then(|map| Array::<_, u32>::try_from(map).ok()).map_or(0, |abi| abi.len());
+    if version == ABI_VERSION {
+        return Ok(());
+    }
+    let message = format!(
+        "the kernel programs speak ABI {version}, this binary {ABI_VERSION}: build both from one tree"
+    );
+    Err(Error::new(Code::NoHook, message))
 }
 
 /// Removes clsact filters of a sensor that was killed before 6.6; returns where there were any.
