@@ -23,6 +23,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// The last lines of a verifier's log: what it stopped at.
+fn end(text: &str) -> String {
+    const LINES: usize = 8;
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n    ")
+}
+
 /// How many the kernel refused.
 fn load() -> Result<usize> {
     let features = Features::probe();
@@ -42,7 +49,7 @@ fn load() -> Result<usize> {
             Ok(_) => println!("{name}: loaded"),
             Err(error) => {
                 failed += 1;
-                println!("{name}: REFUSED: {error:?}");
+                println!("{name}: REFUSED: {}", end(&format!("{error:#}")));
             }
         }
     }
