@@ -40,8 +40,8 @@ fn load() -> Result<usize> {
     let mut object = Object::load(bits)?;
     let mut failed = 0;
     for name in object.names() {
-        // The one program that a kernel may lack the kind for; `xdp_dns_legacy` stands in.
-        if name == "xdp_dns" && !features.has(Feature::XdpFrags) {
+        // Programs of a kind that a kernel may lack; `xdp_dns_legacy` stands in, and the other is for benches only.
+        if ["xdp_dns", "xdp_floor"].contains(&name.as_str()) && !features.has(Feature::XdpFrags) {
             println!("{name}: left out, no XDP with fragments here");
             continue;
         }
