@@ -7,7 +7,8 @@ use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use sensor_ebpf::abi::{FLOW_ZONE, FlowKey, FlowValue, counter, flag, view};
 use sensor_ebpf::describe::{self, Description, WORDS};
 use sensor_ebpf::frame::{DNS_PORT, Frame};
-use sensor_ebpf::question;
+use sensor_ebpf::limits::MAX_NAME;
+use sensor_ebpf::question::{self, HEADER};
 
 use super::access::Access;
 use super::maps::{self, FLOWS};
@@ -140,17 +141,20 @@ static EMPTY: FlowValue = FlowValue {
 /// The zone's last `FLOW_ZONE` bytes, once for each entry.
 #[inline(always)]
 fn write_zone(value: &mut FlowValue, what: &Description, message: &[u64; WORDS]) {
-    let (end, mut start) = what.question.name_end_and_zone_start();
-    if start + FLOW_ZONE < end {
-        // Hidden from the compiler, which subtracts before the comparison: 6.12 then sees a start below 0.
-        start = core::hint::black_box(end) - FLOW_ZONE;
+    let (end, start) = what.question.name_end_and_zone_start();
+    let cut = if start + FLOW_ZONE < end { end - FLOW_ZONE } else { start };
+    let len = end.saturating_sub(cut);
+    // Bounded once more behind a veil: verifiers before 6.18 do not follow the subtractions above to a number that is
+    // safe to add to a pointer, and the compiler would drop a bound that it can prove.
+    let first = core::hint::black_box(cut);
+    if first > HEADER + MAX_NAME {
+        return;
     }
-    let len = end.saturating_sub(start);
     for at in 0..FLOW_ZONE {
         if at >= len {
             break;
         }
-        value.zone[at] = question::byte(message, start + at);
+        value.zone[at] = question::byte(message, first + at);
     }
     value.zone_len = len as u32;
 }

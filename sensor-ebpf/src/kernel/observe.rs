@@ -180,10 +180,14 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
 /// Copies payload into the scratch message. `1 <= len <= CAP_RESPONSE`, or false.
 #[inline(always)]
 fn load<P: Access>(packet: &P, offset: u32, len: u32, message: &mut [u64; WORDS]) -> bool {
-    if len == 0 || len > CAP_RESPONSE as u32 {
+    // By way of one less: before 6.8 (linux d028f87517d6) the verifier did not learn from `len != 0` that it is at
+    // least 1, and LLVM would turn any other check into that one.
+    let less = core::hint::black_box(len.wrapping_sub(1));
+    if less >= CAP_RESPONSE as u32 {
         return false;
     }
-    // SAFETY: `message` has CAP_RESPONSE bytes, and the bound on `len` is in the line above.
+    let len = less + 1;
+    // SAFETY: `message` has CAP_RESPONSE bytes, and `len` is 1 to as many, by the lines above.
     unsafe { packet.copy::<CAP_RESPONSE>(offset, message.as_mut_ptr().cast(), len) }
 }
 
