@@ -1,4 +1,4 @@
-//! Every program passes the verifier, and within its budget.
+//! Every program passes this kernel's verifier; prints how many instructions it walked.
 
 use earthdog_tests::object::Object;
 use earthdog_tests::{kernel, require};

@@ -25,11 +25,20 @@ pub(crate) trait Access: Load {
     /// Interface index, 0 if the hook has none.
     fn ifindex(&self) -> u32;
     /// Bytes of payload of each datagram in a GSO burst, 0 if it is none.
-    fn gso_size(&self) -> u32;
+    #[inline(always)]
+    fn gso_size(&self) -> u32 {
+        0
+    }
     /// VLAN id that the stack has taken out of the frame already.
-    fn stripped_vlan(&self) -> Option<u16>;
+    #[inline(always)]
+    fn stripped_vlan(&self) -> Option<u16> {
+        None
+    }
     /// The socket buffer, where the hook has one.
-    fn skb(&self) -> Option<*mut __sk_buff>;
+    #[inline(always)]
+    fn skb(&self) -> Option<*mut __sk_buff> {
+        None
+    }
 }
 
 /// Bytes at an even address, so that two of them are one load.
@@ -95,21 +104,6 @@ impl Access for Xdp {
     fn ifindex(&self) -> u32 {
         // SAFETY: `ctx` is the program's context.
         unsafe { (*self.ctx).ingress_ifindex }
-    }
-
-    #[inline(always)]
-    fn gso_size(&self) -> u32 {
-        0
-    }
-
-    #[inline(always)]
-    fn stripped_vlan(&self) -> Option<u16> {
-        None
-    }
-
-    #[inline(always)]
-    fn skb(&self) -> Option<*mut __sk_buff> {
-        None
     }
 }
 
@@ -184,21 +178,6 @@ impl Access for XdpLegacy {
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         self.0.ifindex()
-    }
-
-    #[inline(always)]
-    fn gso_size(&self) -> u32 {
-        0
-    }
-
-    #[inline(always)]
-    fn stripped_vlan(&self) -> Option<u16> {
-        None
-    }
-
-    #[inline(always)]
-    fn skb(&self) -> Option<*mut __sk_buff> {
-        None
     }
 }
 
