@@ -6,6 +6,7 @@
 pub mod anomaly;
 pub mod canonical;
 pub mod name;
+pub mod names;
 pub mod record;
 
 pub use anomaly::{Anomalies, Anomaly};
@@ -125,6 +126,12 @@ impl<'a> Message<'a> {
             message.walk_records();
         }
         message
+    }
+
+    /// Response code with the eight bits that EDNS adds (RFC 6891 section 6.1.3).
+    pub fn rcode(&self) -> u16 {
+        let high = self.edns.map_or(0, |edns| edns.rcode_high);
+        u16::from(high) << 4 | u16::from(self.header.rcode())
     }
 
     /// All records in wire order; ends where one cannot be read.

@@ -54,8 +54,8 @@ pub struct Leg {
 pub enum Seen {
     /// The first of its look-up.
     First,
-    /// The same message at another hook.
-    Duplicate,
+    /// The same message at another hook; the key of who is known to have asked.
+    Duplicate(u64),
     /// Retry or twin (another type) by the same asker.
     Twin,
     /// Another asker's look-up, passed on.
@@ -67,8 +67,8 @@ pub enum Seen {
 pub enum Answers {
     /// The asker's key as given with the query.
     Query(u64),
-    /// The same response at another hook.
-    Duplicate,
+    /// The same response at another hook; the key of who asked, if its query was seen.
+    Duplicate(Option<u64>),
     /// No query was seen; `true` if the name has just been asked all the same.
     Unknown(bool),
 }
@@ -111,7 +111,7 @@ impl<S: BuildHasher> Fold<S> {
             && seen.asked
             && now_ns.abs_diff(*time_ns) <= self.duplicate_ns
         {
-            return Seen::Duplicate;
+            return Seen::Duplicate(seen.asker);
         }
         self.legs.put(leg_hash, now_ns, LegSeen { asker, asked: true, answered_ns: 0 });
         let lookup_ns = self.lookup_ns;
@@ -135,7 +135,7 @@ impl<S: BuildHasher> Fold<S> {
             && now_ns.abs_diff(*time_ns) <= RESPONSE_NS
         {
             if seen.answered_ns != 0 && now_ns.abs_diff(seen.answered_ns) <= duplicate_ns {
-                return Answers::Duplicate;
+                return Answers::Duplicate(seen.asked.then_some(seen.asker));
             }
             seen.answered_ns = now_ns;
             if seen.asked {
@@ -225,10 +225,10 @@ mod tests {
         let mut fold = fold();
         let query = leg("10.0.0.2:4000", "10.0.0.1:53", 7, b"\x01a\x04test", 16);
         assert_eq!(fold.query(&query, 1, 1000 * MS), Seen::First);
-        assert_eq!(fold.query(&query, 2, 1001 * MS), Seen::Duplicate);
-        assert_eq!(fold.query(&query, 2, 1002 * MS), Seen::Duplicate);
+        assert_eq!(fold.query(&query, 2, 1001 * MS), Seen::Duplicate(1));
+        assert_eq!(fold.query(&query, 2, 1002 * MS), Seen::Duplicate(1));
         assert_eq!(fold.response(&query, 1010 * MS), Answers::Query(1));
-        assert_eq!(fold.response(&query, 1011 * MS), Answers::Duplicate);
+        assert_eq!(fold.response(&query, 1011 * MS), Answers::Duplicate(Some(1)));
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
         let mut fold = fold();
         let one = leg("10.0.0.2:4000", "10.0.0.1:53", 7, b"\x01a\x04test", 16);
         assert_eq!(fold.response(&one, 1000 * MS), Answers::Unknown(false));
-        assert_eq!(fold.response(&one, 1001 * MS), Answers::Duplicate);
+        assert_eq!(fold.response(&one, 1001 * MS), Answers::Duplicate(None));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub mod report;
 
 pub mod finding;
 
+pub mod logged;
+
 pub mod escape;
 
 pub mod sink;

@@ -10,12 +10,13 @@ use foldhash::quality::FixedState;
 use sensor_ebpf::abi::flag;
 
 use crate::attribute::{self, Client, Clients, Identity, ProcessFacts, ProcessTable};
-use crate::dns::{Anomaly, Canonical, Message};
+use crate::dns::{Anomaly, Canonical, Message, Question};
 use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::finding::{Finding, Origin};
 use crate::fold;
 use crate::fold::{Answers, Fold, Leg, Seen};
 use crate::ledger::{self, Charge, Key, Ledger, payload};
+use crate::logged::{Logged, LoggedOwner, Lookup};
 use crate::reassemble::{self, Reassembler};
 use crate::report::{self, Reports, Sighting};
 use crate::zone::Zone;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub fold: fold::Settings,
     pub ledger: ledger::Settings,
     pub report: report::Settings,
+    /// Keep what is known of every message for the message log.
+    pub log_messages: bool,
     /// Seed of the hashes over attacker-chosen names: random live, fixed (the default) in replay.
     pub seed: u64,
 }
@@ -61,6 +64,9 @@ pub struct Pipeline {
     ledger: Ledger,
     reports: Reports,
     stats: Stats,
+    /// Messages not yet taken by `logged`; `None` where nobody asks for them.
+    log: Option<Vec<Logged>>,
+    boot_unix_ns: Option<u64>,
     /// Of the last record or tick: time may go back from one capture to the next.
     now_ns: u64,
 }
@@ -72,6 +78,8 @@ impl Pipeline {
             seed: seed.clone(),
             reassembler: Reassembler::new(settings.reassemble),
             reassembled: Vec::new(),
+            log: settings.log_messages.then(Vec::new),
+            boot_unix_ns: settings.attribute.boot_unix_ns,
             processes: ProcessTable::new(&settings.attribute),
             clients: Clients::new(settings.attribute.max_processes, settings.attribute.max_pids),
             fold: Fold::new(&settings.fold, seed),
@@ -114,6 +122,11 @@ impl Pipeline {
 
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Messages decoded since the last call, if the settings ask for them; to be called after each push.
+    pub fn logged(&mut self) -> impl Iterator<Item = Logged> {
+        self.log.iter_mut().flat_map(|log| log.drain(..))
     }
 
     /// Hands in what /proc says about a process.
@@ -166,7 +179,27 @@ impl Pipeline {
         }
         self.stats.anomalies.add(message.anomalies);
         *(if response { &mut self.stats.responses } else { &mut self.stats.queries }) += 1;
-        let Some(question) = message.question else { return };
+        let (lookup, client) = match message.question {
+            Some(question) => {
+                let (lookup, client) = self.question(packet, &message, question, response, emit);
+                (Some(lookup), client)
+            }
+            None => (None, None),
+        };
+        if self.log.is_some() {
+            self.note(packet, &message, response, lookup, client);
+        }
+    }
+
+    /// Folds a message and charges it; which look-up it is part of, and the key of who asked.
+    fn question(
+        &mut self,
+        packet: &Packet,
+        message: &Message<'_>,
+        question: Question<'_>,
+        response: bool,
+        emit: &mut dyn FnMut(&Finding),
+    ) -> (Lookup, Option<u64>) {
         let name = Canonical::new(question.name);
         let (client, server) = packet.client_server();
         let leg = Leg {
@@ -179,21 +212,38 @@ impl Pipeline {
         };
         let address = self.seed.hash_one(client.ip());
         if response {
-            self.response(packet, &message, &name, &leg, address, emit);
-        } else {
-            let process = self.process(&packet.owner);
-            match self.fold.query(&leg, process.unwrap_or(address), packet.time_ns) {
-                Seen::Duplicate => self.stats.duplicates += 1,
-                seen => {
-                    let charge = match seen {
-                        Seen::Twin => Charge::Twin,
-                        Seen::Forwarded => Charge::Forwarded,
-                        Seen::First | Seen::Duplicate => Charge::Full,
-                    };
-                    self.query(packet, &message, &name, &leg, (process, address), charge, emit);
-                }
-            }
+            return self.response(packet, message, &name, &leg, address, emit);
         }
+        let process = self.process(&packet.owner);
+        let asker = process.unwrap_or(address);
+        let (charge, lookup) = match self.fold.query(&leg, asker, packet.time_ns) {
+            Seen::Duplicate(asker) => {
+                self.stats.duplicates += 1;
+                return (Lookup::Duplicate, Some(asker));
+            }
+            Seen::First => (Charge::Full, Lookup::First),
+            Seen::Twin => (Charge::Twin, Lookup::Twin),
+            Seen::Forwarded => (Charge::Forwarded, Lookup::Forwarded),
+        };
+        self.query(packet, message, &name, &leg, (process, address), charge, emit);
+        (lookup, Some(asker))
+    }
+
+    /// Keeps what is known of a message for the log.
+    fn note(
+        &mut self,
+        packet: &Packet,
+        message: &Message<'_>,
+        response: bool,
+        lookup: Option<Lookup>,
+        client: Option<u64>,
+    ) {
+        let owner = LoggedOwner::new(&packet.owner, &self.processes, self.boot_unix_ns);
+        let client = client
+            .and_then(|key| self.clients.find(key))
+            .map(|client| self.reports.client(Some(client), &self.processes));
+        let line = Logged::new(packet, message, response, lookup, owner, client);
+        self.log.get_or_insert_default().push(line);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one packet's parts, all of them needed")]
@@ -249,22 +299,22 @@ impl Pipeline {
         leg: &Leg,
         address: u64,
         emit: &mut dyn FnMut(&Finding),
-    ) {
-        let asker = match self.fold.response(leg, packet.time_ns) {
-            Answers::Duplicate => {
+    ) -> (Lookup, Option<u64>) {
+        let (lookup, asker) = match self.fold.response(leg, packet.time_ns) {
+            Answers::Duplicate(asker) => {
                 self.stats.duplicates += 1;
-                return;
+                return (Lookup::Duplicate, asker);
             }
-            Answers::Query(asker) => asker,
+            Answers::Query(asker) => (Lookup::Answer, asker),
             Answers::Unknown(recent) => {
                 self.stats.unsolicited += 1;
                 if packet.view != View::Capture {
-                    return;
+                    return (Lookup::Unsolicited, None);
                 }
                 // A capture may hold one direction only: then the question in a response is what was asked.
                 let charge = if recent { Charge::Twin } else { Charge::Full };
                 self.query(packet, message, name, leg, (None, address), charge, emit);
-                address
+                (Lookup::Unsolicited, address)
             }
         };
         let zone = Zone::of(name);
@@ -275,6 +325,7 @@ impl Pipeline {
                 entry.response(payload, packet.time_ns);
             }
         }
+        (lookup, Some(asker))
     }
 
     /// Key of the client that a packet's owner belongs to.

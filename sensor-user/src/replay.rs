@@ -15,7 +15,10 @@ use crate::{
     exit::{self, Code},
     finding::{Finding, Origin, Severity},
     pipeline::{self, Pipeline},
-    sink,
+    sink::{
+        self,
+        messages::{Existing, Messages},
+    },
     source::{self, Tally},
 };
 
@@ -30,7 +33,8 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
         Output::Human if colour => sink::Format::HumanColour,
         Output::Human => sink::Format::Human,
     };
-    let mut replay = Replay::new(config.pipeline(), format, io::BufWriter::new(stdout));
+    let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
+    let mut replay = Replay::new(config.pipeline(), format, messages, io::BufWriter::new(stdout));
     let mut errors = io::stderr().lock();
     let mut unread = false;
     for file in &args.files {
@@ -41,8 +45,11 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
         }
         replay.written()?;
     }
-    let outcome = replay.finish()?;
+    let mut outcome = replay.finish()?;
     let _ = write!(errors, "{}", outcome.summary(args.files.len(), started.elapsed()));
+    if let Some(warning) = outcome.messages.as_mut().and_then(Messages::warning) {
+        let _ = writeln!(errors, "earthdog: {warning}");
+    }
     if unread {
         return Ok(Code::Failure);
     }
@@ -54,6 +61,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
 struct Replay<W> {
     pipeline: Pipeline,
     tally: Tally,
+    messages: Option<Messages>,
     sink: Sink<W>,
 }
 
@@ -75,18 +83,20 @@ impl<W: io::Write> Sink<W> {
 }
 
 impl<W: io::Write> Replay<W> {
-    fn new(settings: pipeline::Settings, format: sink::Format, out: W) -> Self {
+    fn new(settings: pipeline::Settings, format: sink::Format, messages: Option<Messages>, out: W) -> Self {
         Self {
             pipeline: Pipeline::new(settings, Origin::Replay),
             tally: Tally::default(),
+            messages,
             sink: Sink { format, out, highest: None, failure: None },
         }
     }
 
     fn file<T>(&mut self, read: impl FnOnce(&mut Tally, &mut source::Emit<'_>) -> T) -> T {
-        let Self { pipeline, tally, sink } = self;
+        let Self { pipeline, tally, messages, sink } = self;
         read(tally, &mut |event| {
             pipeline.push(event, &mut |finding| sink.take(finding));
+            log(pipeline, messages);
             if sink.failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     }
@@ -100,8 +110,24 @@ impl<W: io::Write> Replay<W> {
     fn finish(mut self) -> Result<Outcome, exit::Error> {
         let sink = &mut self.sink;
         self.pipeline.finish(&mut |finding| sink.take(finding));
+        log(&mut self.pipeline, &mut self.messages);
         self.written()?;
-        Ok(Outcome { stats: self.pipeline.stats().clone(), tally: self.tally, highest: self.sink.highest })
+        if let Some(messages) = &mut self.messages {
+            messages.flush();
+        }
+        Ok(Outcome {
+            stats: self.pipeline.stats().clone(),
+            tally: self.tally,
+            highest: self.sink.highest,
+            messages: self.messages,
+        })
+    }
+}
+
+/// Passes on to the message log what the last record gave.
+fn log(pipeline: &mut Pipeline, messages: &mut Option<Messages>) {
+    if let Some(messages) = messages {
+        pipeline.logged().for_each(|line| messages.write(&line));
     }
 }
 
@@ -110,6 +136,7 @@ struct Outcome {
     stats: pipeline::Stats,
     tally: Tally,
     highest: Option<Severity>,
+    messages: Option<Messages>,
 }
 
 impl Outcome {
@@ -133,6 +160,9 @@ impl Outcome {
         line("files", format_args!("{files}"));
         line("records", format_args!("{}, {} cut at the snap length", tally.records, tally.snapped));
         line("skipped", format_args!("{}", list(tally.skipped.iter().map(|(name, count)| (*name, *count)))));
+        if let Some(log) = &self.messages {
+            line("message log", format_args!("{} lines, {} lost", log.taken, log.lost));
+        }
         line("datagrams", format_args!("{} too short for a message", stats.datagrams));
         line("tcp", format_args!("{}", list(stats.reassembly.named().into_iter())));
         line("anomalies", format_args!("{}", list(stats.anomalies.iter())));
@@ -197,7 +227,7 @@ mod tests {
 
     fn replay(files: &[Vec<u8>], format: sink::Format) -> (Vec<u8>, Outcome) {
         let mut out = Vec::new();
-        let mut replay = Replay::new(Config::default().pipeline(), format, &mut out);
+        let mut replay = Replay::new(Config::default().pipeline(), format, None, &mut out);
         for file in files {
             let file = Cursor::new(file.clone());
             replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
@@ -253,6 +283,30 @@ mod tests {
     }
 
     #[test]
+    fn every_message_is_a_line_of_the_message_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut config = Config::default();
+        config.output.messages = path.to_str().unwrap().to_owned();
+        let logged = || {
+            let messages = Messages::open(&config.output.messages, Existing::IsReplaced).unwrap();
+            let mut replay = Replay::new(config.pipeline(), sink::Format::Json, messages, Vec::new());
+            let file = Cursor::new(tunnel());
+            replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
+            let outcome = replay.finish().unwrap();
+            assert_eq!(outcome.stats.messages, 200);
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let text = logged();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let count = |lookup: &str| lines.iter().filter(|line| line["lookup"] == lookup).count();
+        assert_eq!((lines.len(), count("first"), count("answer")), (200, 100, 100));
+        assert!(lines.iter().all(|line| line["view"] == "capture" && line["client"]["ip"] == "192.0.2.1"));
+        assert_eq!(text, logged(), "two replays differ");
+    }
+
+    #[test]
     fn a_full_disk_ends_the_replay() {
         struct Full;
         impl io::Write for Full {
@@ -263,7 +317,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut replay = Replay::new(Config::default().pipeline(), sink::Format::Json, Full);
+        let mut replay = Replay::new(Config::default().pipeline(), sink::Format::Json, None, Full);
         let file = Cursor::new(tunnel());
         replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
         assert!(replay.tally.events < 200, "reading went on");

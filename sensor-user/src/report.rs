@@ -16,6 +16,7 @@ use crate::event::View;
 use crate::finding::{self, Bounds, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, State};
 use crate::ledger::entry::{self, Window};
 use crate::ledger::{self, Entry, Key, Ledger};
+use crate::logged::grade_name;
 use crate::model::UNIT;
 use crate::pipeline::comm;
 use crate::verdict::{family, verdict};
@@ -299,7 +300,8 @@ impl Reports {
         list
     }
 
-    fn client(&self, client: Option<&Client>, processes: &ProcessTable) -> finding::Client {
+    /// What a finding says of a client.
+    pub fn client(&self, client: Option<&Client>, processes: &ProcessTable) -> finding::Client {
         let mut out = finding::Client {
             kind: ClientKind::Address,
             ip: client.map(|c| c.ip),
@@ -426,14 +428,4 @@ fn id(client: Option<&Identity>, zone: &[u8]) -> String {
     let hash = fnv(fnv(FNV_START, RULE.as_bytes()), &[0xff]);
     let hash = fnv(hash, &client.map_or(0, Identity::stable_hash).to_le_bytes());
     format!("{RULE}-{:016x}", fnv(hash, zone))
-}
-
-fn grade_name(value: u8) -> &'static str {
-    match value {
-        grade::EXACT => "exact",
-        grade::COOKIE => "cookie",
-        grade::INFERRED => "inferred",
-        grade::SNAPSHOT => "snapshot",
-        _ => "none",
-    }
 }

@@ -1,6 +1,7 @@
 //! Findings out: the same struct as NDJSON for machines, or as a few lines for a person.
 
 mod human;
+pub mod messages;
 
 use std::io;
 

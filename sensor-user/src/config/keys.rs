@@ -125,6 +125,8 @@ keys! {
     output: Output {
         /// Form of the findings on standard output.
         format: OutputFormat = OutputFormat::Human, Allowed::OneOf(OutputFormat::NAMES);
+        /// File that gets every decoded DNS message as a line of JSON: who sent it, and which look-up it is part of. A running sensor appends to it, a replay begins it anew.
+        messages: String = String::new(), Allowed::Text("a path, or \"\" for no such file");
     }
 
     /// What of a process may be told.

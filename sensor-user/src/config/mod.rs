@@ -97,6 +97,7 @@ impl Config {
                 address_bound_bytes: self.ledger.address_bound_bytes,
                 max_keys: self.ledger.max_keys as usize,
             },
+            log_messages: !self.output.messages.is_empty(),
             reassemble: self.reassembly(),
             report: report::Settings {
                 max_open: self.pipeline.max_open as usize,

@@ -33,7 +33,10 @@ use crate::event::Event;
 use crate::exit::{Code, Error};
 use crate::finding::{Finding, Origin};
 use crate::pipeline::Pipeline;
-use crate::sink;
+use crate::sink::{
+    self,
+    messages::{Existing, Messages},
+};
 
 /// Processes read from /proc after one drain; the rest waits for the next.
 const PROC_READS: usize = 32;
@@ -64,7 +67,8 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     runtime.block_on(async {
         // Before anything is attached, so that a signal meanwhile ends the run as it should.
         let mut stop = Stop::new()?;
-        let sensor = Sensor::start(args, config, &features, &plan)?;
+        let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
+        let sensor = Sensor::start(args, config, &features, &plan, messages)?;
         stop.after(args.duration);
         sensor.watch(stop).await
     })
@@ -174,6 +178,7 @@ struct Sensor {
     /// Index of each interface with a hook.
     indices: BTreeMap<String, u32>,
     out: Findings,
+    messages: Option<Messages>,
     printer: Printer,
     settings: Live,
     /// Bytes that the pipeline and the reader can come to hold.
@@ -183,7 +188,13 @@ struct Sensor {
 
 impl Sensor {
     /// Attaches. Must be called inside the runtime, for the control socket.
-    fn start(args: &RunArgs, config: &Config, features: &Features, plan: &Plan) -> anyhow::Result<Self> {
+    fn start(
+        args: &RunArgs,
+        config: &Config,
+        features: &Features,
+        plan: &Plan,
+        messages: Option<Messages>,
+    ) -> anyhow::Result<Self> {
         let clock = BootClock::new();
         let mut settings = config.pipeline();
         settings.seed = random::<1>()?[0];
@@ -215,6 +226,7 @@ impl Sensor {
             askers: Askers::default(),
             indices: BTreeMap::new(),
             out: Findings::new(args.output.unwrap_or_else(|| config.output.format.into())),
+            messages,
             printer: Printer::new(),
             settings: config.live.clone(),
             worst_case,
@@ -279,16 +291,28 @@ impl Sensor {
 
     /// Takes a batch out of the rings; true if there is more.
     fn drain(&mut self) -> bool {
-        let Self { rings, pipeline, out, askers, printer, clock, .. } = self;
+        let Self { rings, pipeline, out, messages, askers, printer, clock, .. } = self;
         let more = rings.drain(*clock, clock::boot_ns(), &mut |event| {
             if let Event::Packet(packet) = &event {
                 askers.note(&packet.owner);
             }
             pipeline.push(event, &mut |finding| out.write(finding, printer));
+            log_messages(pipeline, messages);
         });
+        self.flush_messages();
         self.kernel_log.drain();
         self.read_processes();
         more
+    }
+
+    /// After each drain, so that the file is never far behind.
+    fn flush_messages(&mut self) {
+        let Some(messages) = &mut self.messages else { return };
+        messages.flush();
+        if let Some(warning) = messages.warning() {
+            self.printer.line(&format!("warning: {warning}"));
+            self.attached.warnings.push(warning);
+        }
     }
 
     /// Looks up in /proc who was seen asking for the first time, a few at a time.
@@ -308,6 +332,7 @@ impl Sensor {
         self.clock.refresh();
         let Self { pipeline, out, printer, .. } = self;
         pipeline.tick(clock::unix_ns(), &mut |finding| out.write(finding, printer));
+        log_messages(&mut self.pipeline, &mut self.messages);
     }
 
     /// The kernel detaches a hook with its interface, without a word to us.
@@ -354,6 +379,7 @@ impl Sensor {
             processes: self.askers.count(),
             counters: &self.maps.counters(),
             ring: self.rings.stats(),
+            message_log: self.messages.as_ref().map(|log| [log.taken, log.lost]),
         })
     }
 
@@ -368,11 +394,20 @@ impl Sensor {
         }
         let Self { pipeline, out, printer, .. } = &mut self;
         pipeline.finish(&mut |finding| out.write(finding, printer));
+        log_messages(&mut self.pipeline, &mut self.messages);
+        self.flush_messages();
         self.out.flush()?;
         self.printer.clear();
         let line = self.numbers(|numbers| numbers.line());
         self.printer.line(&format!("stopped: {line}"));
         Ok(Code::Ok)
+    }
+}
+
+/// Passes on to the message log what the last record gave.
+fn log_messages(pipeline: &mut Pipeline, messages: &mut Option<Messages>) {
+    if let Some(messages) = messages {
+        pipeline.logged().for_each(|line| messages.write(&line));
     }
 }
 

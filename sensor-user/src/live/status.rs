@@ -54,6 +54,8 @@ pub struct Numbers<'a> {
     pub processes: u64,
     pub counters: &'a Counters,
     pub ring: &'a ring::Stats,
+    /// Lines written to the message log and lost, where there is one.
+    pub message_log: Option<[u64; 2]>,
 }
 
 impl Numbers<'_> {
@@ -110,6 +112,7 @@ impl Numbers<'_> {
             "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
             "lost": lost(self.counters),
             "execs_lost": execs_lost(self.counters),
+            "message_log": self.message_log.map(|lines| named(&["lines", "lost"], &lines)),
             "memory": {
                 "resident": memory.resident,
                 "rings": memory.rings,
@@ -207,7 +210,7 @@ mod tests {
         counters[counter::LOST_BULK as usize] = 4;
         let mut ring = ring::Stats::default();
         let line = |counters: &Counters, ring: &ring::Stats| {
-            Numbers { stats: &stats, processes: 2, counters, ring }.line()
+            Numbers { stats: &stats, processes: 2, counters, ring, message_log: None }.line()
         };
         assert_eq!(line(&counters, &ring), "messages 12, processes 2, zones 3, findings 2, lost 4");
         ring.bad[1] = 5;

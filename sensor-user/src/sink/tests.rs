@@ -1,9 +1,13 @@
 //! What sinks write of a finding whose every string an attacker chose.
 
 use super::*;
+use crate::attribute::{self, ProcessTable};
+use crate::dns::Message;
+use crate::event::{Kind, Packet, Transport, View, no_owner};
 use crate::finding::{
     Attack, Bounds, Client, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, Severity, State,
 };
+use crate::logged::{Logged, LoggedOwner, Lookup};
 
 const EVIL: &str = "\x1b[2J\x07\u{202e}evil\r\nMEDIUM fake\u{7f}\u{9b}1m\u{2028}\u{feff}\u{e0041}ü";
 
@@ -59,6 +63,42 @@ fn finding() -> Finding {
         counterfactual: EVIL.into(),
         attack: Attack { version: "18.1".into(), ..Attack::default() },
     }
+}
+
+pub(super) fn logged() -> Logged {
+    let (bytes, src) = (b"\0\x07\x81\x83\0\x01\0\0\0\0\0\0\x01\x1b\x04test\0\0\x10\0\x01", "10.0.0.2:53");
+    let packet = Packet {
+        time_ns: 1_700_000_000_000_000_001,
+        view: View::WireIngress,
+        kind: Kind::Message,
+        transport: Transport::Udp,
+        src: src.parse().unwrap(),
+        dst: "[2001:db8::1]:4000".parse().unwrap(),
+        ifindex: 2,
+        vlan: [None; 2],
+        tcp_seq: 0,
+        flags: 0,
+        true_len: bytes.len() as u32,
+        payload: bytes::Bytes::from_static(bytes),
+        owner: no_owner(1),
+    };
+    let processes = ProcessTable::new(&attribute::Settings::default());
+    let message = Message::parse(&packet.payload, bytes.len());
+    let owner = LoggedOwner::new(&packet.owner, &processes, None);
+    Logged::new(&packet, &message, true, Some(Lookup::Answer), owner, Some(finding().client))
+}
+
+#[test]
+fn a_logged_message_leaves_out_what_is_unknown() {
+    let line = serde_json::to_value(logged()).unwrap();
+    let client = serde_json::to_value(finding().client).unwrap();
+    let want = serde_json::json!({
+        "time": "2023-11-14T22:13:20.000000001Z", "view": "wire_ingress", "transport": "udp", "src": "10.0.0.2:53",
+        "dst": "[2001:db8::1]:4000", "ifindex": 2, "id": 7, "response": true, "name": "\\027.test", "type": "TXT",
+        "rcode": "NXDOMAIN", "lookup": "answer", "owner": { "source": "none", "grade": "none", "reason": "wire_view" },
+        "client": client,
+    });
+    assert_eq!(line, want);
 }
 
 fn written(finding: &Finding, format: Format) -> String {
