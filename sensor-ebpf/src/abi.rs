@@ -10,7 +10,7 @@ use crate::question::KEY_WORDS;
 
 /// Raised with every change of a layout below, which `xtask tidy` sees to; the loader refuses an object of another
 /// version (the size of its `ABI` map).
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! abi {
@@ -127,7 +127,7 @@ pub mod no_owner {
     pub const TCP: u8 = 3;
     /// The current task is a kernel thread.
     pub const KERNEL_THREAD: u8 = 4;
-    /// This kernel does not let the packet hook ask for the current task (before 6.10), and no other source is on.
+    /// No owner source is on.
     pub const NO_SOURCE: u8 = 5;
 }
 
@@ -146,7 +146,7 @@ pub struct Owner {
     pub tid: u32,
     /// Real user id of the task, in the initial user namespace.
     pub uid: u32,
-    /// Inode of the task's network namespace.
+    /// Inode of the socket's network namespace (`/proc/PID/ns/net`), 0 if unknown. Responses have it too.
     pub netns: u32,
     /// Name of the thread group leader, NUL padded.
     pub comm: [u8; 16],
@@ -396,13 +396,15 @@ pub mod feature {
     pub const FLOW: u32 = 2;
     /// Emit records.
     pub const RECORD: u32 = 4;
-    /// Put the current task into the owner (6.10 and later; set only where the helper probe succeeded).
+    /// Put the current task into the owner (set only where the helper probe succeeded; needs `OFFSETS`).
     pub const CURRENT_TASK: u32 = 8;
     /// Walk the question (off only in benches).
     pub const WALK: u32 = 16;
     /// Claim scratch memory with an atomic exchange (`BPF_XCHG`, 5.12 and later, linux 5ffa25502b5a).
     pub const XCHG: u32 = 32;
-    /// What every kernel can; the loader adds `CURRENT_TASK` and `XCHG` where the kernel has them.
+    /// `KernelOffsets` is filled in.
+    pub const OFFSETS: u32 = 1 << 8;
+    /// What every kernel can; the loader adds the others where the kernel has them.
     pub const DEFAULT: u32 = HASH | FLOW | RECORD | WALK;
 }
 
@@ -455,6 +457,22 @@ pub struct KernelOffsets {
     pub binprm_filename: u32,
     /// Zero.
     pub pad: u32,
+    /// task_struct.pid
+    pub task_pid: u32,
+    /// sock.__sk_common.skc_net.net
+    pub sock_net: u32,
+    /// sock.__sk_common.skc_family
+    pub sock_family: u32,
+    /// sock.__sk_common.skc_state
+    pub sock_state: u32,
+    /// sock.__sk_common.skc_dport, with skc_num behind it.
+    pub sock_ports: u32,
+    /// sock.__sk_common.skc_cookie
+    pub sock_cookie: u32,
+    /// sock.sk_lock.owned
+    pub sock_lock_owned: u32,
+    /// msghdr.msg_name
+    pub msghdr_name: u32,
 }
 }
 
@@ -465,5 +483,5 @@ const _: () = {
     assert!(size_of::<ExecRecord>() == 48 + EXEC_PATH + EXEC_ARGS);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowValue>() == 64 + 32 + 16 + FLOW_ZONE);
-    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 64);
+    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 96);
 };

@@ -50,6 +50,8 @@ pub(crate) struct Scratch {
     pub(crate) key: FlowKey,
     /// Payload bytes to a record of a burst.
     pub(crate) step: u32,
+    /// The packet's `struct sock`, by way of memory (see `owner::socket`).
+    pub(crate) sock: u64,
     pub(crate) header: RecordHeader,
     pub(crate) message: [u64; WORDS],
     /// Room for the verifier, which does not follow that the last bytes of a copy end where the message does.
@@ -86,6 +88,14 @@ static OPTIONS: Options = Options {
         mm_arg_end: 0,
         binprm_filename: 0,
         pad: 0,
+        task_pid: 0,
+        sock_net: 0,
+        sock_family: 0,
+        sock_state: 0,
+        sock_ports: 0,
+        sock_cookie: 0,
+        sock_lock_owned: 0,
+        msghdr_name: 0,
     },
 };
 

@@ -36,7 +36,7 @@ pub(crate) fn host<P: Access>(packet: &P, view: u8) {
     // SAFETY: a live map value; claimed, nobody else uses this slot until it is released.
     let held = unsafe { &mut *scratch };
     if complete(packet, &located, &mut held.frame) {
-        owner::of_packet(packet, held.frame.transport, view, &mut held.header.owner);
+        owner::of_packet(packet, held.frame.transport, view, &mut held.sock, &mut held.header.owner);
         capture(packet, view, held);
     }
     // SAFETY: as above.

@@ -1,8 +1,11 @@
-//! Who sent the packet: the current task in the packet hook (6.10 and later, linux eb166e522c77).
+//! Who sent the packet: the current task in the packet hook.
+//!
+//! The task is read from `task_struct` itself. `bpf_get_current_task` and `bpf_probe_read_kernel` may be called by every
+//! program type since 5.8 (linux f470378c7562); `bpf_get_current_pid_tgid` in cgroup hooks only since 6.10.
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_socket_cookie, bpf_probe_read_kernel,
-    bpf_skb_cgroup_id,
+    bpf_get_current_task, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skb_cgroup_id,
 };
 use sensor_ebpf::abi::{Owner, feature, grade, no_owner, owner_source, view};
 use sensor_ebpf::frame::TCP;
@@ -18,13 +21,17 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 ///
 /// Trusted only for UDP that leaves: what arrives interrupts anybody, and later TCP segments leave from softirq.
 #[inline(always)]
-pub(crate) fn of_packet<P: Access>(packet: &P, transport: u8, view: u8, owner: &mut Owner) {
+pub(crate) fn of_packet<P: Access>(packet: &P, transport: u8, view: u8, sock: &mut u64, owner: &mut Owner) {
     record::clear_owner(owner, no_owner::NO_SOURCE);
     if let Some(skb) = packet.skb() {
         // SAFETY: `skb` is the program's context.
         unsafe {
             owner.cookie = bpf_get_socket_cookie(skb.cast());
             owner.cgroup_id = bpf_skb_cgroup_id(skb);
+        }
+        if option!(features) & feature::OFFSETS != 0 {
+            let net = read::<u64>(socket(skb, sock), option!(offsets.sock_net));
+            read_into(&mut owner.netns, net, option!(offsets.net_ns_inum));
         }
     }
     if view != view::HOST_EGRESS {
@@ -36,25 +43,37 @@ pub(crate) fn of_packet<P: Access>(packet: &P, transport: u8, view: u8, owner: &
     }
 }
 
+/// The packet's `struct sock` as a number, 0 if it has none.
+///
+/// The verifier allows no arithmetic on the pointer, and before 6.x no such pointer in a map key; with CAP_PERFMON it
+/// may be stored in a map value, and what is read back is a number.
+#[inline(always)]
+fn socket(skb: *mut __sk_buff, by_way_of: &mut u64) -> u64 {
+    let by_way_of = core::ptr::from_mut(by_way_of);
+    // SAFETY: `skb` is the program's context, the other a live map value. Volatile, or the compiler would pass the
+    // value on in a register.
+    unsafe {
+        by_way_of.write_volatile((*skb).__bindgen_anon_2.sk as u64);
+        by_way_of.read_volatile()
+    }
+}
+
 /// Fills in the current task.
 #[inline(always)]
 fn current_task(owner: &mut Owner) {
-    // SAFETY: helpers without arguments.
-    let (ids, task) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_task()) };
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
     if read::<u32>(task, option!(offsets.task_flags)) & PF_KTHREAD != 0 {
         owner.reason = no_owner::KERNEL_THREAD;
         return;
     }
-    owner.tgid = (ids >> 32) as u32;
-    owner.tid = ids as u32;
+    read_into(&mut owner.tgid, task, option!(offsets.task_tgid));
+    read_into(&mut owner.tid, task, option!(offsets.task_pid));
     let leader = read::<u64>(task, option!(offsets.task_group_leader));
     read_into(&mut owner.start_boot_ns, leader, option!(offsets.task_start_boottime));
     read_into(&mut owner.comm, leader, option!(offsets.task_comm));
     let cred = read::<u64>(task, option!(offsets.task_cred));
     read_into(&mut owner.uid, cred, option!(offsets.cred_uid));
-    let nsproxy = read::<u64>(task, option!(offsets.task_nsproxy));
-    let net = read::<u64>(nsproxy, option!(offsets.nsproxy_net_ns));
-    read_into(&mut owner.netns, net, option!(offsets.net_ns_inum));
     owner.source = owner_source::CURRENT_TASK;
     owner.grade = grade::EXACT;
     owner.reason = no_owner::HAS_OWNER;

@@ -40,6 +40,7 @@ fn offsets(btf: &Btf) -> Result<KernelOffsets, Error> {
     let task = btf.structure("task_struct")?;
     let mm = btf.structure("mm_struct")?;
     let net = btf.structure("net")?;
+    let sock = btf.structure("sock")?;
     Ok(KernelOffsets {
         task_group_leader: task.member("group_leader")?,
         // Renamed by cf25e24db61c (5.5).
@@ -58,6 +59,14 @@ fn offsets(btf: &Btf) -> Result<KernelOffsets, Error> {
         mm_arg_end: mm.member("arg_end")?,
         binprm_filename: btf.structure("linux_binprm")?.member("filename")?,
         pad: 0,
+        task_pid: task.member("pid")?,
+        sock_net: sock.member("__sk_common.skc_net.net")?,
+        sock_family: sock.member("__sk_common.skc_family")?,
+        sock_state: sock.member("__sk_common.skc_state")?,
+        sock_ports: sock.member("__sk_common.skc_dport")?,
+        sock_cookie: sock.member("__sk_common.skc_cookie")?,
+        sock_lock_owned: sock.member("sk_lock.owned")?,
+        msghdr_name: btf.structure("msghdr")?.member("msg_name")?,
     })
 }
 

@@ -122,7 +122,7 @@ pub const TABLE: &[Requirement] = &[
     Requirement {
         feature: Feature::CurrentTask,
         name: "current task in cgroup_skb",
-        since: "6.10", // bpf_get_current_pid_tgid for cgroup programs
+        since: "5.8", // f470378c7562, with CAP_PERFMON; 6.10 is only needed for bpf_get_current_pid_tgid
         use_for: "who asked",
         need: Need::Useful,
         probe: current_task,
@@ -228,7 +228,7 @@ impl Features {
     pub fn current_task(&self) -> Result<(), String> {
         if !self.has(Feature::CurrentTask) {
             return Err(format!(
-                "Linux {} does not let the packet hook ask for the current task (6.10 and later do)",
+                "Linux {} does not let the packet hook ask for the current task (5.8 and later do, unless locked down)",
                 self.release
             ));
         }
@@ -256,11 +256,7 @@ fn program(kind: ProgramType) -> Result<bool, String> {
 
 /// The helpers that the host view's program calls for the owner, in the program type that calls them.
 fn current_task() -> Result<bool, String> {
-    let helpers = [
-        BpfHelper::BPF_FUNC_get_current_pid_tgid,
-        BpfHelper::BPF_FUNC_get_current_task,
-        BpfHelper::BPF_FUNC_probe_read_kernel,
-    ];
+    let helpers = [BpfHelper::BPF_FUNC_get_current_task, BpfHelper::BPF_FUNC_probe_read_kernel];
     for helper in helpers {
         if !is_helper_supported(ProgramType::CgroupSkb, helper).map_err(|error| chain(&error))? {
             return Ok(false);

@@ -459,6 +459,9 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
     if plan.current_task {
         bits |= feature::CURRENT_TASK;
     }
+    if features.offsets.is_ok() {
+        bits |= feature::OFFSETS;
+    }
     if features.has(Feature::AtomicExchange) {
         bits |= feature::XCHG;
     }
