@@ -400,8 +400,6 @@ pub mod feature {
     pub const CURRENT_TASK: u32 = 8;
     /// Walk the question (off only in benches).
     pub const WALK: u32 = 16;
-    /// Claim scratch memory with an atomic exchange (`BPF_XCHG`, 5.12 and later, linux 5ffa25502b5a).
-    pub const XCHG: u32 = 32;
     /// `KernelOffsets` is filled in.
     pub const OFFSETS: u32 = 1 << 8;
     /// What every kernel can; the loader adds the others where the kernel has them.

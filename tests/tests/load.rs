@@ -7,7 +7,7 @@ use sensor_ebpf::abi::feature;
 #[test]
 fn every_program_loads() {
     require!(kernel::bpf());
-    let mut object = Object::load(feature::DEFAULT | feature::XCHG).unwrap();
+    let mut object = Object::load(feature::DEFAULT).unwrap();
     let names = object.names();
     for known in ["xdp_dns", "xdp_dns_legacy", "tc_ingress", "tc_egress", "host_egress", "host_ingress"] {
         assert!(names.iter().any(|name| name == known), "{names:?}");

@@ -20,8 +20,7 @@ const REPEAT: u32 = 500;
 #[case::cgroup("host_egress", false)]
 fn with_full_rings_every_packet_is_counted_once_by_its_reason(#[case] program: &str, #[case] has_link: bool) {
     require!(kernel::bpf());
-    let mut object =
-        Object::load_with_rings(feature::DEFAULT | feature::XCHG, RING_BYTES, RING_BYTES).unwrap();
+    let mut object = Object::load_with_rings(feature::DEFAULT, RING_BYTES, RING_BYTES).unwrap();
     let mut last = object.counters().unwrap();
     for (name, frame, reason) in packets() {
         // A socket's packets begin with IP: nothing else comes that way.
@@ -65,7 +64,7 @@ fn with_full_rings_every_packet_is_counted_once_by_its_reason(#[case] program: &
 #[test]
 fn with_records_off_each_is_counted_as_not_asked_for() {
     require!(kernel::bpf());
-    let features = (feature::DEFAULT & !feature::RECORD) | feature::XCHG;
+    let features = feature::DEFAULT & !feature::RECORD;
     let mut object = Object::load_with_rings(features, RING_BYTES, RING_BYTES).unwrap();
     object.run("xdp_dns", &query(rtype::A).build(), REPEAT).unwrap();
     let counters = object.counters().unwrap();

@@ -164,12 +164,14 @@ impl Access for XdpLegacy {
             if done >= len {
                 break;
             }
-            let from = start + done;
-            if from + 1 > self.0.data_end || done >= CAP {
+            // Hidden, or the compiler would drop a bound that it can prove, and the verifier cannot.
+            let at = core::hint::black_box(done);
+            let from = start + at;
+            if at >= CAP || from + 1 > self.0.data_end {
                 return false;
             }
             // SAFETY: as above, for one byte.
-            unsafe { *to.add(done) = *(from as *const u8) };
+            unsafe { *to.add(at) = *(from as *const u8) };
             done += 1;
         }
         true

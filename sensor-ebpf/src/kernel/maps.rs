@@ -1,6 +1,6 @@
 //! Every map and the load-time options.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd, atomic_xchg};
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
@@ -155,24 +155,26 @@ pub(crate) unsafe fn atomic_add<T: Copy>(to: *mut T, amount: T) {
     unsafe { atomic_xadd::<T, T, { AtomicOrdering::Relaxed }>(to, amount) };
 }
 
-/// Takes a slot: true if it was free. Without BPF_XCHG a preemption between look and store could give it twice; those
-/// kernels (before 5.12) ship without full preemption.
+/// Takes a slot: true if it was free.
+///
+/// `busy` counts the runs that are between their addition here and the one that takes it back (`release`, or below for
+/// a refused run). Who reads 1 behind its own addition was alone in there at that moment, and whoever adds later reads 2
+/// at least until it is released: so nobody else has the slot. Two runs that race may refuse each other; both go on to
+/// the next slot. An exchange would not refuse then, but kernels before 5.12 (linux 5ffa25502b5a) refuse to load a
+/// program that has one, even where it is never reached.
 ///
 /// # Safety
-/// `busy` is aligned and points into a live map value.
+/// `busy` is aligned and points into a live map value of this CPU; a run stays on its CPU.
 #[inline(always)]
 pub(crate) unsafe fn claim(busy: *mut u64) -> bool {
-    if option!(features) & feature::XCHG != 0 {
-        // SAFETY: the caller's promise.
-        return unsafe { atomic_xchg::<u64, { AtomicOrdering::Relaxed }>(busy, 1) } == 0;
-    }
-    // SAFETY: the caller's promise. Volatile, so that look and store stay where they are.
+    // SAFETY: the caller's promise. Volatile, so that the look is one load, behind the addition.
     unsafe {
-        let free = busy.read_volatile() == 0;
-        if free {
-            busy.write_volatile(1);
+        atomic_add(busy, 1);
+        let alone = busy.read_volatile() == 1;
+        if !alone {
+            atomic_add(busy, u64::MAX);
         }
-        free
+        alone
     }
 }
 
@@ -183,5 +185,5 @@ pub(crate) unsafe fn claim(busy: *mut u64) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn release(busy: *mut u64) {
     // SAFETY: the caller's promise.
-    unsafe { busy.write_volatile(0) };
+    unsafe { atomic_add(busy, u64::MAX) };
 }

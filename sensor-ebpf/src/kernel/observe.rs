@@ -194,10 +194,12 @@ fn load<P: Access>(packet: &P, offset: u32, len: u32, message: &mut [u64; WORDS]
 /// Puts the record into its ring. One for the small ring that finds it full may still find room in the large one.
 #[inline(always)]
 fn send<P: Access>(header: &RecordHeader, len: u32, alert: bool) {
-    if len > CAP_RESPONSE as u32 {
+    // Hidden, so that what is checked is what is passed on: the compiler would check `len` and the verifier would not
+    // know then what that says about the sum.
+    let size = core::hint::black_box(size_of::<RecordHeader>() as u64 + u64::from(len));
+    if size > (size_of::<RecordHeader>() + CAP_RESPONSE) as u64 {
         return;
     }
-    let size = size_of::<RecordHeader>() as u32 + len;
     if alert {
         if output(&RING_ALERT, header, size) || output(&RING_BULK, header, size) {
             return count::<P>(counter::DELIVERED);
@@ -213,13 +215,13 @@ fn send<P: Access>(header: &RecordHeader, len: u32, alert: bool) {
 
 /// `header` is the one of a `Scratch`, with its message behind it. No wake-up: user space drains by timer, which doubles what the rings carry.
 #[inline(always)]
-fn output(ring: &RingBuf, header: &RecordHeader, size: u32) -> bool {
+fn output(ring: &RingBuf, header: &RecordHeader, size: u64) -> bool {
     // SAFETY: header and message are contiguous (asserted below), and `size` is at most theirs, by `send`.
     unsafe {
         bpf_ringbuf_output(
             core::ptr::from_ref(ring).cast_mut().cast(),
             core::ptr::from_ref(header).cast_mut().cast(),
-            u64::from(size),
+            size,
             u64::from(BPF_RB_NO_WAKEUP),
         ) == 0
     }

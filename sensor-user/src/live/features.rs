@@ -24,7 +24,6 @@ pub enum Feature {
     Tcx,
     CgroupSkb,
     CurrentTask,
-    AtomicExchange,
     RawTracepoint,
     Kprobe,
     Fentry,
@@ -126,14 +125,6 @@ pub const TABLE: &[Requirement] = &[
         use_for: "who asked",
         need: Need::Useful,
         probe: current_task,
-    },
-    Requirement {
-        feature: Feature::AtomicExchange,
-        name: "atomic exchange",
-        since: "5.12", // 5ffa25502b5a
-        use_for: "scratch memory safe from preemption",
-        need: Need::Useful,
-        probe: atomic_exchange,
     },
     Requirement {
         feature: Feature::RawTracepoint,
@@ -338,12 +329,6 @@ fn xdp_frags() -> Result<bool, String> {
     const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
     // r0 = XDP_PASS; exit
     loads(&[0x0000_0002_0000_00b7, EXIT], BPF_F_XDP_HAS_FRAGS)
-}
-
-/// Loads a program that exchanges a stack slot.
-fn atomic_exchange() -> Result<bool, String> {
-    // r0 = 2; *(u64 *)(r10 - 8) = r0; r0 = atomic_xchg(r10 - 8, r0); exit
-    loads(&[0x0000_0002_0000_00b7, 0x0000_0000_fff8_0a7b, 0x0000_00e1_fff8_0adb, EXIT], 0)
 }
 
 const EXIT: u64 = 0x95;

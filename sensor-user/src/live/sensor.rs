@@ -462,9 +462,6 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
     if features.offsets.is_ok() {
         bits |= feature::OFFSETS;
     }
-    if features.has(Feature::AtomicExchange) {
-        bits |= feature::XCHG;
-    }
     Ok(Options {
         abi_version: ABI_VERSION,
         features: bits,

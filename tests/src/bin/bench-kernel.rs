@@ -53,7 +53,7 @@ fn bench() -> Result<()> {
     let (alert, bulk) = (live.alert_ring_kib as u32 * 1024, live.bulk_ring_kib as u32 * 1024);
     let mut objects = Vec::new();
     for (_, features) in LEVELS {
-        objects.push(Object::load_with_rings(features | feature::XCHG, alert, bulk)?);
+        objects.push(Object::load_with_rings(features, alert, bulk)?);
     }
     let mut floors = Vec::new();
     let mut samples = vec![vec![Vec::new(); LEVELS.len()]; cases.len()];

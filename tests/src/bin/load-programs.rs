@@ -33,11 +33,7 @@ fn end(text: &str) -> String {
 /// How many the kernel refused.
 fn load() -> Result<usize> {
     let features = Features::probe();
-    let mut bits = feature::DEFAULT;
-    if features.has(Feature::AtomicExchange) {
-        bits |= feature::XCHG;
-    }
-    let mut object = Object::load(bits)?;
+    let mut object = Object::load(feature::DEFAULT)?;
     let mut failed = 0;
     for name in object.names() {
         // Programs of a kind that a kernel may lack; `xdp_dns_legacy` stands in, and the other is for benches only.
