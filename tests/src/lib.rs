@@ -29,3 +29,5 @@ pub mod host;
 pub mod peer;
 pub mod process;
 pub mod sensor;
+
+pub mod truth;

@@ -1,7 +1,7 @@
 //! A child process with its output, ended by its pid when dropped.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -132,6 +132,13 @@ impl Process {
         let pid = self.pid().to_string();
         let status = Command::new("sh").args(["-c", script, name, &pid]).status().expect("sh");
         assert!(status.success(), "kill -s {name} {pid} ({})", self.name);
+    }
+
+    /// Writes to its input and closes it; whether it still reads shows in what it does.
+    pub fn say(&mut self, text: &str) {
+        if let Some(mut input) = self.child.stdin.take() {
+            let _ = input.write_all(text.as_bytes());
+        }
     }
 
     /// Whether it has ended, and how.

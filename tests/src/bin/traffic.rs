@@ -25,6 +25,7 @@ use anyhow::{Context, Result, bail, ensure};
 use earthdog_tests::capture::leaking_name;
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::message::{Message, Name, rtype};
+use earthdog_tests::truth::serve::answer_to;
 
 /// No sender here runs longer, whatever it is asked for.
 const LIMIT_SECS: u64 = 120;
@@ -105,24 +106,9 @@ fn dns(address: &str) -> Result<()> {
     loop {
         let (len, from) = socket.recv_from(&mut buffer)?;
         if let Some(answer) = answer_to(&buffer[..len]) {
-            socket.send_to(&answer, from)?;
+            socket.send_to(&answer.build(), from)?;
         }
     }
-}
-
-/// NOERROR with one address for A, without records for the rest; `None` for what is not a query.
-fn answer_to(query: &[u8]) -> Option<Vec<u8>> {
-    if query.len() < 17 || query[2] & 0x80 != 0 {
-        return None;
-    }
-    let mut end = 12;
-    while *query.get(end)? != 0 {
-        end += 1 + usize::from(query[end]);
-    }
-    let qtype = u16::from_be_bytes([*query.get(end + 1)?, *query.get(end + 2)?]);
-    let name = Name::new().raw(&query[12..=end]);
-    let message = Message::response(name, qtype).id(u16::from_be_bytes([query[0], query[1]]));
-    Some(if qtype == rtype::A { message.answer(rtype::A, 60, [192, 0, 2, 1]) } else { message }.build())
 }
 
 fn ping(address: &str, count: u64, gap_us: u64) -> Result<()> {
