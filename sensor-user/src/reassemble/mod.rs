@@ -5,6 +5,7 @@
 //! `true_len` over its payload, and what follows is found again by its place in sequence space. Where the prefix
 //! itself is lost, framing is found again at the first segment that begins like a message.
 
+mod sender;
 mod stream;
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -14,7 +15,7 @@ use sensor_ebpf::abi::{flag, grade};
 
 use crate::event::{Kind, Packet};
 
-use stream::{Piece, Stream};
+use stream::{Piece, Segment, Stream};
 
 /// Bounds; the defaults are those of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +144,7 @@ impl Reassembler {
 
     /// Takes a segment; `emit` gets the messages it completes: kind `Message` (`Datagram` where shorter than a DNS
     /// header), transport TCP, `true_len` the length by the prefix, `tcp_seq` that of the first message byte. Time,
-    /// view and interface are those of the completing segment; the owner is that of the first segment in the same
-    /// direction that had one.
+    /// view and interface are those of the completing segment; the owner is that of the segments it came in (`sender`).
     pub fn push(&mut self, segment: Packet, emit: &mut dyn FnMut(Packet)) {
         self.stats.segments += 1;
         self.stats.bytes += segment.payload.len() as u64;
@@ -275,9 +275,10 @@ impl Direction {
         let syn = segment.flags & flag::TCP_SYN != 0;
         let now_ns = segment.time_ns;
         let true_len = segment.true_len.max(payload.len() as u32);
-        let owner =
+        let opener =
             self.pattern.as_ref().map(|pattern| pattern.owner).filter(|owner| owner.grade != grade::NONE);
-        segment.owner = owner.unwrap_or(segment.owner);
+        let owner = sender::of_segment(segment.owner, opener.as_ref());
+        segment.owner = opener.unwrap_or(segment.owner);
         let pattern = self.pattern.insert(segment);
         if syn {
             self.stream.open(sequence);
@@ -287,7 +288,8 @@ impl Direction {
         let pattern = &*pattern;
         let out = &mut |piece: Piece, stats: &mut Stats| piece.send(pattern, stats, emit);
         if true_len > 0 {
-            self.stream.push(first, payload, true_len, now_ns, settings, stats, out);
+            let segment = Segment { payload, true_len, owner };
+            self.stream.push(first, segment, now_ns, settings, stats, out);
         }
         self.stream.give_up_after(now_ns, settings, stats, out);
     }
@@ -305,7 +307,7 @@ const HEADER: usize = 12;
 impl Piece {
     /// Emits the message in the form of the segment that completed it.
     fn send(self, pattern: &Packet, stats: &mut Stats, emit: &mut dyn FnMut(Packet)) {
-        let Self { bytes, true_len, sequence } = self;
+        let Self { bytes, true_len, sequence, owner } = self;
         let prefixed = bytes.len() as u64 + 2;
         if (bytes.len() as u32) < true_len {
             if bytes.len() < HEADER {
@@ -330,6 +332,7 @@ impl Piece {
             flags: if response { flag::RESPONSE } else { 0 } | if to_server { flag::TO_SERVER } else { 0 },
             true_len,
             payload: bytes,
+            owner,
             ..pattern.clone()
         });
     }

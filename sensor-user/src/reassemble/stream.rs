@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
+use sensor_ebpf::abi::Owner;
 
-use super::{HEADER, Settings, Stats};
+use super::{HEADER, Settings, Stats, sender};
 
 /// Segments kept beyond a missing one.
 const MAX_AHEAD: usize = 64;
-/// Memory of an early segment beside its bytes: map entry, `Bytes` and allocation.
-const AHEAD_COST: usize = 96;
+/// Memory of an early segment beside its bytes: map entry, `Bytes`, owner and allocation.
+const AHEAD_COST: usize = 96 + size_of::<Owner>();
 /// How far a segment may lie from what is expected: the largest window without scaling is 64 KiB, and scaled ones of
 /// DNS servers stay under a few MiB. Beyond, the stream is taken up anew.
 const MAX_DISTANCE: i64 = 4 << 20;
@@ -22,6 +23,17 @@ pub(super) struct Piece {
     pub(super) true_len: u32,
     /// Sequence number of its first byte.
     pub(super) sequence: u32,
+    /// Of its bytes.
+    pub(super) owner: Owner,
+}
+
+/// A segment's payload.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) payload: Bytes,
+    /// Bytes on the wire.
+    pub(super) true_len: u32,
+    pub(super) owner: Owner,
 }
 
 pub(super) type Out<'a> = dyn FnMut(Piece, &mut Stats) + 'a;
@@ -36,10 +48,12 @@ pub(super) struct Stream {
     framed: bool,
     /// The incomplete message, prefix included.
     partial: BytesMut,
+    /// Who sent what is in it, where it is not empty.
+    partial_owner: Option<Owner>,
     /// Bytes still to come of a message that was given up.
     skip: u64,
     /// Segments beyond a missing one, by position.
-    ahead: BTreeMap<u64, (Bytes, u32)>,
+    ahead: BTreeMap<u64, Segment>,
     ahead_bytes: usize,
     /// When the missing one was first missed.
     ahead_since_ns: u64,
@@ -70,13 +84,11 @@ impl Stream {
         self.next = Some((1 << 33) + u64::from(sequence));
     }
 
-    /// Takes a segment's payload, of which `true_len` bytes were on the wire.
-    #[expect(clippy::too_many_arguments, reason = "a segment and where to put it")]
+    /// Takes a segment.
     pub(super) fn push(
         &mut self,
         sequence: u32,
-        payload: Bytes,
-        true_len: u32,
+        segment: Segment,
         now_ns: u64,
         settings: &Settings,
         stats: &mut Stats,
@@ -98,13 +110,13 @@ impl Stream {
         }
         let at = next.saturating_add_signed(distance);
         if distance > 0 {
-            self.keep(at, &payload, true_len, now_ns, stats);
+            self.keep(at, segment, now_ns, stats);
             while self.ahead.len() > MAX_AHEAD || self.ahead_bytes > settings.bytes_per_direction {
                 self.give_up(settings, stats, out);
             }
             return;
         }
-        self.take(at, payload, true_len, settings, stats, out);
+        self.take(at, segment, settings, stats, out);
         self.drain(settings, stats, out);
     }
 
@@ -136,21 +148,22 @@ impl Stream {
     }
 
     /// Keeps a segment that came early; of two at one position the longer.
-    fn keep(&mut self, at: u64, payload: &[u8], true_len: u32, now_ns: u64, stats: &mut Stats) {
+    fn keep(&mut self, at: u64, segment: Segment, now_ns: u64, stats: &mut Stats) {
         if self.ahead.is_empty() {
             self.ahead_since_ns = now_ns;
         }
-        let len = payload.len();
-        if self.ahead.get(&at).is_some_and(|(held, held_true)| (held.len(), *held_true) >= (len, true_len)) {
+        let size = |segment: &Segment| (segment.payload.len(), segment.true_len);
+        let len = segment.payload.len();
+        if self.ahead.get(&at).is_some_and(|held| size(held) >= size(&segment)) {
             stats.repeated_bytes += len as u64;
             return;
         }
         self.ahead_bytes += len;
         // Copied: it may be a small slice of a buffer that many packets share, and would keep all of that.
-        let payload = Bytes::copy_from_slice(payload);
-        if let Some((old, _)) = self.ahead.insert(at, (payload, true_len)) {
-            self.ahead_bytes -= old.len();
-            stats.repeated_bytes += old.len() as u64;
+        let payload = Bytes::copy_from_slice(&segment.payload);
+        if let Some(old) = self.ahead.insert(at, Segment { payload, ..segment }) {
+            self.ahead_bytes -= old.payload.len();
+            stats.repeated_bytes += old.payload.len() as u64;
         }
     }
 
@@ -160,9 +173,9 @@ impl Stream {
             if at > self.next.unwrap_or_default() {
                 return;
             }
-            if let Some((_, (payload, true_len))) = self.ahead.pop_first() {
-                self.ahead_bytes -= payload.len();
-                self.take(at, payload, true_len, settings, stats, out);
+            if let Some((_, segment)) = self.ahead.pop_first() {
+                self.ahead_bytes -= segment.payload.len();
+                self.take(at, segment, settings, stats, out);
             }
         }
     }
@@ -182,23 +195,23 @@ impl Stream {
     fn take(
         &mut self,
         at: u64,
-        mut payload: Bytes,
-        true_len: u32,
+        mut segment: Segment,
         settings: &Settings,
         stats: &mut Stats,
         out: &mut Out<'_>,
     ) {
         let next = self.next.unwrap_or_default();
-        let end = at + u64::from(true_len);
+        let payload = &mut segment.payload;
+        let end = at + u64::from(segment.true_len);
         let repeated = next.saturating_sub(at).min(payload.len() as u64);
         stats.repeated_bytes += repeated;
         if end <= next {
             return;
         }
-        let payload = payload.split_off(repeated as usize);
+        *payload = payload.split_off(repeated as usize);
         let missing = end - next.max(at) - payload.len() as u64;
         self.next = Some(end);
-        self.bytes(payload, repeated == 0, end - missing, settings, stats, out);
+        self.bytes(segment, repeated == 0, end - missing, settings, stats, out);
         if missing > 0 {
             stats.gaps += 1;
             self.hole(missing, stats, out);
@@ -208,13 +221,14 @@ impl Stream {
     /// In-order bytes that end at position `end`.
     fn bytes(
         &mut self,
-        mut bytes: Bytes,
+        segment: Segment,
         mut at_start: bool,
         end: u64,
         settings: &Settings,
         stats: &mut Stats,
         out: &mut Out<'_>,
     ) {
+        let Segment { payload: mut bytes, owner, .. } = segment;
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len() as u64);
@@ -232,7 +246,7 @@ impl Stream {
                 self.framed = true;
             }
             at_start = false;
-            self.message(&mut bytes, end, settings, stats, out);
+            self.message(&mut bytes, &owner, end, settings, stats, out);
         }
     }
 
@@ -240,11 +254,15 @@ impl Stream {
     fn message(
         &mut self,
         bytes: &mut Bytes,
+        owner: &Owner,
         end: u64,
         settings: &Settings,
         stats: &mut Stats,
         out: &mut Out<'_>,
     ) {
+        let before = self.partial_owner.take().filter(|_| !self.partial.is_empty());
+        let owner = before.map_or(*owner, |before| sender::join(before, owner));
+        self.partial_owner = Some(owner);
         if self.partial.len() < 2 {
             let more = bytes.split_to(bytes.len().min(2 - self.partial.len()));
             self.partial.extend_from_slice(&more);
@@ -267,14 +285,14 @@ impl Stream {
         if complete && have == 0 {
             // The usual case, whole in one segment: no copy.
             self.partial.clear();
-            out(Piece { bytes: more, true_len: len as u32, sequence }, stats);
+            out(Piece { bytes: more, true_len: len as u32, sequence, owner }, stats);
             return;
         }
         self.partial.extend_from_slice(&more);
         if complete || self.partial.len() - 2 >= settings.bytes_per_direction.max(HEADER) {
             self.skip = self.left();
             let message = std::mem::take(&mut self.partial).freeze().split_off(2);
-            out(Piece { bytes: message, true_len: len as u32, sequence }, stats);
+            out(Piece { bytes: message, true_len: len as u32, sequence, owner }, stats);
         }
     }
 
@@ -302,15 +320,15 @@ impl Stream {
 
     /// Gives the incomplete message, which ends at position `end`, out as it is. False if its length is not known.
     fn cut(&mut self, end: u64, stats: &mut Stats, out: &mut Out<'_>) -> bool {
-        if self.partial.len() < 2 {
+        let Some(owner) = self.partial_owner.take().filter(|_| self.partial.len() >= 2) else {
             stats.dropped_bytes += self.partial.len() as u64;
             self.partial.clear();
             return false;
-        }
+        };
         let true_len = self.len() as u32;
         let message = std::mem::take(&mut self.partial).freeze().split_off(2);
         let sequence = (end - message.len() as u64) as u32;
-        out(Piece { bytes: message, true_len, sequence }, stats);
+        out(Piece { bytes: message, true_len, sequence, owner }, stats);
         true
     }
 

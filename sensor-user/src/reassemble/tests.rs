@@ -353,15 +353,42 @@ fn idle_connections_are_forgotten() {
 }
 
 #[test]
-fn the_first_owner_of_a_direction_owns_its_messages() {
+fn a_message_is_its_segments_senders() {
+    let stream = framed(&[message(1, 30), message(2, 30), message(3, 30), message(4, 30)]);
+    let by = |tgid: u32, mut segment: Packet| {
+        (segment.owner.tgid, segment.owner.grade) = (tgid, grade::EXACT);
+        segment
+    };
+    let part = |from: usize, to: usize| at(from as u32, &stream[from..to], to - from);
+    // The process that connects gives the connection away: once whole, once in the middle of a message, and the last
+    // segment leaves from softirq.
+    let run = play([
+        by(42, syn()),
+        by(7, part(0, 32)),
+        by(42, part(32, 64)),
+        by(42, part(64, 80)),
+        by(7, part(80, 96)),
+        part(96, 128),
+        from_server(at(0, &stream, 128)),
+    ]);
+    let owners: Vec<_> = run.out.iter().map(|packet| (packet.owner.tgid, packet.owner.grade)).collect();
+    assert_eq!(
+        owners[..4],
+        [(7, grade::EXACT), (42, grade::EXACT), (42, grade::INFERRED), (42, grade::INFERRED)]
+    );
+    assert!(owners[4..].iter().all(|owner| *owner == (0, grade::NONE)), "{owners:?}");
+}
+
+#[test]
+fn a_segment_that_waits_keeps_its_sender() {
     let stream = framed(&[message(1, 30), message(2, 30)]);
-    let mut opening = syn();
-    opening.owner.grade = grade::EXACT;
-    opening.owner.tgid = 42;
-    let answer = from_server(at(0, &stream, 64));
-    let run = play([opening, at(0, &stream[..32], 32), at(32, &stream[32..], 32), answer]);
+    let mut early = at(32, &stream[32..], 32);
+    (early.owner.tgid, early.owner.grade) = (7, grade::EXACT);
+    let mut first = at(0, &stream[..32], 32);
+    (first.owner.tgid, first.owner.grade) = (42, grade::EXACT);
+    let run = play([syn(), early, first]);
     let owners: Vec<_> = run.out.iter().map(|packet| packet.owner.tgid).collect();
-    assert_eq!(owners, [42, 42, 0, 0]);
+    assert_eq!(owners, [42, 7]);
 }
 
 #[test]
