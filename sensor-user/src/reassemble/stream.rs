@@ -110,7 +110,7 @@ impl Stream {
         }
         let at = next.saturating_add_signed(distance);
         if distance > 0 {
-            self.keep(at, segment, now_ns, stats);
+            self.keep(at, &segment, now_ns, stats);
             while self.ahead.len() > MAX_AHEAD || self.ahead_bytes > settings.bytes_per_direction {
                 self.give_up(settings, stats, out);
             }
@@ -148,20 +148,20 @@ impl Stream {
     }
 
     /// Keeps a segment that came early; of two at one position the longer.
-    fn keep(&mut self, at: u64, segment: Segment, now_ns: u64, stats: &mut Stats) {
+    fn keep(&mut self, at: u64, segment: &Segment, now_ns: u64, stats: &mut Stats) {
         if self.ahead.is_empty() {
             self.ahead_since_ns = now_ns;
         }
         let size = |segment: &Segment| (segment.payload.len(), segment.true_len);
         let len = segment.payload.len();
-        if self.ahead.get(&at).is_some_and(|held| size(held) >= size(&segment)) {
+        if self.ahead.get(&at).is_some_and(|held| size(held) >= size(segment)) {
             stats.repeated_bytes += len as u64;
             return;
         }
         self.ahead_bytes += len;
         // Copied: it may be a small slice of a buffer that many packets share, and would keep all of that.
         let payload = Bytes::copy_from_slice(&segment.payload);
-        if let Some(old) = self.ahead.insert(at, Segment { payload, ..segment }) {
+        if let Some(old) = self.ahead.insert(at, Segment { payload, ..*segment }) {
             self.ahead_bytes -= old.payload.len();
             stats.repeated_bytes += old.payload.len() as u64;
         }
