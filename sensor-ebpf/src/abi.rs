@@ -123,12 +123,18 @@ pub mod no_owner {
     pub const WIRE_VIEW: u8 = 1;
     /// Arriving packet: the current task is whoever was interrupted.
     pub const INGRESS: u8 = 2;
-    /// TCP: later segments leave from softirq.
+    /// TCP segment that left from softirq, on a connection that nobody was seen to open or send on.
     pub const TCP: u8 = 3;
     /// The current task is a kernel thread.
     pub const KERNEL_THREAD: u8 = 4;
     /// No owner source is on.
     pub const NO_SOURCE: u8 = 5;
+    /// The packet has no socket.
+    pub const NO_SOCKET: u8 = 6;
+    /// The owner source saw no call that made this socket send.
+    pub const NOT_SEEN: u8 = 7;
+    /// Several processes send through this socket, and which of them it was cannot be told.
+    pub const SHARED_SOCKET: u8 = 8;
 }
 
 abi! {
@@ -158,6 +164,22 @@ pub struct Owner {
     pub reason: u8,
     /// Zero.
     pub pad: [u8; 5],
+}
+}
+
+/// Key of the `OWNERS` map under which `self_probe` puts the task that runs it; no socket has it.
+pub const SELF_PROBE: u64 = u64::MAX;
+
+abi! {
+/// Value of the `OWNERS` map: who was seen to send through a socket. The key is the socket's address in the kernel
+/// (2^63 and above) for kprobe and fentry; its cookie for cgroup hooks, TCP connections and the snapshot.
+pub struct OwnerEntry {
+    /// Address of the sender's `task_struct`, 0 while the entry is written and where user space wrote it.
+    pub task: u64,
+    /// The same of another process that sent through the same socket before; 1 if not known which, 0 if there is none.
+    pub other_task: u64,
+    /// The sender.
+    pub owner: Owner,
 }
 }
 
@@ -402,6 +424,14 @@ pub mod feature {
     pub const WALK: u32 = 16;
     /// `KernelOffsets` is filled in.
     pub const OFFSETS: u32 = 1 << 8;
+    /// Owners are noted by kprobe or fentry, under the address of the socket.
+    pub const BY_SOCKET: u32 = 1 << 9;
+    /// Owners are noted by cgroup connect and sendmsg hooks, under the cookie of the socket.
+    pub const BY_COOKIE: u32 = 1 << 10;
+    /// Any owner source; each needs `OFFSETS`.
+    pub const OWNERS: u32 = CURRENT_TASK | BY_SOCKET | BY_COOKIE;
+    /// `packet_egress` is the host view for IP sockets too, since there is no cgroup2.
+    pub const ALL_SOCKETS: u32 = 1 << 11;
     /// What every kernel can; the loader adds the others where the kernel has them.
     pub const DEFAULT: u32 = HASH | FLOW | RECORD | WALK;
 }
@@ -476,6 +506,7 @@ pub struct KernelOffsets {
 
 const _: () = {
     assert!(size_of::<Owner>() == 64 && offset_of!(Owner, comm) == 40);
+    assert!(size_of::<OwnerEntry>() == 80 && offset_of!(OwnerEntry, owner) == 16);
     assert!(size_of::<RecordHeader>() == 160 && offset_of!(RecordHeader, owner) == 96);
     assert!(offset_of!(RecordHeader, src) == 32 && offset_of!(RecordHeader, ifindex) == 64);
     assert!(size_of::<ExecRecord>() == 48 + EXEC_PATH + EXEC_ARGS);

@@ -8,18 +8,22 @@ mod kernel;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::macros::{cgroup_skb, classifier, raw_tracepoint, xdp};
-    use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, TcContext, XdpContext};
+    use aya_ebpf::macros::{cgroup_skb, cgroup_sock_addr, classifier, fentry, kprobe, raw_tracepoint, xdp};
+    use aya_ebpf::programs::{
+        FEntryContext, ProbeContext, RawTracePointContext, SkBuffContext, SockAddrContext, TcContext,
+        XdpContext,
+    };
+    use sensor_ebpf::abi::owner_source::{FENTRY, KPROBE};
     use sensor_ebpf::abi::view;
 
     use crate::kernel::access::{Skb, Xdp, XdpLegacy};
-    use crate::kernel::{exec, observe};
+    use crate::kernel::{exec, observe, owner, send};
 
     /// linux/bpf.h `enum xdp_action`.
     const XDP_PASS: u32 = 2;
     /// linux/bpf.h `TCX_NEXT`, the same as `TC_ACT_UNSPEC`: the next program or filter decides.
     const TCX_NEXT: i32 = -1;
-    /// cgroup_skb: let the packet through.
+    /// cgroup hooks: let the packet or the call through.
     const CGROUP_PASS: i32 = 1;
 
     /// Wire view, 5.18 and later.
@@ -56,6 +60,13 @@ mod programs {
         TCX_NEXT
     }
 
+    /// Host view of AF_PACKET senders, which pass no cgroup hook.
+    #[classifier]
+    fn packet_egress(ctx: TcContext) -> i32 {
+        observe::device(&Skb::<true>::new(ctx.skb.skb));
+        TCX_NEXT
+    }
+
     /// Host view, in the sender's context for UDP.
     #[cgroup_skb]
     fn host_egress(ctx: SkBuffContext) -> i32 {
@@ -67,6 +78,98 @@ mod programs {
     #[cgroup_skb]
     fn host_ingress(ctx: SkBuffContext) -> i32 {
         observe::host(&Skb::<true>::new(ctx.skb.skb), view::HOST_INGRESS);
+        CGROUP_PASS
+    }
+
+    /// Run once by hand before anything is attached: what it notes must be the sensor itself.
+    #[cgroup_skb]
+    fn self_probe(ctx: SkBuffContext) -> i32 {
+        owner::note_self(&Skb::<true>::new(ctx.skb.skb));
+        CGROUP_PASS
+    }
+
+    /// Who sends UDP: `udp_sendmsg`, `udpv6_sendmsg`.
+    #[kprobe]
+    fn probe_udp(ctx: ProbeContext) -> u32 {
+        send::udp(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0), KPROBE);
+        0
+    }
+
+    /// Who sends through raw sockets: `raw_sendmsg`, `rawv6_sendmsg`.
+    #[kprobe]
+    fn probe_raw(ctx: ProbeContext) -> u32 {
+        send::raw(ctx.arg(0).unwrap_or(0), KPROBE);
+        0
+    }
+
+    /// Who opens a TCP connection and who sends on it: `tcp_connect`, `tcp_sendmsg`.
+    #[kprobe]
+    fn probe_tcp(ctx: ProbeContext) -> u32 {
+        send::tcp(ctx.arg(0).unwrap_or(0), KPROBE);
+        0
+    }
+
+    // A fentry program is for one function.
+
+    #[fentry(function = "udp_sendmsg")]
+    fn enter_udp(ctx: FEntryContext) -> u32 {
+        send::udp(ctx.arg(0), ctx.arg(1), FENTRY);
+        0
+    }
+
+    #[fentry(function = "udpv6_sendmsg")]
+    fn enter_udp6(ctx: FEntryContext) -> u32 {
+        send::udp(ctx.arg(0), ctx.arg(1), FENTRY);
+        0
+    }
+
+    #[fentry(function = "raw_sendmsg")]
+    fn enter_raw(ctx: FEntryContext) -> u32 {
+        send::raw(ctx.arg(0), FENTRY);
+        0
+    }
+
+    #[fentry(function = "rawv6_sendmsg")]
+    fn enter_raw6(ctx: FEntryContext) -> u32 {
+        send::raw(ctx.arg(0), FENTRY);
+        0
+    }
+
+    #[fentry(function = "tcp_connect")]
+    fn enter_tcp_connect(ctx: FEntryContext) -> u32 {
+        send::tcp(ctx.arg(0), FENTRY);
+        0
+    }
+
+    #[fentry(function = "tcp_sendmsg")]
+    fn enter_tcp_send(ctx: FEntryContext) -> u32 {
+        send::tcp(ctx.arg(0), FENTRY);
+        0
+    }
+
+    /// Who connects to port 53.
+    #[cgroup_sock_addr(connect4)]
+    fn connect4(ctx: SockAddrContext) -> i32 {
+        send::address(ctx.sock_addr);
+        CGROUP_PASS
+    }
+
+    #[cgroup_sock_addr(connect6)]
+    fn connect6(ctx: SockAddrContext) -> i32 {
+        send::address(ctx.sock_addr);
+        CGROUP_PASS
+    }
+
+    /// Who sends to port 53 through an unconnected socket.
+    #[cgroup_sock_addr(sendmsg4)]
+    fn sendmsg4(ctx: SockAddrContext) -> i32 {
+        send::address(ctx.sock_addr);
+        CGROUP_PASS
+    }
+
+    #[cgroup_sock_addr(sendmsg6)]
+    fn sendmsg6(ctx: SockAddrContext) -> i32 {
+        send::address(ctx.sock_addr);
         CGROUP_PASS
     }
 

@@ -4,10 +4,22 @@
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{CgroupSkb, Program, RawTracePoint, SchedClassifier, TestRun, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader};
+use earthdog::live::programs;
 use sensor_ebpf::abi::{self, Options, RecordHeader, counter};
 use sensor_ebpf::question::{self, KEY_WORDS};
 use zerocopy::FromBytes as _;
+
+/// Feature bits of each way to know who asked: programs that name the owner differ by them.
+pub const SOURCES: [(&str, u32); 4] = [
+    ("no source", 0),
+    ("current_task", abi::feature::OFFSETS | abi::feature::CURRENT_TASK),
+    ("fentry or kprobe", abi::feature::OFFSETS | abi::feature::BY_SOCKET | abi::feature::ALL_SOCKETS),
+    ("sock_addr", abi::feature::OFFSETS | abi::feature::BY_COOKIE),
+];
+
+/// The programs that do.
+pub const NAME_OWNERS: [&str; 2] = ["host_egress", "packet_egress"];
 
 /// The name hash key of tests.
 pub const HASH_KEY: [u64; KEY_WORDS] = question::key_of_seed(53);
@@ -96,6 +108,13 @@ impl Object {
             Program::SchedClassifier(p) => p.fd().is_ok() || p.load().map(|()| true)?,
             Program::CgroupSkb(p) => p.fd().is_ok() || p.load().map(|()| true)?,
             Program::RawTracePoint(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            Program::CgroupSockAddr(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            Program::KProbe(p) => p.fd().is_ok() || p.load().map(|()| true)?,
+            Program::FEntry(p) => {
+                let function = programs::Program::find(name).and_then(programs::Program::function);
+                let function = function.with_context(|| format!("no function for {name}"))?;
+                p.fd().is_ok() || p.load(function, &Btf::from_sys_fs()?).map(|()| true)?
+            }
             _ => bail!("{name} is of a type that tests do not load"),
         };
         assert!(loaded);
@@ -154,6 +173,9 @@ impl Object {
             Program::SchedClassifier(p) => SchedClassifier::info(p),
             Program::CgroupSkb(p) => CgroupSkb::info(p),
             Program::RawTracePoint(p) => RawTracePoint::info(p),
+            Program::CgroupSockAddr(p) => p.info(),
+            Program::KProbe(p) => p.info(),
+            Program::FEntry(p) => p.info(),
             _ => bail!("{name} is of a type that tests do not load"),
         }?;
         Ok(info.verified_instruction_count())

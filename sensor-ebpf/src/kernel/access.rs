@@ -39,6 +39,11 @@ pub(crate) trait Access: Load {
     fn skb(&self) -> Option<*mut __sk_buff> {
         None
     }
+    /// Of a packet that this host sends: whether an IP socket sends it. `None` for one that only passes through.
+    #[inline(always)]
+    fn sender(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// Bytes at an even address, so that two of them are one load.
@@ -239,6 +244,22 @@ impl<const HOST: bool> Access for Skb<HOST> {
     #[inline(always)]
     fn skb(&self) -> Option<*mut __sk_buff> {
         Some(self.skb)
+    }
+
+    #[inline(always)]
+    fn sender(&self) -> Option<bool> {
+        /// linux/socket.h.
+        const AF_INET: u32 = 2;
+        const AF_INET6: u32 = 10;
+        // SAFETY: `skb` is the program's context, and its socket is read where there is one.
+        unsafe {
+            let sock = (*self.skb).__bindgen_anon_2.sk;
+            if sock.is_null() {
+                return ((*self.skb).ingress_ifindex == 0).then_some(false);
+            }
+            let family = (*sock).family;
+            Some(family == AF_INET || family == AF_INET6)
+        }
     }
 }
 

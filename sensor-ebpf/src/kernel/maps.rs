@@ -5,7 +5,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
-    ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, RecordHeader, counter, feature,
+    ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, OwnerEntry, RecordHeader, counter,
+    feature,
 };
 use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
@@ -26,6 +27,9 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(cou
 /// Flow counters.
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(4096, 0);
+/// Who was seen to send, by socket address or cookie (`abi::OwnerEntry`).
+#[map]
+pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(1024, 0);
 /// A record under construction, for hooks that run with bottom halves off: nothing on the CPU can come between.
 /// Slot 0: XDP and tc ingress (NAPI). Slot 1: tc egress.
 #[map]

@@ -9,3 +9,4 @@ pub(crate) mod exec;
 pub(crate) mod flow;
 pub(crate) mod maps;
 pub(crate) mod owner;
+pub(crate) mod send;

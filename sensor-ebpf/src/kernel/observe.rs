@@ -31,12 +31,32 @@ pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
 /// cgroup_skb.
 #[inline(always)]
 pub(crate) fn host<P: Access>(packet: &P, view: u8) {
-    let Some(located) = locate(packet, HOST_LINK) else { return };
+    at_socket(packet, HOST_LINK, view, |held| {
+        owner::of_packet(packet, &held.frame, view, &mut held.sock, &mut held.header.owner);
+    });
+}
+
+/// tc and tcx egress of a host: what no cgroup hook sees, which is packets of AF_PACKET sockets and of no socket at all.
+/// Without cgroup2, all that leaves.
+#[inline(always)]
+pub(crate) fn device<P: Access>(packet: &P) {
+    let Some(ip) = packet.sender() else { return };
+    if ip && option!(features) & feature::ALL_SOCKETS == 0 {
+        return;
+    }
+    at_socket(packet, WIRE_LINK, view::HOST_EGRESS, |held| {
+        owner::of_frame(packet, &held.frame, ip, &mut held.sock, &mut held.header.owner);
+    });
+}
+
+#[inline(always)]
+fn at_socket<P: Access>(packet: &P, link: Link, view: u8, find_owner: impl FnOnce(&mut Scratch)) {
+    let Some(located) = locate(packet, link) else { return };
     let Some(scratch) = free_scratch() else { return count::<P>(counter::SKIP_BUSY) };
     // SAFETY: a live map value; claimed, nobody else uses this slot until it is released.
     let held = unsafe { &mut *scratch };
     if complete(packet, &located, &mut held.frame) {
-        owner::of_packet(packet, held.frame.transport, view, &mut held.sock, &mut held.header.owner);
+        find_owner(held);
         capture(packet, view, held);
     }
     // SAFETY: as above.

@@ -1,4 +1,5 @@
-//! Who sent the packet: the current task in the packet hook.
+//! Who sent a packet, as the packet hooks find it out: from the current task, or from what a hook on the send path
+//! (`send`) noted before.
 //!
 //! The task is read from `task_struct` itself. `bpf_get_current_task` and `bpf_probe_read_kernel` may be called by every
 //! program type since 5.8 (linux f470378c7562); `bpf_get_current_pid_tgid` in cgroup hooks only since 6.10.
@@ -7,48 +8,78 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skb_cgroup_id,
 };
-use sensor_ebpf::abi::{Owner, feature, grade, no_owner, owner_source, view};
-use sensor_ebpf::frame::TCP;
+use sensor_ebpf::abi::{Owner, OwnerEntry, SELF_PROBE, feature, grade, no_owner, owner_source, view};
+use sensor_ebpf::frame::{Frame, TCP};
 use sensor_ebpf::record;
 
 use super::access::Access;
-use super::maps::option;
+use super::maps::{HOST_SCRATCH, OWNERS, option};
 
 /// `PF_KTHREAD` of linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// `TCP_LISTEN` and `TCP_NEW_SYN_RECV` of net/tcp_states.h: what answers a SYN, in softirq.
+const TCP_LISTEN: u8 = 10;
+const TCP_NEW_SYN_RECV: u8 = 12;
+/// `OwnerEntry::other_task` where there is another sender, but not known which.
+const SOMEBODY: u64 = 1;
 
 /// Writes the owner of a packet in a cgroup hook.
-///
-/// Trusted only for UDP that leaves: what arrives interrupts anybody, and later TCP segments leave from softirq.
 #[inline(always)]
-pub(crate) fn of_packet<P: Access>(packet: &P, transport: u8, view: u8, sock: &mut u64, owner: &mut Owner) {
+pub(crate) fn of_packet<P: Access>(packet: &P, frame: &Frame, view: u8, sock: &mut u64, owner: &mut Owner) {
     record::clear_owner(owner, no_owner::NO_SOURCE);
-    if let Some(skb) = packet.skb() {
-        // SAFETY: `skb` is the program's context.
-        unsafe {
-            owner.cookie = bpf_get_socket_cookie(skb.cast());
-            owner.cgroup_id = bpf_skb_cgroup_id(skb);
-        }
-        if option!(features) & feature::OFFSETS != 0 {
-            let net = read::<u64>(socket(skb, sock), option!(offsets.sock_net));
-            read_into(&mut owner.netns, net, option!(offsets.net_ns_inum));
-        }
-    }
+    let socket = of_socket(packet, sock, owner);
+    let features = option!(features);
     if view != view::HOST_EGRESS {
         owner.reason = no_owner::INGRESS;
-    } else if transport == TCP {
-        owner.reason = no_owner::TCP;
-    } else if option!(features) & feature::CURRENT_TASK != 0 {
-        current_task(owner);
+    } else if features & feature::OWNERS != 0 {
+        let own = in_senders_context(frame.transport, socket);
+        by_source(features, socket, own, frame, owner);
     }
 }
 
-/// The packet's `struct sock` as a number, 0 if it has none.
-///
-/// The verifier allows no arithmetic on the pointer, and before 6.x no such pointer in a map key; with CAP_PERFMON it
-/// may be stored in a map value, and what is read back is a number.
+/// Writes the owner of a packet that leaves at tc: AF_PACKET senders pass in their own context. IP packets may have
+/// waited for their next hop's address and leave in anybody's, so their sender must have been noted before.
 #[inline(always)]
-fn socket(skb: *mut __sk_buff, by_way_of: &mut u64) -> u64 {
+pub(crate) fn of_frame<P: Access>(packet: &P, frame: &Frame, ip: bool, sock: &mut u64, owner: &mut Owner) {
+    record::clear_owner(owner, no_owner::NO_SOURCE);
+    let socket = of_socket(packet, sock, owner);
+    let features = option!(features);
+    if features & feature::OWNERS == 0 {
+        return;
+    }
+    if socket == 0 {
+        owner.reason = no_owner::NO_SOCKET;
+    } else if ip {
+        by_source(features & !feature::CURRENT_TASK, socket, false, frame, owner);
+    } else {
+        current_task(current(), owner);
+    }
+}
+
+/// What the socket says: cookie, cgroup, network namespace. The `struct sock` as a number, 0 if there is none.
+#[inline(always)]
+fn of_socket<P: Access>(packet: &P, sock: &mut u64, owner: &mut Owner) -> u64 {
+    let Some(skb) = packet.skb() else { return 0 };
+    // SAFETY: `skb` is the program's context.
+    unsafe {
+        owner.cookie = bpf_get_socket_cookie(skb.cast());
+        owner.cgroup_id = bpf_skb_cgroup_id(skb);
+    }
+    if option!(features) & feature::OFFSETS == 0 {
+        return 0;
+    }
+    let socket = number(skb, sock);
+    let net = read::<u64>(socket, option!(offsets.sock_net));
+    read_into(&mut owner.netns, net, option!(offsets.net_ns_inum));
+    socket
+}
+
+/// The packet's `struct sock` as a number.
+///
+/// The verifier allows no arithmetic on the pointer, and 5.10 takes it for no map key; with CAP_PERFMON it may be stored
+/// in a map value, and what is read back is a number.
+#[inline(always)]
+fn number(skb: *mut __sk_buff, by_way_of: &mut u64) -> u64 {
     let by_way_of = core::ptr::from_mut(by_way_of);
     // SAFETY: `skb` is the program's context, the other a live map value. Volatile, or the compiler would pass the
     // value on in a register.
@@ -58,14 +89,266 @@ fn socket(skb: *mut __sk_buff, by_way_of: &mut u64) -> u64 {
     }
 }
 
-/// Fills in the current task.
+/// Whether the task that runs now is the one that makes the socket send.
+///
+/// UDP: always, but for what comes back from NFQUEUE or IPsec. TCP: while a task holds the socket's lock, as connect,
+/// send and close do, softirq and timers leave the sending to it; a listener's answers are sent without its lock.
 #[inline(always)]
-fn current_task(owner: &mut Owner) {
+fn in_senders_context(transport: u8, socket: u64) -> bool {
+    if transport != TCP {
+        return true;
+    }
+    let state = read::<u8>(socket, option!(offsets.sock_state));
+    state != TCP_LISTEN
+        && state != TCP_NEW_SYN_RECV
+        && read::<u32>(socket, option!(offsets.sock_lock_owned)) != 0
+}
+
+#[inline(always)]
+fn by_source(features: u32, socket: u64, own: bool, frame: &Frame, owner: &mut Owner) {
+    if features & feature::CURRENT_TASK != 0 {
+        if !own {
+            owner.reason = if frame.transport == TCP { no_owner::TCP } else { no_owner::NOT_SEEN };
+            return by_key(owner.cookie, owner);
+        }
+        let task = current();
+        if !current_task(task, owner) {
+            return by_key(owner.cookie, owner);
+        }
+        if frame.transport == TCP {
+            keep(task, owner);
+        }
+    } else if features & feature::BY_SOCKET != 0 {
+        by_socket(socket, own, owner);
+        if owner.grade == grade::NONE {
+            by_key(owner.cookie, owner);
+        }
+    } else {
+        by_cookie(own, owner);
+    }
+}
+
+/// What the current task tells is kept for the segments of this connection that leave from softirq.
+///
+/// Another process than the one that was kept sends now (fork between connect and send): named, but a send of the
+/// first one may have been waiting, so no longer exact.
+#[inline(always)]
+fn keep(task: u64, owner: &mut Owner) {
+    let cookie = owner.cookie;
+    if cookie == 0 {
+        return;
+    }
+    if let Some(entry) = OWNERS.get_ptr_mut(&cookie) {
+        // SAFETY: a live map value. Whoever sends holds the socket's lock, so nobody else writes it now; an LRU map
+        // may give it to another key, which costs that one its owner (`by_key` compares the cookie).
+        let entry = unsafe { &mut *entry };
+        if entry.owner.tgid == owner.tgid && entry.owner.start_boot_ns == owner.start_boot_ns {
+            return;
+        }
+        let other = if entry.task == 0 { SOMEBODY } else { entry.task };
+        write_entry(entry, task, Some(other), owner);
+        owner.grade = grade::INFERRED;
+        return;
+    }
+    insert(cookie, task, owner);
+}
+
+/// The sender as a hook on the send path saw it (`send`), found by the socket.
+#[inline(always)]
+fn by_socket(socket: u64, own: bool, owner: &mut Owner) {
+    owner.reason = no_owner::NOT_SEEN;
+    let Some(entry) = OWNERS.get_ptr_mut(&socket) else { return };
+    // SAFETY: a live map value.
+    let entry = unsafe { &mut *entry };
+    // The address of a closed socket is used again: an entry that met another cookie belongs to a former one.
+    let met = volatile(&entry.owner.cookie);
+    if met != owner.cookie {
+        if met != 0 {
+            return;
+        }
+        entry.owner.cookie = owner.cookie;
+    }
+    let task = current();
+    if own && current_task(task, owner) {
+        // Facts come from the task itself, so that two senders who write the entry at once cannot mix theirs. It is the
+        // noted one, another thread of its process, or the other of two processes that share the socket.
+        let same = entry.owner.tgid == owner.tgid && entry.owner.start_boot_ns == owner.start_boot_ns;
+        if same || volatile(&entry.task) == task || volatile(&entry.other_task) == task {
+            owner.source = entry.owner.source;
+            return;
+        }
+        clear(owner);
+    }
+    // Somebody else runs: the packet was held up on its way here.
+    if volatile(&entry.other_task) != 0 {
+        owner.reason = no_owner::SHARED_SOCKET;
+        return;
+    }
+    let task = volatile(&entry.task);
+    copy(entry, owner);
+    if task == 0 || volatile(&entry.task) != task {
+        clear(owner);
+        owner.reason = no_owner::SHARED_SOCKET;
+    }
+}
+
+/// The caller of connect or sendmsg, found by the cookie; where the sender runs now, it has to be the same.
+#[inline(always)]
+fn by_cookie(own: bool, owner: &mut Owner) {
+    owner.reason = no_owner::NOT_SEEN;
+    by_key(owner.cookie, owner);
+    if !own || owner.grade == grade::NONE || owner.grade == grade::SNAPSHOT {
+        return;
+    }
+    let task = current();
+    let leader = read::<u64>(task, option!(offsets.task_group_leader));
+    let same = read::<u32>(task, option!(offsets.task_tgid)) == owner.tgid
+        && read::<u64>(leader, option!(offsets.task_start_boottime)) == owner.start_boot_ns;
+    if !same {
+        clear(owner);
+        owner.reason = no_owner::SHARED_SOCKET;
+    }
+}
+
+/// The entry of a cookie: connect and sendmsg hooks, TCP, the snapshot.
+#[inline(always)]
+fn by_key(key: u64, owner: &mut Owner) {
+    if key == 0 {
+        return;
+    }
+    let Some(entry) = OWNERS.get_ptr_mut(&key) else { return };
+    // SAFETY: a live map value; what changes meanwhile is told by `task` (below).
+    let entry = unsafe { &*entry };
+    let task = volatile(&entry.task);
+    if entry.owner.cookie != key || (task == 0 && entry.owner.source != owner_source::SNAPSHOT) {
+        return;
+    }
+    let reason = owner.reason;
+    copy(entry, owner);
+    if volatile(&entry.task) != task {
+        clear(owner);
+        owner.reason = reason;
+    } else if entry.other_task != 0 && owner.grade == grade::COOKIE {
+        owner.grade = grade::INFERRED;
+    }
+}
+
+/// Notes that the current task sends on a socket: the way of hooks on the send path. `key` is the socket's address, or
+/// its cookie; `cookie` what the socket has now, perhaps 0.
+#[inline(always)]
+pub(crate) fn note(key: u64, cookie: u64, source: u8) {
+    let task = current();
+    let mut owner = core::mem::MaybeUninit::<Owner>::uninit();
+    // SAFETY: written whole by clear_owner, before anything reads it.
+    let owner = unsafe {
+        record::clear_owner(&mut *owner.as_mut_ptr(), no_owner::HAS_OWNER);
+        owner.assume_init_mut()
+    };
+    if key == 0 || !current_task(task, owner) {
+        return;
+    }
+    owner.source = source;
+    owner.grade = grade::COOKIE;
+    owner.cookie = cookie;
+    let Some(entry) = OWNERS.get_ptr_mut(&key) else { return insert(key, task, owner) };
+    // SAFETY: a live map value. Two senders may write it at once on two CPUs, and then the facts are mixed; but each of
+    // them leaves `other_task` set, which keeps the facts from being used (`by_socket`).
+    let entry = unsafe { &mut *entry };
+    let (was, met) = (volatile(&entry.task), volatile(&entry.owner.cookie));
+    let same = entry.owner.tgid == owner.tgid && entry.owner.start_boot_ns == owner.start_boot_ns;
+    if met != 0 && met != cookie {
+        // A former socket at this address.
+        write_entry(entry, task, Some(0), owner);
+    } else if was == task || (was != 0 && same) {
+        write_entry(entry, task, None, owner);
+    } else {
+        write_entry(entry, task, Some(if was == 0 { SOMEBODY } else { was }), owner);
+    }
+}
+
+/// The current task and the namespace of the packet's socket, under `SELF_PROBE`.
+#[inline(always)]
+pub(crate) fn note_self<P: Access>(packet: &P) {
+    let Some(scratch) = HOST_SCRATCH.get_ptr_mut(0) else { return };
+    // SAFETY: a live map value, and nothing is attached yet that could use it at the same time.
+    let (sock, owner) = unsafe { (&mut (*scratch).sock, &mut (*scratch).header.owner) };
+    record::clear_owner(owner, no_owner::NO_SOURCE);
+    of_socket(packet, sock, owner);
+    let task = current();
+    if current_task(task, owner) {
+        insert(SELF_PROBE, task, owner);
+    }
+}
+
+#[inline(always)]
+fn insert(key: u64, task: u64, owner: &Owner) {
+    let entry = OwnerEntry { task, other_task: 0, owner: *owner };
+    // Fails where the map is out of elements for a moment: the next send tries again.
+    let _ = OWNERS.insert(&key, &entry, 0);
+}
+
+/// `task` is 0 while the rest changes.
+#[inline(always)]
+fn write_entry(entry: &mut OwnerEntry, task: u64, other: Option<u64>, owner: &Owner) {
+    // SAFETY: fields of a live map value. Volatile, so that the order stays.
+    unsafe {
+        (&raw mut entry.task).write_volatile(0);
+        words(&raw mut entry.owner, owner);
+        if let Some(other) = other {
+            (&raw mut entry.other_task).write_volatile(other);
+        }
+        (&raw mut entry.task).write_volatile(task);
+    }
+}
+
+/// Word by word and volatile (see `record::clear_owner`).
+///
+/// # Safety
+/// `to` points at a live Owner.
+#[inline(always)]
+unsafe fn words(to: *mut Owner, from: &Owner) {
+    for word in 0..size_of::<Owner>() / 8 {
+        // SAFETY: Owner is repr(C), aligned to 8, that many words long, and any bytes are a value of it.
+        unsafe {
+            let value = core::ptr::from_ref(from).cast::<u64>().add(word).read_volatile();
+            to.cast::<u64>().add(word).write_volatile(value);
+        }
+    }
+}
+
+/// Copies the process out of an entry; cookie, cgroup and namespace stay as the packet's socket has them.
+#[inline(always)]
+fn copy(entry: &OwnerEntry, owner: &mut Owner) {
+    let (cookie, cgroup, netns) = (owner.cookie, owner.cgroup_id, owner.netns);
+    // SAFETY: `owner` is a reference.
+    unsafe { words(core::ptr::from_mut(owner), &entry.owner) };
+    owner.cookie = cookie;
+    owner.cgroup_id = cgroup;
+    owner.netns = netns;
+}
+
+/// Takes the process out again.
+#[inline(always)]
+fn clear(owner: &mut Owner) {
+    let (cookie, cgroup, netns) = (owner.cookie, owner.cgroup_id, owner.netns);
+    record::clear_owner(owner, no_owner::NOT_SEEN);
+    owner.cookie = cookie;
+    owner.cgroup_id = cgroup;
+    owner.netns = netns;
+}
+
+#[inline(always)]
+fn current() -> u64 {
     // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
+    unsafe { bpf_get_current_task() }
+}
+
+/// Fills in a task as the current one; false for a kernel thread.
+#[inline(always)]
+fn current_task(task: u64, owner: &mut Owner) -> bool {
     if read::<u32>(task, option!(offsets.task_flags)) & PF_KTHREAD != 0 {
         owner.reason = no_owner::KERNEL_THREAD;
-        return;
+        return false;
     }
     read_into(&mut owner.tgid, task, option!(offsets.task_tgid));
     read_into(&mut owner.tid, task, option!(offsets.task_pid));
@@ -77,6 +360,14 @@ fn current_task(owner: &mut Owner) {
     owner.source = owner_source::CURRENT_TASK;
     owner.grade = grade::EXACT;
     owner.reason = no_owner::HAS_OWNER;
+    true
+}
+
+/// A field that another CPU may write.
+#[inline(always)]
+fn volatile(field: &u64) -> u64 {
+    // SAFETY: a reference is valid for reads.
+    unsafe { core::ptr::read_volatile(field) }
 }
 
 /// The kernel field at `base + offset`; zero where the read faults.

@@ -115,6 +115,10 @@ keys! {
         bulk_ring_kib: u64 = 4096, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
         /// Entries of the kernel's flow map; the least recently used goes first.
         flow_entries: u64 = 16_384, integer(64, 1 << 22);
+        /// How to learn who asked; `auto` takes what sees most, then what costs least (`earthdog doctor` tells).
+        owner_source: OwnerSource = OwnerSource::Auto, Allowed::OneOf(OwnerSource::NAMES);
+        /// Entries of the kernel's map of senders; the least recently used goes first.
+        owner_entries: u64 = 8192, integer(64, 1 << 22);
         /// Milliseconds between two drains of the rings.
         drain_interval_ms: u64 = 20, integer(1, 1000);
         /// Where a running sensor answers.
@@ -135,6 +139,17 @@ keys! {
         cmdline: Cmdline = Cmdline::Masked, Allowed::OneOf(Cmdline::NAMES);
         /// Bytes of a command line kept in a finding.
         cmdline_max: u64 = 512, integer(16, 4096);
+    }
+}
+
+super::value::choice! {
+    /// Where the process behind a query comes from.
+    OwnerSource {
+        Auto = "auto",
+        CurrentTask = "current_task",
+        Fentry = "fentry",
+        Kprobe = "kprobe",
+        SockAddr = "sock_addr",
     }
 }
 

@@ -15,7 +15,8 @@ use crate::{
 };
 
 pub use keys::{
-    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, Privacy, Reassembly, SECTIONS,
+    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnerSource, Privacy, Reassembly,
+    SECTIONS,
 };
 pub use value::{Allowed, Refusal};
 

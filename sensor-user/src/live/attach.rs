@@ -8,17 +8,18 @@ use aya::maps::Array;
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError, RawTracePoint, SchedClassifier,
-    TcAttachType, Xdp, XdpMode,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, FEntry, KProbe, Program, ProgramError,
+    RawTracePoint, SchedClassifier, TcAttachType, Xdp, XdpMode,
 };
-use aya::{Ebpf, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader};
 use sensor_ebpf::abi::{ABI_VERSION, Options};
 use zerocopy::IntoBytes;
 
 use super::features::{chain, os_error};
 use super::link::Link;
-use super::object;
-use super::plan::{Hook, Plan, Point};
+use super::plan::{Hook, Plan, Point, SEND_PATH};
+use super::source::Source;
+use super::{object, self_probe};
 use crate::config::Live;
 use crate::exit::{Code, Error};
 
@@ -29,6 +30,8 @@ pub struct Attached {
     /// What is in force; a fallback stands in the place of what was refused.
     pub hooks: Vec<Hook>,
     pub warnings: Vec<String>,
+    /// The kernel's types as fentry needs them, while programs are attached.
+    btf: Option<Btf>,
 }
 
 /// Priority and handle of our clsact filters: together they are ours alone, and a small priority runs before filters
@@ -36,29 +39,55 @@ pub struct Attached {
 const PRIORITY: u16 = 53;
 const HANDLE: TcHandle = TcHandle::new(0, 0xed09);
 
-/// Loads the object with its options and carries the plan out.
-pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, Error> {
+/// Why nothing is attached.
+#[derive(Debug)]
+pub enum Failed {
+    /// The owner source does not work here, or not truly; another one may.
+    Source(Source, String),
+    Other(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Loads the object with its options and carries the plan out. The owner source comes first and proves itself before
+/// any packet is looked at.
+pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, Failed> {
     let kib = |value: u64| u32::try_from(value.saturating_mul(1024)).unwrap_or(1 << 31);
     let bpf = EbpfLoader::new()
         .override_global("OPTIONS", options.as_bytes(), true)
         .map_max_entries("RING_ALERT", kib(live.alert_ring_kib))
         .map_max_entries("RING_BULK", kib(live.bulk_ring_kib))
+        .map_max_entries("OWNERS", u32::try_from(live.owner_entries).unwrap_or(u32::MAX))
         .map_max_entries("FLOWS", u32::try_from(live.flow_entries).unwrap_or(u32::MAX))
         .load(object::BYTES)
         .map_err(|error| {
             Error::new(code_of(&error), format!("cannot load the kernel side: {}", chain(&error)))
         })?;
     check_abi(&bpf)?;
-    let mut attached = Attached { bpf, hooks: Vec::new(), warnings: Vec::new() };
+    let mut attached = Attached { bpf, hooks: Vec::new(), warnings: Vec::new(), btf: None };
     for hook in &plan.hooks {
-        attached.load_ahead(hook.program);
+        // The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one
+        // direction would be seen for a while without the other. What is refused here is told when it is to be attached.
+        let _ = attached.load(hook);
     }
-    for hook in &plan.hooks {
+    let (senders, others): (Vec<_>, Vec<_>) = plan.hooks.iter().partition(|hook| hook.point.notes_senders());
+    if let Some(source) = plan.owner.source {
+        for hook in senders {
+            attached.sender_hook(hook, source)?;
+        }
+        attached.btf = None;
+        self_probe::check(&mut attached.bpf, source).map_err(|why| Failed::Source(source, why))?;
+    }
+    for hook in others {
         attached.hook(hook)?;
     }
-    if attached.hooks.iter().all(|hook| hook.point == Point::Exec) {
+    if !attached.hooks.iter().any(|hook| hook.point.sees_packets()) {
         let reasons = attached.warnings.join("; ");
-        return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")));
+        return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")).into());
     }
     Ok(attached)
 }
@@ -99,21 +128,52 @@ impl Attached {
                 Program::SchedClassifier(program) => program.unload(),
                 Program::CgroupSkb(program) => program.unload(),
                 Program::RawTracePoint(program) => program.unload(),
+                Program::KProbe(program) => program.unload(),
+                Program::FEntry(program) => program.unload(),
+                Program::CgroupSockAddr(program) => program.unload(),
                 _ => Ok(()),
             };
         }
     }
 
-    /// The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one direction
-    /// would be seen for a while without the other. What is refused here is told when it is to be attached.
-    fn load_ahead(&mut self, name: &str) {
-        let _ = match self.bpf.program_mut(name) {
-            Some(Program::Xdp(program)) => program.load(),
-            Some(Program::SchedClassifier(program)) => program.load(),
-            Some(Program::CgroupSkb(program)) => program.load(),
-            Some(Program::RawTracePoint(program)) => program.load(),
-            _ => Ok(()),
+    /// Loads a hook's program, once: it may go to several places.
+    fn load(&mut self, hook: &Hook) -> Result<(), ProgramError> {
+        let program = self.bpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
+        let loaded = match (program, &hook.point) {
+            (Program::Xdp(program), _) => program.load(),
+            (Program::SchedClassifier(program), _) => program.load(),
+            (Program::CgroupSkb(program), _) => program.load(),
+            (Program::CgroupSockAddr(program), _) => program.load(),
+            (Program::RawTracePoint(program), _) => program.load(),
+            (Program::KProbe(program), _) => program.load(),
+            (Program::FEntry(program), Point::Fentry { function }) => {
+                program.load(function, vmlinux(&mut self.btf)?)
+            }
+            _ => Err(ProgramError::NotLoaded),
         };
+        match loaded {
+            Err(ProgramError::AlreadyLoaded) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// A hook of the owner source: without the first function there is none, without another less is known.
+    fn sender_hook(&mut self, hook: &Hook, source: Source) -> Result<(), Failed> {
+        match self.place(hook) {
+            Ok(()) => self.hooks.push(hook.clone()),
+            Err(error) => {
+                let refused = format!("{} was refused: {}", hook.point, reason(&error));
+                let optional = match hook.point {
+                    Point::Kprobe { function } | Point::Fentry { function } => function != SEND_PATH[0].0,
+                    _ => false,
+                };
+                if !optional {
+                    return Err(Failed::Source(source, refused));
+                }
+                self.warnings.push(refused);
+            }
+        }
+        Ok(())
     }
 
     fn hook(&mut self, hook: &Hook) -> Result<(), Error> {
@@ -143,6 +203,7 @@ impl Attached {
     }
 
     fn place(&mut self, hook: &Hook) -> Result<(), ProgramError> {
+        self.load(hook)?;
         match &hook.point {
             Point::XdpNative { interface } => self.xdp(hook.program, interface, XdpMode::Driver),
             Point::XdpGeneric { interface } => self.xdp(hook.program, interface, XdpMode::Skb),
@@ -152,9 +213,21 @@ impl Attached {
             Point::ClsactEgress { interface } => self.clsact(hook.program, interface, TcAttachType::Egress),
             Point::CgroupEgress { path } => self.cgroup(hook.program, path, CgroupSkbAttachType::Egress),
             Point::CgroupIngress { path } => self.cgroup(hook.program, path, CgroupSkbAttachType::Ingress),
+            Point::SockAddr { path, .. } => {
+                let cgroup = File::open(path).map_err(ProgramError::IOError)?;
+                let program: &mut CgroupSockAddr = self.program(hook.program)?;
+                program.attach(cgroup, CgroupAttachMode::Single).map(drop)
+            }
+            Point::Kprobe { function } => {
+                let program: &mut KProbe = self.program(hook.program)?;
+                program.attach(function, 0).map(drop)
+            }
+            Point::Fentry { .. } => {
+                let program: &mut FEntry = self.program(hook.program)?;
+                program.attach().map(drop)
+            }
             Point::Exec => {
                 let program: &mut RawTracePoint = self.program(hook.program)?;
-                load(program, RawTracePoint::load)?;
                 program.attach("sched_process_exec").map(drop)
             }
         }
@@ -162,14 +235,12 @@ impl Attached {
 
     fn xdp(&mut self, name: &str, interface: &str, mode: XdpMode) -> Result<(), ProgramError> {
         let program: &mut Xdp = self.program(name)?;
-        load(program, Xdp::load)?;
         program.attach(interface, mode).map(drop)
     }
 
     /// First in line: our return value lets every program behind run, but one before us may end the walk.
     fn tcx(&mut self, name: &str, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
         let program: &mut SchedClassifier = self.program(name)?;
-        load(program, SchedClassifier::load)?;
         program
             .attach_with_options(interface, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))
             .map(drop)
@@ -185,7 +256,6 @@ impl Attached {
             Err(error) => return Err(error.into()),
         }
         let program: &mut SchedClassifier = self.program(name)?;
-        load(program, SchedClassifier::load)?;
         let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
         program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options)).map(drop)
     }
@@ -198,7 +268,6 @@ impl Attached {
     ) -> Result<(), ProgramError> {
         let cgroup = File::open(path).map_err(ProgramError::IOError)?;
         let program: &mut CgroupSkb = self.program(name)?;
-        load(program, CgroupSkb::load)?;
         // aya attaches by link from 5.7 on, and a link always allows others beside it: the kernel sets
         // BPF_F_ALLOW_MULTI itself and refuses to be given it (kernel/bpf/cgroup.c, cgroup_bpf_link_attach).
         program.attach(cgroup, direction, CgroupAttachMode::Single).map(drop)
@@ -212,11 +281,11 @@ impl Attached {
     }
 }
 
-/// Loads a program once; it may go to several places.
-fn load<P>(program: &mut P, load: fn(&mut P) -> Result<(), ProgramError>) -> Result<(), ProgramError> {
-    match load(program) {
-        Err(ProgramError::AlreadyLoaded) => Ok(()),
-        other => other,
+/// Parsed once: it takes tens of milliseconds.
+fn vmlinux(btf: &mut Option<Btf>) -> Result<&Btf, ProgramError> {
+    match btf {
+        Some(btf) => Ok(btf),
+        None => Ok(btf.insert(Btf::from_sys_fs()?)),
     }
 }
 
@@ -251,6 +320,7 @@ fn reason(error: &ProgramError) -> String {
 mod tests {
     use zerocopy::FromZeros as _;
 
+    use super::super::source::Offer;
     use super::super::{clsact, features, link, maps, permission, plan};
     use super::*;
 
@@ -283,7 +353,10 @@ mod tests {
 
     fn attach_all(hooks: Vec<Hook>) -> Result<Attached, Error> {
         let plan = Plan { hooks, ..Plan::default() };
-        attach(&plan, &options(), &Live::default())
+        attach(&plan, &options(), &Live::default()).map_err(|failed| match failed {
+            Failed::Other(error) => error,
+            Failed::Source(source, why) => panic!("{source:?}: {why}"),
+        })
     }
 
     #[test]
@@ -397,12 +470,13 @@ mod tests {
                 default_routes: Vec::new(),
                 cgroup: Err("none".into()),
                 features: features::Feature::ALL.to_vec(),
-                current_task: Ok(()),
+                owners: Offer { forced: None, usable: [const { Ok(()) }; 4] },
                 exec: Ok(()),
             };
             let request = plan::Request { interfaces: vec!["lo".into()], ..plan::Request::default() };
             let plan = plan::plan(&request, &host).unwrap();
-            assert!(plan.hooks[0].why.contains("is left alone"), "{:?}", plan.hooks);
+            let ingress = plan.hooks.iter().find(|hook| hook.program == "tc_ingress").unwrap();
+            assert!(ingress.why.contains("is left alone"), "{:?}", plan.hooks);
         });
     }
 }

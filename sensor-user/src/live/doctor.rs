@@ -7,30 +7,24 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::features::{Feature, Features, Need};
+use super::features::{Features, Need};
 use super::link::links;
 use super::plan::{self, Plan, Request};
-use super::{attach, clsact, control, object, permission, sensor};
+use super::programs::PROGRAMS;
+use super::{attach, clsact, control, object, permission, sensor, status};
 use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::exit::{Code, Error};
 
-/// What is not seen, and on which kernels.
-type BlindSpot = (&'static str, fn(&Features) -> bool);
-
-/// What no hook of this version sees, and when that is so.
-const BLIND_SPOTS: &[BlindSpot] = &[
-    ("queries before 6.10 without their process: this version asks the current task only", |features| {
-        !features.has(Feature::CurrentTask)
-    }),
-    ("the process behind DNS over TCP (later segments leave from softirq); the address is known", |_| true),
-    ("queries that pass NFQUEUE or wait for IPsec: the program that reinjects them may be named", |_| true),
-    ("packets sent with PACKET_QDISC_BYPASS or AF_XDP: they pass no egress hook", |_| true),
-    ("lookups through nss-resolve: the client sends no packet, its resolver is named instead", |_| true),
-    ("VLAN tags that the network card strips before XDP", |_| true),
-    ("what is inside VXLAN and Geneve: counted as encapsulated", |_| true),
-    ("encrypted DNS (DoT, DoQ, DoH) and DNS on other ports than 53", |_| true),
-    ("later IP fragments: counted, the first one is parsed", |_| true),
+/// What no hook of this version sees.
+const BLIND_SPOTS: &[&str] = &[
+    "packets sent with PACKET_QDISC_BYPASS or through AF_XDP: they pass no egress hook",
+    "queries of AF_PACKET sockets on other interfaces than the watched ones",
+    "lookups through nss-resolve: the client sends no packet, its resolver is named instead",
+    "VLAN tags that the network card strips before XDP",
+    "what is inside VXLAN and Geneve: counted as encapsulated",
+    "encrypted DNS (DoT, DoQ, DoH) and DNS on other ports than 53",
+    "later IP fragments: counted, the first one is parsed",
 ];
 
 /// Prints the report to stdout. An error carries 69 or 77 and names what is missing.
@@ -43,7 +37,7 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     plan::check(&request, &links).map_err(sensor::refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| sensor::cgroup_directory(path)).transpose()?;
     let permitted = permission::permitted();
-    let features = Features::probe_all();
+    let features = Features::probe();
     let plan = match permitted {
         Err(error) => Err(error),
         Ok(()) if object::is_stub() => {
@@ -51,7 +45,8 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
                 "this binary was built without its kernel side: run `cargo xtask setup` and build again";
             Err(Error::new(Code::NoHook, message))
         }
-        Ok(()) => sensor::decide(&request, &features, links, cgroup),
+        Ok(()) => sensor::host(&features, links, cgroup, config)
+            .and_then(|host| plan::plan(&request, &host).map_err(sensor::refused)),
     };
     let text = if args.json {
         format!("{}\n", report_json(&features, plan.as_ref(), config))
@@ -89,17 +84,6 @@ fn print(text: &str) -> Result<(), Error> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::stdout(&error))
 }
 
-fn owner_source(plan: Result<&Plan, &Error>) -> &'static str {
-    match plan {
-        Ok(plan) if plan.current_task => "current task in the packet hook (exact)",
-        _ => "none",
-    }
-}
-
-fn blind_spots(features: &Features) -> impl Iterator<Item = &'static str> + '_ {
-    BLIND_SPOTS.iter().filter(|(_, applies)| applies(features)).map(|(text, _)| *text)
-}
-
 fn report_text(features: &Features, plan: Result<&Plan, &Error>, config: &Config) -> String {
     let mut out = format!("Linux {}\n\nKernel features\n", features.release);
     for (row, outcome) in &features.probes {
@@ -110,6 +94,14 @@ fn report_text(features: &Features, plan: Result<&Plan, &Error>, config: &Config
         };
         let _ = writeln!(out, "  {:<28} {mark:<5} since {:<5} {}", row.name, row.since, row.use_for);
     }
+    out.push_str("\nPrograms\n");
+    for program in PROGRAMS {
+        let missing = program.missing(features);
+        let mark = if missing.is_empty() { "yes".to_owned() } else { format!("no {missing:?}") };
+        let _ =
+            writeln!(out, "  {:<28} {mark:<5} {:<11} {}", program.name, program.kernels(), program.use_for);
+    }
+    out.push_str("\nHost\n");
     match &features.offsets {
         Ok(_) => out.push_str("  process fields               found in the kernel's BTF\n"),
         Err(why) => {
@@ -136,14 +128,17 @@ fn report_text(features: &Features, plan: Result<&Plan, &Error>, config: &Config
             for warning in &plan.warnings {
                 let _ = writeln!(out, "  warning: {warning}");
             }
-            let _ = writeln!(out, "\nWho asked: {}", owner_source(Ok(plan)));
+            let _ = writeln!(out, "\nWho asked: {}", plan.owner);
+            for text in plan.owner.misses() {
+                let _ = writeln!(out, "  it misses {text}");
+            }
         }
         Err(error) => {
             let _ = writeln!(out, "\nThe sensor cannot run here: {error}");
         }
     }
     out.push_str("\nNot seen\n");
-    for text in blind_spots(features) {
+    for text in BLIND_SPOTS {
         let _ = writeln!(out, "  {text}");
     }
     let _ = writeln!(out, "\nControl socket: {}", config.live.control_socket.escape_debug());
@@ -168,10 +163,18 @@ fn report_json(features: &Features, plan: Result<&Plan, &Error>, config: &Config
     let mut report = json!({
         "release": features.release,
         "features": probes,
+        "programs": PROGRAMS.iter().map(|program| json!({
+            "name": program.name,
+            "since": program.since,
+            "until": program.until,
+            "needs": program.needs.iter().map(|feature| format!("{feature:?}")).collect::<Vec<_>>(),
+            "loads": program.missing(features).is_empty(),
+            "for": program.use_for,
+        })).collect::<Vec<_>>(),
         "hooks": hooks,
         "warnings": plan.map_or(&[][..], |plan| &plan.warnings),
-        "owner_source": owner_source(plan),
-        "blind_spots": blind_spots(features).collect::<Vec<_>>(),
+        "owner_source": plan.ok().map(|plan| status::owner_json(&plan.owner)),
+        "blind_spots": BLIND_SPOTS,
         "control_socket": config.live.control_socket,
     });
     match &features.cgroup {

@@ -10,6 +10,7 @@ use aya::programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType};
 use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
 use sensor_ebpf::abi::KernelOffsets;
 
+use super::source::{Offer, Source};
 use super::{btf, cgroup, permission};
 
 /// Something a kernel has or has not.
@@ -27,6 +28,7 @@ pub enum Feature {
     RawTracepoint,
     Kprobe,
     Fentry,
+    SockAddr,
 }
 
 /// A row of the compatibility table: since when upstream has it, and what the sensor does with it.
@@ -48,8 +50,6 @@ pub enum Need {
     Required,
     /// Without it something is not seen, or seen in another way.
     Useful,
-    /// For the report only, so `run` does not spend time on it.
-    Reported,
 }
 
 /// Every feature, in the order `doctor` prints.
@@ -137,18 +137,26 @@ pub const TABLE: &[Requirement] = &[
     Requirement {
         feature: Feature::Kprobe,
         name: "kprobes",
-        since: "4.1",
-        use_for: "not used by this version; who asked before 6.10",
-        need: Need::Reported,
-        probe: || Ok(Path::new("/sys/bus/event_source/devices/kprobe/type").exists()),
+        since: "4.1", // 2541517c32be
+        use_for: "who asked: the send path",
+        need: Need::Useful,
+        probe: kprobe,
     },
     Requirement {
         feature: Feature::Fentry,
         name: "fentry",
-        since: "5.5",
-        use_for: "not used by this version; who asked before 6.10, cheaper",
-        need: Need::Reported,
+        since: "5.5", // fec56f5890d9
+        use_for: "who asked: the send path, cheaper",
+        need: Need::Useful,
         probe: fentry,
+    },
+    Requirement {
+        feature: Feature::SockAddr,
+        name: "cgroup connect and sendmsg",
+        since: "4.18", // 1cedee13d25a
+        use_for: "who asked: calls that name port 53",
+        need: Need::Useful,
+        probe: || program(ProgramType::CgroupSockAddr),
     },
 ];
 
@@ -178,21 +186,12 @@ pub struct Features {
 }
 
 impl Features {
-    /// Tries what the sensor uses. Loads a few two-instruction programs and attaches none.
+    /// Tries everything in the table. Loads a few two-instruction programs and attaches none.
     pub fn probe() -> Self {
-        Self::probe_rows(|row| row.need != Need::Reported)
-    }
-
-    /// Tries everything in the table.
-    pub fn probe_all() -> Self {
-        Self::probe_rows(|_| true)
-    }
-
-    fn probe_rows(wanted: fn(&Requirement) -> bool) -> Self {
         permission::raise_memlock_limit();
         Self {
             release: kernel_release(),
-            probes: TABLE.iter().filter(|row| wanted(row)).map(|row| (row, (row.probe)())).collect(),
+            probes: TABLE.iter().map(|row| (row, (row.probe)())).collect(),
             offsets: btf::kernel_offsets().map_err(|error| error.to_string()),
             cgroup: cgroup::root(),
         }
@@ -215,15 +214,36 @@ impl Features {
             .collect()
     }
 
-    /// Why the packet hook may not ask for the current task, if it may not.
-    pub fn current_task(&self) -> Result<(), String> {
-        if !self.has(Feature::CurrentTask) {
-            return Err(format!(
-                "Linux {} does not let the packet hook ask for the current task (5.8 and later do, unless locked down)",
-                self.release
-            ));
+    /// Which owner sources can be used here; every one reads process fields.
+    pub fn owners(&self, forced: Option<Source>) -> Offer {
+        let usable = Source::ALL.map(|source| {
+            let feature = match source {
+                Source::CurrentTask => Feature::CurrentTask,
+                Source::Fentry => Feature::Fentry,
+                Source::Kprobe => Feature::Kprobe,
+                Source::SockAddr => Feature::SockAddr,
+            };
+            for needed in [feature, Feature::CurrentTask] {
+                if !self.has(needed) {
+                    return Err(self.lacks(needed));
+                }
+            }
+            self.offsets.as_ref().map(|_| ()).map_err(Clone::clone)
+        });
+        Offer { forced, usable }
+    }
+
+    /// That a feature is not there, or why it could not be tried.
+    fn lacks(&self, feature: Feature) -> String {
+        let found = self.probes.iter().find(|(row, _)| row.feature == feature);
+        match found {
+            Some((row, Err(why))) => format!("{} could not be tried: {why}", row.name),
+            Some((row, _)) => format!(
+                "Linux {} has no {} ({} and later, where built in)",
+                self.release, row.name, row.since
+            ),
+            None => "not tried".into(),
         }
-        self.offsets.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
     /// Why exec events cannot be read, if they cannot.
@@ -243,6 +263,11 @@ fn map(kind: MapType) -> Result<bool, String> {
 
 fn program(kind: ProgramType) -> Result<bool, String> {
     is_program_supported(kind).map_err(|error| chain(&error))
+}
+
+/// Without the perf event of that name there is nothing to attach to.
+fn kprobe() -> Result<bool, String> {
+    Ok(Path::new("/sys/bus/event_source/devices/kprobe/type").exists() && program(ProgramType::KProbe)?)
 }
 
 /// The helpers that the host view's program calls for the owner, in the program type that calls them.
@@ -377,7 +402,7 @@ mod tests {
         if let Err(why) = permission::permitted() {
             return skip_or_fail(&why.message);
         }
-        let features = Features::probe_all();
+        let features = Features::probe();
         assert!(features.missing().is_empty(), "{features:#?}");
         assert!(features.has(Feature::Xdp) && features.has(Feature::Tc));
         let broken: Vec<_> = features.probes.iter().filter(|(_, outcome)| outcome.is_err()).collect();

@@ -6,6 +6,8 @@ pub mod link;
 pub mod log;
 pub mod permission;
 pub mod plan;
+pub mod programs;
+pub mod source;
 
 pub mod btf;
 pub mod object;
@@ -13,6 +15,7 @@ pub mod object;
 pub mod attach;
 pub mod clsact;
 pub mod maps;
+pub mod self_probe;
 
 pub mod ring;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::features::Feature;
 use super::link::Link;
+use super::source::{self, Choice, Offer, Source};
 use crate::cli::{Role, XdpMode};
 
 /// What was asked on the command line.
@@ -26,8 +27,8 @@ pub struct Host {
     pub cgroup: Result<PathBuf, String>,
     /// What works here.
     pub features: Vec<Feature>,
-    /// Why the packet hook may not ask for the current task, if it may not.
-    pub current_task: Result<(), String>,
+    /// Which owner sources can be used, and which is asked for.
+    pub owners: Offer,
     /// Why exec events cannot be read, if they cannot.
     pub exec: Result<(), String>,
 }
@@ -35,14 +36,41 @@ pub struct Host {
 /// Where a program goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Point {
-    XdpNative { interface: String },
-    XdpGeneric { interface: String },
-    TcxIngress { interface: String },
-    TcxEgress { interface: String },
-    ClsactIngress { interface: String },
-    ClsactEgress { interface: String },
-    CgroupEgress { path: PathBuf },
-    CgroupIngress { path: PathBuf },
+    XdpNative {
+        interface: String,
+    },
+    XdpGeneric {
+        interface: String,
+    },
+    TcxIngress {
+        interface: String,
+    },
+    TcxEgress {
+        interface: String,
+    },
+    ClsactIngress {
+        interface: String,
+    },
+    ClsactEgress {
+        interface: String,
+    },
+    CgroupEgress {
+        path: PathBuf,
+    },
+    CgroupIngress {
+        path: PathBuf,
+    },
+    /// A cgroup hook of connect() or sendmsg(), by its name.
+    SockAddr {
+        path: PathBuf,
+        call: &'static str,
+    },
+    Kprobe {
+        function: &'static str,
+    },
+    Fentry {
+        function: &'static str,
+    },
     Exec,
 }
 
@@ -59,8 +87,10 @@ pub struct Hook {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     pub hooks: Vec<Hook>,
-    /// Host view: who asked comes from the current task.
-    pub current_task: bool,
+    /// Who asked, in the host view.
+    pub owner: Choice,
+    /// There is no cgroup2: the host view is at the device.
+    pub all_sockets: bool,
     /// What the operator should know, in the order it was found.
     pub warnings: Vec<String>,
 }
@@ -134,18 +164,22 @@ pub fn plan(request: &Request, host: &Host) -> Result<Plan, Refusal> {
     check(request, &host.links)?;
     let mut plan = Plan::default();
     let links = chosen_links(request, host, &mut plan.warnings);
+    owner_source(host, &mut plan)?;
     host_view(host, &mut plan);
     let egress = match (request.role, &host.cgroup) {
-        (Role::Gateway, _) => Some("answers to clients behind this gateway, after NAT is undone"),
+        (Role::Gateway, _) => ("tc_egress", "answers to clients behind this gateway, after NAT is undone"),
         (Role::Host, Err(_)) => {
-            Some("queries that leave, since there is no cgroup2 to see them at the socket")
+            plan.all_sockets = true;
+            ("packet_egress", "queries that leave, since there is no cgroup2 to see them at the socket")
         }
-        (Role::Host, Ok(_)) => None,
+        (Role::Host, Ok(_)) => {
+            ("packet_egress", "queries of AF_PACKET sockets, which pass no hook at the socket")
+        }
     };
     for link in links {
         wire_view(request, host, link, egress, &mut plan);
     }
-    if plan.hooks.is_empty() {
+    if !plan.hooks.iter().any(|hook| hook.point.sees_packets()) {
         let reasons = plan.warnings.join("; ");
         return Err(Refusal::NoHook(format!("no usable hook: {reasons}")));
     }
@@ -174,22 +208,60 @@ fn chosen_links<'h>(request: &Request, host: &'h Host, warnings: &mut Vec<String
     links
 }
 
+/// Chooses the owner source and attaches what notes senders before any packet is looked at.
+fn owner_source(host: &Host, plan: &mut Plan) -> Result<(), Refusal> {
+    plan.owner = source::choose(&host.owners, host.cgroup.is_ok()).map_err(Refusal::NoHook)?;
+    let mut add = |program, point, why: &str| {
+        plan.hooks.push(Hook { program, point, why: why.into(), fallback: None });
+    };
+    match plan.owner.source {
+        None => plan.warnings.push(format!("queries without their process: {}", plan.owner)),
+        Some(Source::CurrentTask) => {}
+        Some(Source::Kprobe) => {
+            for (function, _, program) in SEND_PATH {
+                add(program, Point::Kprobe { function }, "who sends");
+            }
+        }
+        Some(Source::Fentry) => {
+            for (function, program, _) in SEND_PATH {
+                add(program, Point::Fentry { function }, "who sends");
+            }
+        }
+        Some(Source::SockAddr) => {
+            for (program, path) in SOCK_ADDR.iter().zip(host.cgroup.iter().cycle()) {
+                add(program, Point::SockAddr { path: path.clone(), call: program }, "who connects and sends");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Kernel functions that make a socket send, with the fentry and the kprobe program for each. The first is the one
+/// without which a source is not used; IPv6 may be off.
+pub const SEND_PATH: [(&str, &str, &str); 6] = [
+    ("udp_sendmsg", "enter_udp", "probe_udp"),
+    ("udpv6_sendmsg", "enter_udp6", "probe_udp"),
+    ("raw_sendmsg", "enter_raw", "probe_raw"),
+    ("rawv6_sendmsg", "enter_raw6", "probe_raw"),
+    ("tcp_connect", "enter_tcp_connect", "probe_tcp"),
+    ("tcp_sendmsg", "enter_tcp_send", "probe_tcp"),
+];
+
+/// Programs on connect() and sendmsg(), named after their hook.
+const SOCK_ADDR: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
+
 fn host_view(host: &Host, plan: &mut Plan) {
     let path = match &host.cgroup {
         Ok(path) if host.features.contains(&Feature::CgroupSkb) => path,
         Ok(_) => {
-            plan.warnings.push("no host view (who asked): this kernel refuses cgroup_skb programs".into());
+            plan.warnings.push("no host view at the socket: this kernel refuses cgroup_skb programs".into());
             return;
         }
         Err(why) => {
-            plan.warnings.push(format!("no host view (who asked): {why}"));
+            plan.warnings.push(format!("no host view at the socket: {why}"));
             return;
         }
     };
-    match &host.current_task {
-        Ok(()) => plan.current_task = true,
-        Err(why) => plan.warnings.push(format!("queries without their process: {why}")),
-    }
     plan.hooks.push(Hook {
         program: "host_egress",
         point: Point::CgroupEgress { path: path.clone() },
@@ -204,7 +276,7 @@ fn host_view(host: &Host, plan: &mut Plan) {
     });
 }
 
-fn wire_view(request: &Request, host: &Host, link: &Link, egress: Option<&str>, plan: &mut Plan) {
+fn wire_view(request: &Request, host: &Host, link: &Link, egress: (&'static str, &str), plan: &mut Plan) {
     let name = &link.name;
     if !link.has_ethernet_header() {
         plan.warnings.push(format!(
@@ -217,13 +289,11 @@ fn wire_view(request: &Request, host: &Host, link: &Link, egress: Option<&str>, 
         Ok(hook) => plan.hooks.push(hook),
         Err(why) => plan.warnings.push(format!("no wire view on {name}: {why}")),
     }
-    if let Some(why) = egress {
-        match tc_egress(host, name, why) {
-            Some(hook) => plan.hooks.push(hook),
-            None => {
-                plan.warnings
-                    .push(format!("nothing leaving {name} is seen: this kernel refuses tc programs"));
-            }
+    let (program, why) = egress;
+    match tc_egress(host, program, name, why) {
+        Some(hook) => plan.hooks.push(hook),
+        None => {
+            plan.warnings.push(format!("nothing leaving {name} is seen: this kernel refuses tc programs"));
         }
     }
 }
@@ -285,13 +355,13 @@ fn tc_ingress(host: &Host, interface: &str, why: String) -> Option<Hook> {
     Some(Hook { program: "tc_ingress", point, why, fallback: None })
 }
 
-fn tc_egress(host: &Host, interface: &str, why: &str) -> Option<Hook> {
+fn tc_egress(host: &Host, program: &'static str, interface: &str, why: &str) -> Option<Hook> {
     let interface = interface.to_owned();
     let point = match tc_kind(host)? {
         Tc::Tcx => Point::TcxEgress { interface },
         Tc::Clsact => Point::ClsactEgress { interface },
     };
-    Some(Hook { program: "tc_egress", point, why: why.to_owned(), fallback: None })
+    Some(Hook { program, point, why: why.to_owned(), fallback: None })
 }
 
 enum Tc {
@@ -346,8 +416,23 @@ impl Point {
             | Self::TcxEgress { interface }
             | Self::ClsactIngress { interface }
             | Self::ClsactEgress { interface } => Some(interface),
-            Self::CgroupEgress { .. } | Self::CgroupIngress { .. } | Self::Exec => None,
+            Self::CgroupEgress { .. }
+            | Self::CgroupIngress { .. }
+            | Self::SockAddr { .. }
+            | Self::Kprobe { .. }
+            | Self::Fentry { .. }
+            | Self::Exec => None,
         }
+    }
+
+    /// Whether DNS is seen there; the others tell about processes.
+    pub fn sees_packets(&self) -> bool {
+        self.interface().is_some() || matches!(self, Self::CgroupEgress { .. } | Self::CgroupIngress { .. })
+    }
+
+    /// Whether it notes who sends.
+    pub fn notes_senders(&self) -> bool {
+        matches!(self, Self::SockAddr { .. } | Self::Kprobe { .. } | Self::Fentry { .. })
     }
 
     /// Name of the kind of hook.
@@ -361,6 +446,9 @@ impl Point {
             Self::ClsactEgress { .. } => "clsact egress",
             Self::CgroupEgress { .. } => "cgroup_skb egress",
             Self::CgroupIngress { .. } => "cgroup_skb ingress",
+            Self::SockAddr { .. } => "cgroup",
+            Self::Kprobe { .. } => "kprobe",
+            Self::Fentry { .. } => "fentry",
             Self::Exec => "raw tracepoint sched_process_exec",
         }
     }
@@ -374,6 +462,10 @@ impl std::fmt::Display for Point {
             Self::CgroupEgress { path } | Self::CgroupIngress { path } => {
                 write!(out, " {}", path.to_string_lossy().escape_debug())
             }
+            Self::SockAddr { path, call } => {
+                write!(out, " {call} {}", path.to_string_lossy().escape_debug())
+            }
+            Self::Kprobe { function } | Self::Fentry { function } => write!(out, " {function}"),
             _ => self.interface().map_or(Ok(()), |name| write!(out, " {}", name.escape_debug())),
         }
     }
@@ -409,7 +501,7 @@ mod tests {
             default_routes: vec!["eth0".into()],
             cgroup: Ok("/cg".into()),
             features: Feature::ALL.to_vec(),
-            current_task: Ok(()),
+            owners: Offer { forced: None, usable: [const { Ok(()) }; 4] },
             exec: Ok(()),
         }
     }
@@ -438,25 +530,25 @@ mod tests {
 
     #[rstest]
     // Host role: native only where it is known to be harmless.
-    #[case(HostRole, Auto, &[], &[], &["tc_ingress@tcx ingress eth0"])]
-    #[case(HostRole, Auto, &["veth0"], &[], &["xdp_dns@xdp (native) veth0"])]
-    #[case(HostRole, Auto, &["veth0", "veth0"], &[], &["xdp_dns@xdp (native) veth0"])]
-    #[case(HostRole, Auto, &["br0"], &[], &["tc_ingress@tcx ingress br0"])]
-    #[case(HostRole, Auto, &["lo"], &[], &["tc_ingress@tcx ingress lo"])]
+    #[case(HostRole, Auto, &[], &[], &["tc_ingress@tcx ingress eth0", "packet_egress@tcx egress eth0"])]
+    #[case(HostRole, Auto, &["veth0"], &[], &["xdp_dns@xdp (native) veth0", "packet_egress@tcx egress veth0"])]
+    #[case(HostRole, Auto, &["veth0", "veth0"], &[], &["xdp_dns@xdp (native) veth0", "packet_egress@tcx egress veth0"])]
+    #[case(HostRole, Auto, &["br0"], &[], &["tc_ingress@tcx ingress br0", "packet_egress@tcx egress br0"])]
+    #[case(HostRole, Auto, &["lo"], &[], &["tc_ingress@tcx ingress lo", "packet_egress@tcx egress lo"])]
     // A foreign XDP program stays.
-    #[case(HostRole, Auto, &["busy0"], &[], &["tc_ingress@tcx ingress busy0"])]
-    #[case(HostRole, Native, &["busy0"], &[], &["tc_ingress@tcx ingress busy0"])]
+    #[case(HostRole, Auto, &["busy0"], &[], &["tc_ingress@tcx ingress busy0", "packet_egress@tcx egress busy0"])]
+    #[case(HostRole, Native, &["busy0"], &[], &["tc_ingress@tcx ingress busy0", "packet_egress@tcx egress busy0"])]
     // By choice.
-    #[case(HostRole, Native, &[], &[], &["xdp_dns@xdp (native) eth0"])]
-    #[case(HostRole, Generic, &["lo"], &[], &["xdp_dns@xdp (generic) lo"])]
-    #[case(HostRole, XdpMode::Tcx, &["veth0"], &[], &["tc_ingress@tcx ingress veth0"])]
+    #[case(HostRole, Native, &[], &[], &["xdp_dns@xdp (native) eth0", "packet_egress@tcx egress eth0"])]
+    #[case(HostRole, Generic, &["lo"], &[], &["xdp_dns@xdp (generic) lo", "packet_egress@tcx egress lo"])]
+    #[case(HostRole, XdpMode::Tcx, &["veth0"], &[], &["tc_ingress@tcx ingress veth0", "packet_egress@tcx egress veth0"])]
     #[case(HostRole, XdpMode::Off, &["veth0"], &[], &[])]
     // No Ethernet header.
     #[case(HostRole, Auto, &["tun0"], &[], &[])]
     // Older kernels.
-    #[case(HostRole, Auto, &["veth0"], &[XdpFrags, Tcx], &["xdp_dns_legacy@xdp (native) veth0"])]
-    #[case(HostRole, Auto, &[], &[Tcx], &["tc_ingress@clsact ingress eth0"])]
-    #[case(HostRole, Auto, &["veth0"], &[Xdp], &["tc_ingress@tcx ingress veth0"])]
+    #[case(HostRole, Auto, &["veth0"], &[XdpFrags, Tcx], &["xdp_dns_legacy@xdp (native) veth0", "packet_egress@clsact egress veth0"])]
+    #[case(HostRole, Auto, &[], &[Tcx], &["tc_ingress@clsact ingress eth0", "packet_egress@clsact egress eth0"])]
+    #[case(HostRole, Auto, &["veth0"], &[Xdp], &["tc_ingress@tcx ingress veth0", "packet_egress@tcx egress veth0"])]
     #[case(HostRole, Auto, &["eth0"], &[Tc, Tcx], &[])]
     // Gateways see both directions.
     #[case(Gateway, Auto, &["eth0"], &[], &["xdp_dns@xdp (native) eth0", "tc_egress@tcx egress eth0"])]
@@ -481,8 +573,8 @@ mod tests {
     fn a_host_has_both_views_and_names_the_process() {
         let plan = plan(&Request::default(), &host()).unwrap();
         let programs: Vec<_> = plan.hooks.iter().map(|hook| hook.program).collect();
-        assert_eq!(programs, ["host_egress", "host_ingress", "tc_ingress", "sched_exec"]);
-        assert!(plan.current_task && plan.warnings.is_empty());
+        assert_eq!(programs, ["host_egress", "host_ingress", "tc_ingress", "packet_egress", "sched_exec"]);
+        assert!(plan.owner.source == Some(Source::CurrentTask) && plan.warnings.is_empty());
     }
 
     #[test]
@@ -500,18 +592,55 @@ mod tests {
         let mut host = host();
         host.cgroup = Err("there is no cgroup2 mount".into());
         let plan = plan(&Request::default(), &host).unwrap();
-        assert_eq!(wire(&plan), ["tc_ingress@tcx ingress eth0", "tc_egress@tcx egress eth0"]);
-        assert_eq!(plan.warnings, ["no host view (who asked): there is no cgroup2 mount"]);
-        assert!(!plan.current_task);
+        assert_eq!(wire(&plan), ["tc_ingress@tcx ingress eth0", "packet_egress@tcx egress eth0"]);
+        assert_eq!(plan.warnings, ["no host view at the socket: there is no cgroup2 mount"]);
+        assert_eq!((plan.owner.source, plan.all_sockets), (Some(Source::Fentry), true));
     }
 
     #[test]
     fn a_kernel_that_hides_the_task_is_a_warning() {
         let mut host = host();
-        host.current_task = Err("before 6.10".into());
+        host.owners.usable =
+            [const { Err(String::new()) }; 4].map(|_: Result<(), _>| Err("locked down".into()));
         let plan = plan(&Request::default(), &host).unwrap();
-        assert!(!plan.current_task);
-        assert_eq!(plan.warnings, ["queries without their process: before 6.10"]);
+        assert_eq!(plan.owner.source, None);
+        assert!(
+            plan.warnings[0].starts_with("queries without their process:")
+                && plan.warnings[0].contains("locked down"),
+            "{:?}",
+            plan.warnings
+        );
+    }
+
+    #[rstest]
+    #[case(Source::CurrentTask, &[])]
+    #[case(Source::Fentry, &["enter_udp@fentry udp_sendmsg", "enter_udp6@fentry udpv6_sendmsg",
+        "enter_raw@fentry raw_sendmsg", "enter_raw6@fentry rawv6_sendmsg",
+        "enter_tcp_connect@fentry tcp_connect", "enter_tcp_send@fentry tcp_sendmsg"])]
+    #[case(Source::Kprobe, &["probe_udp@kprobe udp_sendmsg", "probe_udp@kprobe udpv6_sendmsg",
+        "probe_raw@kprobe raw_sendmsg", "probe_raw@kprobe rawv6_sendmsg",
+        "probe_tcp@kprobe tcp_connect", "probe_tcp@kprobe tcp_sendmsg"])]
+    #[case(Source::SockAddr, &["connect4@cgroup connect4 /cg", "connect6@cgroup connect6 /cg",
+        "sendmsg4@cgroup sendmsg4 /cg", "sendmsg6@cgroup sendmsg6 /cg"])]
+    fn each_source_brings_its_hooks(#[case] forced: Source, #[case] want: &[&str]) {
+        let mut host = host();
+        host.owners.forced = Some(forced);
+        let plan = plan(&Request::default(), &host).unwrap();
+        let noted: Vec<_> = plan
+            .hooks
+            .iter()
+            .filter(|hook| hook.point.notes_senders())
+            .map(|hook| format!("{}@{}", hook.program, hook.point))
+            .collect();
+        assert_eq!(noted, want);
+        assert!(
+            plan.hooks[..noted.len()].iter().all(|hook| hook.point.notes_senders()),
+            "before the packets"
+        );
+
+        host.owners.refuse(forced, "not here".into());
+        let refused = super::plan(&Request::default(), &host).unwrap_err();
+        assert!(matches!(&refused, Refusal::NoHook(why) if why.contains("not here")), "{refused:?}");
     }
 
     #[test]

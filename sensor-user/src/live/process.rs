@@ -15,7 +15,7 @@ use crate::attribute::ProcessFacts;
 /// Bytes kept of a command line: as the kernel's exec record.
 pub const MAX_CMDLINE: u64 = sensor_ebpf::abi::EXEC_ARGS as u64;
 /// Nanoseconds of one tick of /proc/PID/stat: USER_HZ is 100 on every architecture Linux runs BPF on.
-const TICK_NS: u64 = 10_000_000;
+pub const TICK_NS: u64 = 10_000_000;
 const MAX_STAT: u64 = 4096;
 
 /// Reads processes by number and makes sure that they are the ones meant.
@@ -73,7 +73,7 @@ impl Processes {
 
 /// Field 22 of /proc/PID/stat. The name in field 2 may hold spaces and parentheses, so fields are counted from the
 /// last closing one.
-fn start_ticks(stat: &[u8]) -> Option<u64> {
+pub fn start_ticks(stat: &[u8]) -> Option<u64> {
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let field = stat[after..].split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(19)?;
     std::str::from_utf8(field).ok()?.trim_end().parse().ok()

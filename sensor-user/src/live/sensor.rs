@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::attach::{self, Attached};
+use super::attach::{self, Attached, Failed};
 use super::control::{self, Command, Question};
 use super::features::{Feature, Features};
 use super::link::{Link, default_route_interfaces, links};
@@ -24,11 +24,12 @@ use super::memory::{self, Memory};
 use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
+use super::source::{Choice, Source};
 use super::status::{Askers, Numbers, Printer};
 use super::{cgroup, clsact, flows, object, permission, ring, status};
 use crate::cli::{Output, RunArgs};
 use crate::clock::{self, BootClock};
-use crate::config::{Config, Live};
+use crate::config::{Config, Live, OwnerSource};
 use crate::event::Event;
 use crate::exit::{Code, Error};
 use crate::finding::{Finding, Origin};
@@ -62,40 +63,67 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     let cgroup = args.cgroup.as_ref().map(|path| cgroup_directory(path)).transpose()?;
     permission::permitted()?;
     let features = Features::probe();
-    let plan = decide(&request, &features, links, cgroup)?;
+    let host = host(&features, links, cgroup, config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is attached, so that a signal meanwhile ends the run as it should.
         let mut stop = Stop::new()?;
         let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
-        let sensor = Sensor::start(args, config, &features, &plan, messages)?;
+        let sensor = Sensor::start(args, config, &features, &request, host, messages)?;
         stop.after(args.duration);
         sensor.watch(stop).await
     })
 }
 
-/// What would be attached for `request` here.
-pub fn decide(
-    request: &Request,
+/// What there is here to choose from; an error where the sensor cannot run at all.
+pub fn host(
     features: &Features,
     links: Vec<Link>,
     cgroup: Option<PathBuf>,
-) -> Result<Plan, Error> {
+    config: &Config,
+) -> Result<Host, Error> {
     let missing = features.missing();
     if !missing.is_empty() {
         let message =
             format!("Linux {} lacks what the sensor needs: {}", features.release, missing.join(", "));
         return Err(Error::new(Code::NoHook, message));
     }
-    let host = Host {
+    Ok(Host {
         links,
         default_routes: default_route_interfaces(),
         cgroup: cgroup.map_or_else(|| features.cgroup.clone(), Ok),
         features: features.present(),
-        current_task: features.current_task(),
+        owners: features.owners(config.live.owner_source.into()),
         exec: features.exec(),
-    };
-    plan::plan(request, &host).map_err(refused)
+    })
+}
+
+/// Plans and attaches; an owner source that fails its probe makes way for the next.
+fn attach_best(
+    request: &Request,
+    mut host: Host,
+    features: &Features,
+    config: &Config,
+) -> anyhow::Result<(Plan, Option<clsact::Lock>, Attached)> {
+    let mut clsact = None;
+    let mut removed = None;
+    loop {
+        let plan = plan::plan(request, &host).map_err(refused)?;
+        if clsact.is_none() && !features.has(Feature::Tcx) {
+            let (lock, left) = clsact::start(plan.needs_clsact(), &host.links, clsact::DIRECTORY.as_ref())?;
+            (clsact, removed) = (lock, left.or(removed));
+        }
+        match attach::attach(&plan, &options(&plan, features)?, &config.live) {
+            Ok(mut attached) => {
+                attached.warnings.splice(0..0, removed);
+                attached.warnings.splice(0..0, plan.warnings.iter().cloned());
+                return Ok((plan, clsact, attached));
+            }
+            // Each is refused once, so this ends.
+            Err(Failed::Source(source, why)) => host.owners.refuse(source, why),
+            Err(Failed::Other(error)) => return Err(error.into()),
+        }
+    }
 }
 
 /// A directory named with `--cgroup`.
@@ -165,6 +193,7 @@ fn ignored(status: &str, signal: i32) -> bool {
 
 struct Sensor {
     attached: Attached,
+    owner: Choice,
     /// Behind `attached`, so that it is dropped after the filters.
     _clsact: Option<clsact::Lock>,
     maps: Maps,
@@ -192,7 +221,8 @@ impl Sensor {
         args: &RunArgs,
         config: &Config,
         features: &Features,
-        plan: &Plan,
+        request: &Request,
+        host: Host,
         messages: Option<Messages>,
     ) -> anyhow::Result<Self> {
         let clock = BootClock::new();
@@ -200,21 +230,14 @@ impl Sensor {
         settings.seed = random::<1>()?[0];
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
         let worst_case = settings.worst_case_bytes() + ring::WORST_CASE_BYTES + status::WORST_CASE_BYTES;
-        let options = options(plan, features)?;
-        let (clsact, removed) = if features.has(Feature::Tcx) {
-            (None, None)
-        } else {
-            clsact::start(plan.needs_clsact(), &links()?, clsact::DIRECTORY.as_ref())?
-        };
-        let mut attached = attach::attach(plan, &options, &config.live)?;
-        attached.warnings.splice(0..0, removed);
-        attached.warnings.splice(0..0, plan.warnings.iter().cloned());
+        let (plan, clsact, mut attached) = attach_best(request, host, features, config)?;
         let (maps, rings) = Maps::take(&mut attached.bpf, config.live.flow_entries)?;
         log::to_stderr();
         let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
         Ok(Self {
             attached,
+            owner: plan.owner,
             _clsact: clsact,
             maps,
             rings,
@@ -282,6 +305,7 @@ impl Sensor {
         for hook in &self.attached.hooks {
             self.printer.line(&format!("  {}: {}", hook.point, hook.why));
         }
+        self.printer.line(&format!("who asked: {}", self.owner));
         for warning in &self.attached.warnings {
             self.printer.line(&format!("warning: {warning}"));
         }
@@ -364,9 +388,9 @@ impl Sensor {
 
     fn answer(&mut self, question: Question) {
         let line = match question.command {
-            Command::Status => {
-                control::answer_line(&self.numbers(|numbers| numbers.json(&self.attached, &self.since)))
-            }
+            Command::Status => control::answer_line(
+                &self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since)),
+            ),
             Command::Flows => control::answer_line(&flows::rows(self.maps.flows(), self.clock)),
         };
         // The client may be gone.
@@ -456,8 +480,14 @@ fn ticker(period: Duration) -> tokio::time::Interval {
 
 fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
     let mut bits = feature::DEFAULT;
-    if plan.current_task {
-        bits |= feature::CURRENT_TASK;
+    bits |= match plan.owner.source {
+        None => 0,
+        Some(Source::CurrentTask) => feature::CURRENT_TASK,
+        Some(Source::Fentry | Source::Kprobe) => feature::BY_SOCKET,
+        Some(Source::SockAddr) => feature::BY_COOKIE,
+    };
+    if plan.all_sockets {
+        bits |= feature::ALL_SOCKETS;
     }
     if features.offsets.is_ok() {
         bits |= feature::OFFSETS;
@@ -468,6 +498,18 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
         hash_key: random()?,
         offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
     })
+}
+
+impl From<OwnerSource> for Option<Source> {
+    fn from(asked: OwnerSource) -> Self {
+        match asked {
+            OwnerSource::Auto => None,
+            OwnerSource::CurrentTask => Some(Source::CurrentTask),
+            OwnerSource::Fentry => Some(Source::Fentry),
+            OwnerSource::Kprobe => Some(Source::Kprobe),
+            OwnerSource::SockAddr => Some(Source::SockAddr),
+        }
+    }
 }
 
 /// From the kernel's generator, so that nobody can aim at the hashes.

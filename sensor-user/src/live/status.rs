@@ -11,6 +11,7 @@ use super::attach::Attached;
 use super::maps::{Counters, execs_lost, lost};
 use super::memory::Memory;
 use super::ring;
+use super::source::{Choice, Source};
 use crate::pipeline;
 
 /// Between two status lines: on a terminal the line is rewritten in place, elsewhere each is one more line.
@@ -79,7 +80,7 @@ impl Numbers<'_> {
     }
 
     /// The answer to `status`.
-    pub fn json(&self, attached: &Attached, since: &str) -> Value {
+    pub fn json(&self, attached: &Attached, owner: &Choice, since: &str) -> Value {
         let named = |names: &[&str], values: &[u64]| -> Value {
             names
                 .iter()
@@ -97,6 +98,7 @@ impl Numbers<'_> {
                 "program": hook.program,
                 "why": hook.why,
             })).collect::<Vec<_>>(),
+            "owner_source": owner_json(owner),
             "warnings": attached.warnings,
             "counters": named(&COUNTER_NAMES, self.counters),
             "rings": {
@@ -122,6 +124,16 @@ impl Numbers<'_> {
             },
         })
     }
+}
+
+/// The owner source with its reasons, for `status` and `doctor`.
+pub fn owner_json(owner: &Choice) -> Value {
+    json!({
+        "source": owner.source.map(Source::name),
+        "why": owner.why,
+        "rejected": owner.rejected.iter().map(|(source, why)| json!({"source": source.name(), "why": why})).collect::<Vec<_>>(),
+        "misses": owner.misses(),
+    })
 }
 
 /// Writes to stderr; a terminal gets one line that changes, everything else a line a minute.

@@ -1,12 +1,14 @@
-//! Loads every program of the object into this kernel, a line for each; fails if one is refused.
+//! Loads every program that the table says this kernel can, with each owner source, a line for each; fails if one is
+//! refused.
 //!
 //! For kernels in a VM, where no test runner is: the sensor there only loads what it attaches.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use earthdog::live::features::{Feature, Features};
-use earthdog_tests::object::Object;
+use earthdog::live::features::Features;
+use earthdog::live::programs::Program;
+use earthdog_tests::object::{NAME_OWNERS, Object, SOURCES};
 use sensor_ebpf::abi::feature;
 
 fn main() -> ExitCode {
@@ -30,22 +32,32 @@ fn end(text: &str) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n    ")
 }
 
-/// How many the kernel refused.
+/// How many the kernel refused of those that it should take by the table.
 fn load() -> Result<usize> {
     let features = Features::probe();
-    let mut object = Object::load(feature::DEFAULT)?;
     let mut failed = 0;
-    for name in object.names() {
-        // Programs of a kind that a kernel may lack; `xdp_dns_legacy` stands in, and the other is for benches only.
-        if ["xdp_dns", "xdp_floor"].contains(&name.as_str()) && !features.has(Feature::XdpFrags) {
-            println!("{name}: left out, no XDP with fragments here");
-            continue;
-        }
-        match object.program(&name) {
-            Ok(_) => println!("{name}: loaded"),
-            Err(error) => {
+    for (round, (source, bits)) in SOURCES.into_iter().enumerate() {
+        let mut object = Object::load(feature::DEFAULT | bits)?;
+        for name in object.names() {
+            if round > 0 && !NAME_OWNERS.contains(&name.as_str()) {
+                continue;
+            }
+            let Some(row) = Program::find(&name) else {
+                println!("{name}: REFUSED: it is not in the table of programs");
                 failed += 1;
-                println!("{name}: REFUSED: {}", end(&format!("{error:#}")));
+                continue;
+            };
+            let missing = row.missing(&features);
+            if !missing.is_empty() {
+                println!("{name}: left out, no {missing:?} here");
+                continue;
+            }
+            match object.program(&name) {
+                Ok(_) => println!("{name} ({source}): loaded, {:?}", object.verified_instructions(&name)?),
+                Err(error) => {
+                    failed += 1;
+                    println!("{name} ({source}): REFUSED: {}", end(&format!("{error:#}")));
+                }
             }
         }
     }
