@@ -145,6 +145,10 @@ fn keep(task: u64, owner: &mut Owner) {
         if entry.owner.tgid == owner.tgid && entry.owner.start_boot_ns == owner.start_boot_ns {
             return;
         }
+        if entry.owner.source == owner_source::SNAPSHOT && is_current(&entry.owner, task) {
+            write_entry(entry, task, Some(0), owner);
+            return;
+        }
         let other = if entry.task == 0 { SOMEBODY } else { entry.task };
         write_entry(entry, task, Some(other), owner);
         owner.grade = grade::INFERRED;
@@ -197,17 +201,31 @@ fn by_socket(socket: u64, own: bool, owner: &mut Owner) {
 fn by_cookie(own: bool, owner: &mut Owner) {
     owner.reason = no_owner::NOT_SEEN;
     by_key(owner.cookie, owner);
-    if !own || owner.grade == grade::NONE || owner.grade == grade::SNAPSHOT {
+    if !own || owner.grade == grade::NONE {
         return;
     }
     let task = current();
-    let leader = read::<u64>(task, option!(offsets.task_group_leader));
-    let same = read::<u32>(task, option!(offsets.task_tgid)) == owner.tgid
-        && read::<u64>(leader, option!(offsets.task_start_boottime)) == owner.start_boot_ns;
-    if !same {
+    if is_current(owner, task) {
+        // Another thread of the process may send than the one that connected.
+        read_into(&mut owner.tid, task, option!(offsets.task_pid));
+    } else {
         clear(owner);
         owner.reason = no_owner::SHARED_SOCKET;
     }
+}
+
+/// Whether `task` is of the process that `owner` names. A snapshot's start time is in steps of a clock tick.
+#[inline(always)]
+fn is_current(owner: &Owner, task: u64) -> bool {
+    /// USER_HZ is 100 on every architecture that runs BPF.
+    const TICK_NS: u64 = 10_000_000;
+    if read::<u32>(task, option!(offsets.task_tgid)) != owner.tgid {
+        return false;
+    }
+    let leader = read::<u64>(task, option!(offsets.task_group_leader));
+    let start = read::<u64>(leader, option!(offsets.task_start_boottime));
+    start == owner.start_boot_ns
+        || (owner.source == owner_source::SNAPSHOT && start / TICK_NS * TICK_NS == owner.start_boot_ns)
 }
 
 /// The entry of a cookie: connect and sendmsg hooks, TCP, the snapshot.

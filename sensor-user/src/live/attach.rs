@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use aya::maps::Array;
+use aya::maps::{Array, HashMap};
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{
@@ -12,14 +12,14 @@ use aya::programs::{
     RawTracePoint, SchedClassifier, TcAttachType, Xdp, XdpMode,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
-use sensor_ebpf::abi::{ABI_VERSION, Options};
+use sensor_ebpf::abi::{ABI_VERSION, Options, OwnerEntry};
 use zerocopy::IntoBytes;
 
 use super::features::{chain, os_error};
 use super::link::Link;
 use super::plan::{Hook, Plan, Point, SEND_PATH};
 use super::source::Source;
-use super::{object, self_probe};
+use super::{object, self_probe, snapshot};
 use crate::config::Live;
 use crate::exit::{Code, Error};
 
@@ -133,6 +133,30 @@ impl Attached {
                 Program::CgroupSockAddr(program) => program.unload(),
                 _ => Ok(()),
             };
+        }
+    }
+
+    /// Fills in who holds the sockets that talked to port 53 before the hooks were there. What a hook saw since stays.
+    pub fn note_open_sockets(&mut self) {
+        const BPF_NOEXIST: u64 = 1;
+        let snapshot = snapshot::take();
+        self.warnings.extend(snapshot.warnings);
+        let Some(Ok(mut owners)) =
+            self.bpf.map_mut("OWNERS").map(HashMap::<_, u64, [u8; size_of::<OwnerEntry>()]>::try_from)
+        else {
+            return self.warnings.push("the kernel side has no map `OWNERS`: build it again".into());
+        };
+        for (cookie, entry) in snapshot.owners {
+            // Refused where a hook was first.
+            let entry: [u8; size_of::<OwnerEntry>()] = zerocopy::transmute!(entry);
+            let _ = owners.insert(cookie, entry, BPF_NOEXIST);
+        }
+        if snapshot.shared > 0 {
+            self.warnings.push(format!(
+                "{} sockets to port 53 were open before the start and are held by several processes: no owner until one \
+                 sends",
+                snapshot.shared
+            ));
         }
     }
 

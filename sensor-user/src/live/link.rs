@@ -43,7 +43,7 @@ const BUFFER: usize = 32 << 10;
 
 /// All interfaces of the calling thread's network namespace, by index.
 pub fn links() -> io::Result<Vec<Link>> {
-    let mut socket = netlink_route()?;
+    let mut socket = netlink(libc::NETLINK_ROUTE)?;
     socket.write_all(&dump_request())?;
     let mut links = Vec::new();
     let mut buffer = vec![0; BUFFER];
@@ -66,10 +66,10 @@ pub fn default_route_interfaces() -> Vec<String> {
     default_routes(&read("/proc/self/net/route"), &read("/proc/self/net/ipv6_route"))
 }
 
-fn netlink_route() -> io::Result<File> {
+/// A netlink socket of a family (`NETLINK_*`).
+pub(super) fn netlink(family: libc::c_int) -> io::Result<File> {
     // SAFETY: no pointers are passed.
-    let fd =
-        unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE) };
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, family) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -167,7 +167,7 @@ fn u16_at(data: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*data.get(at..)?.first_chunk()?))
 }
 
-fn u32_at(data: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(data: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*data.get(at..)?.first_chunk()?))
 }
 

@@ -16,6 +16,7 @@ pub mod attach;
 pub mod clsact;
 pub mod maps;
 pub mod self_probe;
+pub mod snapshot;
 
 pub mod ring;
 

@@ -231,6 +231,9 @@ impl Sensor {
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
         let worst_case = settings.worst_case_bytes() + ring::WORST_CASE_BYTES + status::WORST_CASE_BYTES;
         let (plan, clsact, mut attached) = attach_best(request, host, features, config)?;
+        if plan.owner.source.is_some() {
+            attached.note_open_sockets();
+        }
         let (maps, rings) = Maps::take(&mut attached.bpf, config.live.flow_entries)?;
         log::to_stderr();
         let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
