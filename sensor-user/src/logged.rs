@@ -182,6 +182,9 @@ fn reason_name(value: u8) -> &'static str {
         no_owner::TCP => "tcp",
         no_owner::KERNEL_THREAD => "kernel_thread",
         no_owner::NO_SOURCE => "no_source",
+        no_owner::NO_SOCKET => "no_socket",
+        no_owner::NOT_SEEN => "not_seen",
+        no_owner::SHARED_SOCKET => "shared_socket",
         _ => "unknown",
     }
 }

@@ -4,7 +4,7 @@
 //! The task is read from `task_struct` itself. `bpf_get_current_task` and `bpf_probe_read_kernel` may be called by every
 //! program type since 5.8 (linux f470378c7562); `bpf_get_current_pid_tgid` in cgroup hooks only since 6.10.
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skb_cgroup_id,
 };
@@ -268,7 +268,15 @@ pub(crate) fn note(key: u64, cookie: u64, source: u8) {
     owner.source = source;
     owner.grade = grade::COOKIE;
     owner.cookie = cookie;
-    let Some(entry) = OWNERS.get_ptr_mut(&key) else { return insert(key, task, owner) };
+    // Two senders may both find nothing: the second to insert then finds the first one's.
+    let mut entry = OWNERS.get_ptr_mut(&key);
+    if entry.is_none() {
+        if insert(key, task, owner) {
+            return;
+        }
+        entry = OWNERS.get_ptr_mut(&key);
+    }
+    let Some(entry) = entry else { return };
     // SAFETY: a live map value. Two senders may write it at once on two CPUs, and then the facts are mixed; but each of
     // them leaves `other_task` set, which keeps the facts from being used (`by_socket`).
     let entry = unsafe { &mut *entry };
@@ -298,11 +306,11 @@ pub(crate) fn note_self<P: Access>(packet: &P) {
     }
 }
 
+/// False where the key is there already, or the map is out of elements for a moment: the next send tries again.
 #[inline(always)]
-fn insert(key: u64, task: u64, owner: &Owner) {
+fn insert(key: u64, task: u64, owner: &Owner) -> bool {
     let entry = OwnerEntry { task, other_task: 0, owner: *owner };
-    // Fails where the map is out of elements for a moment: the next send tries again.
-    let _ = OWNERS.insert(&key, &entry, 0);
+    OWNERS.insert(&key, &entry, u64::from(BPF_NOEXIST)).is_ok()
 }
 
 /// `task` is 0 while the rest changes.
