@@ -43,10 +43,17 @@ pub struct Sender {
 impl Sender {
     /// The calling thread, about to ask for `name`.
     pub fn own(row: &str, name: String) -> io::Result<Self> {
+        // By /proc, which has the ids of the outermost pid namespace here, as the sensor has.
+        let ids = fs::read_link("/proc/thread-self")?;
+        let (pid, tid) = ids
+            .to_str()
+            .and_then(|ids| ids.split_once("/task/"))
+            .and_then(|(pid, tid)| Some((pid.parse().ok()?, tid.parse().ok()?)))
+            .ok_or_else(|| io::Error::other(format!("/proc/thread-self is {}", ids.display())))?;
         Ok(Self {
             row: row.to_owned(),
-            pid: std::process::id(),
-            tid: sys::thread_id(),
+            pid,
+            tid,
             start_boot_ns: start_boot_ns(&fs::read_to_string("/proc/self/stat")?)
                 .ok_or_else(|| io::Error::other("/proc/self/stat has no start time"))?,
             uid: sys::user_id(),

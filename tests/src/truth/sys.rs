@@ -305,6 +305,12 @@ pub(super) fn new_network() -> io::Result<()> {
     check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }).map(drop)
 }
 
+/// The next child is the first process of a new pid namespace.
+pub(super) fn new_pids() -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::unshare(libc::CLONE_NEWPID) }).map(drop)
+}
+
 /// Becomes another user, for good.
 pub(super) fn become_user(uid: u32) -> io::Result<()> {
     // SAFETY: no pointers.
@@ -334,12 +340,6 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     // SAFETY: room for two descriptors.
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     Ok((owned(ends[0].into()), owned(ends[1].into())))
-}
-
-/// This thread's id.
-pub(super) fn thread_id() -> u32 {
-    // SAFETY: no pointers.
-    unsafe { libc::gettid() as u32 }
 }
 
 pub(super) fn user_id() -> u32 {

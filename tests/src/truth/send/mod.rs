@@ -61,7 +61,7 @@ pub const ROWS: &[Row] = &[
     Row { since: (5, 16), ..row("mptcp", "MPTCP", tcp::mptcp) },
     row("stub", "to the loopback stub 127.0.0.53", udp::stub),
     row("netns", "from another network namespace", process::netns),
-    row("container", "another user in a container's cgroup", process::container),
+    row("container", "another user in a container's cgroup and pid namespace", process::container),
     row("thread", "a thread of a process with several", process::thread),
     row("exit", "a process that ends at once", process::exit),
     row("reused-port", "two processes, one after the other, on one source port", process::reused_port),

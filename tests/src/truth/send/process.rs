@@ -29,8 +29,11 @@ pub(super) fn container(target: &Target) -> io::Result<()> {
     let folder = format!("/sys/fs/cgroup/system.slice/docker-{id}.scope");
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
     std::fs::write(format!("{folder}/cgroup.procs"), "0")?;
-    sys::become_user(1000)?;
-    sys::send(&connected(target.v4())?, &target.announce()?, 0, None)
+    unsupported("unshare", sys::new_pids())?;
+    sys::in_child(|| {
+        sys::become_user(1000)?;
+        sys::send(&connected(target.v4())?, &target.announce()?, 0, None)
+    })
 }
 
 pub(super) fn thread(target: &Target) -> io::Result<()> {
