@@ -7,16 +7,16 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
-use sensor_ebpf::abi::flag;
+use sensor_ebpf::abi::{flag, grade};
 
 use crate::attribute::{self, Client, Clients, Identity, ProcessFacts, ProcessTable};
-use crate::dns::{Anomaly, Canonical, Message, Question};
+use crate::dns::{Anomaly, Canonical, Message, Question, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
-use crate::finding::{Finding, Origin};
+use crate::finding::{ClientKind, Finding, Origin};
 use crate::fold;
-use crate::fold::{Answers, Fold, Leg, Seen};
+use crate::fold::{Answers, Asker, Fold, Leg, Query, Seen, Whose};
 use crate::ledger::{self, Charge, Key, Ledger, payload};
-use crate::logged::{Logged, LoggedOwner, Lookup};
+use crate::logged::{Logged, LoggedOwner, Lookup, grade_name};
 use crate::reassemble::{self, Reassembler};
 use crate::report::{self, Reports, Sighting};
 use crate::zone::Zone;
@@ -52,6 +52,24 @@ impl Settings {
     }
 }
 
+/// Nanoseconds of one tick of /proc/PID/stat: USER_HZ is 100 on every architecture Linux runs BPF on.
+const TICK_NS: u64 = 10_000_000;
+/// Suffixes of a search list: glibc took six before 2.26, and a longer list costs a query each per mistyped name.
+const MAX_SEARCH: usize = 32;
+/// Parents of a name that a minimising resolver may ask for first: unbound takes ten steps at most
+/// (MAX_MINIMISE_COUNT), one label each for the first four.
+const MAX_ANCESTORS: usize = 16;
+/// Names taken from one answer that a resolver may have to follow: more are no chain that resolvers go along.
+const MAX_TARGETS: usize = 16;
+
+/// Keys of who asks: the process if it is known, its address, and the resolver that passes it on.
+#[derive(Clone, Copy, Debug)]
+struct Asking {
+    process: Option<u64>,
+    address: u64,
+    via: Option<u64>,
+}
+
 #[derive(Debug)]
 pub struct Pipeline {
     seed: FixedState,
@@ -61,6 +79,7 @@ pub struct Pipeline {
     processes: ProcessTable,
     clients: Clients,
     fold: Fold<FixedState>,
+    search: Vec<Canonical>,
     ledger: Ledger,
     reports: Reports,
     stats: Stats,
@@ -83,6 +102,7 @@ impl Pipeline {
             processes: ProcessTable::new(&settings.attribute),
             clients: Clients::new(settings.attribute.max_processes, settings.attribute.max_pids),
             fold: Fold::new(&settings.fold, seed),
+            search: Vec::new(),
             reports: Reports::new(settings.report, &settings.ledger, settings.attribute, origin),
             ledger: Ledger::new(settings.ledger),
             stats: Stats::default(),
@@ -134,6 +154,17 @@ impl Pipeline {
         self.processes.learn(facts);
     }
 
+    /// Hands in the search list: suffixes that this host's programs try behind a name (resolv.conf(5)).
+    pub fn search(&mut self, suffixes: impl Iterator<Item = Canonical>) {
+        self.search = suffixes.filter(|suffix| suffix.labels() > 0).take(MAX_SEARCH).collect();
+    }
+
+    /// Hands in a socket found listening on port 53: its address, unspecified for all, its namespace and its process.
+    pub fn listens(&mut self, ip: IpAddr, netns: u32, (tgid, start_boot_ns): (u32, u64), now_ns: u64) {
+        let process = Some(self.process_hash(tgid, start_boot_ns));
+        self.fold.answers_at(ip, netns, Asker { key: 0, process }, now_ns);
+    }
+
     /// Processes (tgid, start on CLOCK_BOOTTIME in ns) whose executable no exec event has shown; each is named once.
     pub fn unknown_processes(&mut self) -> Vec<(u32, u64)> {
         self.processes.unknown()
@@ -179,19 +210,20 @@ impl Pipeline {
         }
         self.stats.anomalies.add(message.anomalies);
         *(if response { &mut self.stats.responses } else { &mut self.stats.queries }) += 1;
-        let (lookup, client) = match message.question {
+        let (lookup, whose) = match message.question {
             Some(question) => {
-                let (lookup, client) = self.question(packet, &message, question, response, emit);
-                (Some(lookup), client)
+                let (lookup, whose) = self.question(packet, &message, question, response, emit);
+                (Some(lookup), whose)
             }
             None => (None, None),
         };
+        self.stats.folded(lookup);
         if self.log.is_some() {
-            self.note(packet, &message, response, lookup, client);
+            self.note(packet, &message, response, lookup, whose);
         }
     }
 
-    /// Folds a message and charges it; which look-up it is part of, and the key of who asked.
+    /// Folds a message and charges it; which look-up it is part of, and whose that is.
     fn question(
         &mut self,
         packet: &Packet,
@@ -199,7 +231,7 @@ impl Pipeline {
         question: Question<'_>,
         response: bool,
         emit: &mut dyn FnMut(&Finding),
-    ) -> (Lookup, Option<u64>) {
+    ) -> (Lookup, Option<Whose>) {
         let name = Canonical::new(question.name);
         let (client, server) = packet.client_server();
         let leg = Leg {
@@ -209,24 +241,53 @@ impl Pipeline {
             id: message.header.id,
             name: self.seed.hash_one(name.wire()),
             qtype: question.qtype,
+            view: packet.view,
+            ifindex: packet.ifindex,
+            netns: packet.owner.netns,
         };
-        let address = self.seed.hash_one(client.ip());
+        let address = self.address(&leg);
         if response {
             return self.response(packet, message, &name, &leg, address, emit);
         }
         let process = self.process(&packet.owner);
-        let asker = process.unwrap_or(address);
-        let (charge, lookup) = match self.fold.query(&leg, asker, packet.time_ns) {
-            Seen::Duplicate(asker) => {
-                self.stats.duplicates += 1;
-                return (Lookup::Duplicate, Some(asker));
-            }
-            Seen::First => (Charge::Full, Lookup::First),
-            Seen::Twin => (Charge::Twin, Lookup::Twin),
-            Seen::Forwarded => (Charge::Forwarded, Lookup::Forwarded),
+        let asker = Asker {
+            key: process.unwrap_or(address),
+            process: process.map(|_| self.process_hash(packet.owner.tgid, packet.owner.start_boot_ns)),
         };
-        self.query(packet, message, &name, &leg, (process, address), charge, emit);
-        (lookup, Some(asker))
+        let mut ancestors = [0; MAX_ANCESTORS];
+        let query = Query {
+            leg,
+            asker,
+            stem: self.stem(&name).map_or(leg.name, |stem| self.seed.hash_one(stem)),
+            ancestors: if self.fold.wants_ancestors(&leg) {
+                self.ancestors(&name, &mut ancestors)
+            } else {
+                &[]
+            },
+        };
+        let own = Whose { asker: asker.key, owner: asker.key, ..Whose::default() };
+        let (charge, lookup, whose) = match self.fold.query(&query, packet.time_ns) {
+            Seen::Duplicate(whose) => {
+                self.stats.joined(packet, whose);
+                return (Lookup::Duplicate, Some(whose));
+            }
+            Seen::First => (Charge::Full, Lookup::First, own),
+            Seen::Twin => (Charge::Twin, Lookup::Twin, own),
+            Seen::Forwarded { whose, ambiguous } => {
+                self.stats.ambiguous += u64::from(ambiguous);
+                (Charge::Forwarded, Lookup::Forwarded, whose)
+            }
+        };
+        let via = if whose.asker == whose.owner { self.fold.via(&leg) } else { None };
+        let asking = Asking { process, address, via };
+        let zone = self.query(packet, message, &name, &leg, asking, charge, emit);
+        if whose.asker != whose.owner
+            && !whose.inferred
+            && let Some(entry) = self.ledger.find(Key { client: whose.owner, zone })
+        {
+            entry.via = whose.asker;
+        }
+        (lookup, Some(whose))
     }
 
     /// Keeps what is known of a message for the log.
@@ -236,12 +297,19 @@ impl Pipeline {
         message: &Message<'_>,
         response: bool,
         lookup: Option<Lookup>,
-        client: Option<u64>,
+        whose: Option<Whose>,
     ) {
         let owner = LoggedOwner::new(&packet.owner, &self.processes, self.boot_unix_ns);
-        let client = client
-            .and_then(|key| self.clients.find(key))
-            .map(|client| self.reports.client(Some(client), &self.processes));
+        let client = whose.and_then(|whose| {
+            let via = if whose.asker == whose.owner { None } else { Some(whose.asker) };
+            let client = self.clients.find(whose.owner)?;
+            let mut client = self.reports.client(Some(client), &self.processes);
+            client.via = via.and_then(|key| self.reports.program(key, &self.clients, &self.processes));
+            if whose.inferred && client.kind == ClientKind::Process {
+                client.grade = grade_name(grade::INFERRED);
+            }
+            Some(client)
+        });
         let line = Logged::new(packet, message, response, lookup, owner, client);
         self.log.get_or_insert_default().push(line);
     }
@@ -253,10 +321,11 @@ impl Pipeline {
         message: &Message<'_>,
         name: &Canonical,
         leg: &Leg,
-        (process, address): (Option<u64>, u64),
+        asking: Asking,
         charge: Charge,
         emit: &mut dyn FnMut(&Finding),
-    ) {
+    ) -> u64 {
+        let Asking { process, address, via } = asking;
         self.stats.lookups += u64::from(charge == Charge::Full);
         let zone = Zone::of(name);
         let zone_wire = name.suffix(zone.labels);
@@ -284,11 +353,13 @@ impl Pipeline {
             let entry = self.ledger.open(key, zone.class, zone_wire, now_ns, &mut |old| {
                 reports.forget(old, now_ns, emit);
             });
+            entry.via = via.unwrap_or(entry.via);
             entry.query(said, charge, claimed && key.client == address, now_ns);
         }
         for key in keys {
             self.reports.judge(key, sighting, &mut self.ledger, &self.clients, &self.processes, emit);
         }
+        zone_key
     }
 
     fn response(
@@ -299,33 +370,97 @@ impl Pipeline {
         leg: &Leg,
         address: u64,
         emit: &mut dyn FnMut(&Finding),
-    ) -> (Lookup, Option<u64>) {
-        let (lookup, asker) = match self.fold.response(leg, packet.time_ns) {
-            Answers::Duplicate(asker) => {
-                self.stats.duplicates += 1;
-                return (Lookup::Duplicate, asker);
+    ) -> (Lookup, Option<Whose>) {
+        let own = Whose { asker: address, owner: address, ..Whose::default() };
+        let (lookup, whose) = match self.fold.response(leg, packet.time_ns) {
+            Answers::Duplicate(whose) => {
+                if let Some(whose) = whose {
+                    self.stats.joined(packet, whose);
+                }
+                return (Lookup::Duplicate, whose);
             }
-            Answers::Query(asker) => (Lookup::Answer, asker),
+            Answers::Query(whose) => {
+                self.stats.joined(packet, whose);
+                (Lookup::Answer, whose)
+            }
             Answers::Unknown(recent) => {
-                self.stats.unsolicited += 1;
                 if packet.view != View::Capture {
                     return (Lookup::Unsolicited, None);
                 }
                 // A capture may hold one direction only: then the question in a response is what was asked.
                 let charge = if recent { Charge::Twin } else { Charge::Full };
-                self.query(packet, message, name, leg, (None, address), charge, emit);
-                (Lookup::Unsolicited, address)
+                let asking = Asking { process: None, address, via: None };
+                self.query(packet, message, name, leg, asking, charge, emit);
+                (Lookup::Unsolicited, own)
             }
         };
+        if lookup == Lookup::Answer {
+            self.learn_from_answer(packet, message, leg, whose);
+        }
         let zone = Zone::of(name);
         let zone_key = self.seed.hash_one((name.suffix(zone.labels), zone.class));
         let payload = payload::of(message, &self.seed);
-        for client in [Some(asker), (asker != address).then_some(address)].into_iter().flatten() {
+        for client in [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten() {
             if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {
                 entry.response(payload, packet.time_ns);
             }
         }
-        (lookup, Some(asker))
+        (lookup, Some(whose))
+    }
+
+    /// Who answers where, and which names the answer sends its receiver to.
+    fn learn_from_answer(&mut self, packet: &Packet, message: &Message<'_>, leg: &Leg, whose: Whose) {
+        if packet.view == View::HostEgress
+            && let Some(key) = self.process(&packet.owner)
+        {
+            let process = self.process_hash(packet.owner.tgid, packet.owner.start_boot_ns);
+            let asker = Asker { key, process: Some(process) };
+            self.fold.answers_at(leg.server.ip(), leg.netns, asker, packet.time_ns);
+        }
+        if whose.asker != whose.owner {
+            let seed = &self.seed;
+            let targets = message
+                .records()
+                .filter(|record| matches!(record.rtype, rtype::CNAME | rtype::DNAME | rtype::NS))
+                .filter_map(|record| record.target())
+                .take(MAX_TARGETS)
+                .map(|target| seed.hash_one(Canonical::new(target).wire()));
+            self.fold.led_to(whose, targets, packet.time_ns);
+        }
+    }
+
+    /// Key of the asking address. Loopback addresses are others in each network namespace.
+    fn address(&self, leg: &Leg) -> u64 {
+        let ip = leg.client.ip();
+        if ip.is_loopback() && leg.netns != 0 {
+            self.seed.hash_one((ip, leg.netns))
+        } else {
+            self.seed.hash_one(ip)
+        }
+    }
+
+    /// To the tick of /proc, from where processes that ran before are known. No number is given away twice in one tick.
+    fn process_hash(&self, tgid: u32, start_boot_ns: u64) -> u64 {
+        self.seed.hash_one((tgid, start_boot_ns / TICK_NS))
+    }
+
+    /// The name without the longest suffix of the search list that it ends in.
+    fn stem<'n>(&self, name: &'n Canonical) -> Option<&'n [u8]> {
+        self.search
+            .iter()
+            .map(|suffix| (suffix.labels(), suffix.wire()))
+            .filter(|(labels, suffix)| *labels < name.labels() && name.suffix(*labels) == *suffix)
+            .max_by_key(|(labels, _)| *labels)
+            .map(|(labels, _)| name.prefix(labels))
+    }
+
+    /// Hashes of a name's parents, the uppermost first.
+    fn ancestors<'a>(&self, name: &Canonical, room: &'a mut [u64; MAX_ANCESTORS]) -> &'a [u64] {
+        let count = name.labels().saturating_sub(1).min(MAX_ANCESTORS);
+        for (labels, hash) in (1..=count).zip(room.iter_mut()) {
+            *hash = self.seed.hash_one(name.suffix(labels));
+        }
+        &room[..count]
     }
 
     /// Key of the client that a packet's owner belongs to.

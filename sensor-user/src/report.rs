@@ -243,6 +243,7 @@ impl Reports {
         processes: &ProcessTable,
     ) {
         let client = clients.find(key.client).map(|client| self.client(Some(client), processes));
+        let via = self.program(entry.via, clients, processes);
         let evidence = self.evidence(entry, window, now_ns);
         let Some(open) = self.open.get_mut(&key) else { return };
         let finding = &mut open.finding;
@@ -250,7 +251,9 @@ impl Reports {
         finding.state = State::Update;
         finding.time = finding::time(now_ns);
         if let Some(client) = client {
+            let before = finding.client.via.take();
             finding.client = client;
+            finding.client.via = via.or(before);
         }
         // Severity and confidence never fall while a finding is open: what has left stays gone.
         let (severity, confidence) = verdict(&evidence);
@@ -338,6 +341,12 @@ impl Reports {
                 .and_then(|argv| mask::cmdline(argv, self.attribute.cmdline, self.attribute.cmdline_max));
         }
         out
+    }
+
+    /// Executable of a client, or its name where that is unknown.
+    pub fn program(&self, key: u64, clients: &Clients, processes: &ProcessTable) -> Option<String> {
+        let client = self.client(Some(clients.find(key)?), processes);
+        client.exe.or(client.comm)
     }
 
     /// Whether it is time to look for quiet findings.

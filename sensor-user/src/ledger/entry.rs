@@ -40,6 +40,8 @@ pub struct Entry {
     pub samples: Vec<Box<[u8]>>,
     /// A finding is open on it.
     pub reported: bool,
+    /// Key of the resolver that passes its look-ups on; 0 if none is known to.
+    pub via: u64,
     bucket_ns: u64,
     /// Number of the newest bucket since time 0.
     bucket: u64,
@@ -137,6 +139,7 @@ impl Entry {
             new_names: 0,
             samples: Vec::new(),
             reported: false,
+            via: 0,
             bucket_ns,
             bucket: now_ns / bucket_ns,
             buckets: [Bucket::default(); BUCKETS],

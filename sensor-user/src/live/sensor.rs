@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,6 +18,7 @@ use super::attach::{self, Attached, Failed};
 use super::control::{self, Command, Question};
 use super::features::{Feature, Features};
 use super::link::{Link, default_route_interfaces, links};
+use super::local::{self, SearchList};
 use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
@@ -30,7 +31,7 @@ use super::{cgroup, clsact, flows, object, permission, ring, status};
 use crate::cli::{Output, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live, OwnerSource};
-use crate::event::Event;
+use crate::event::{Event, View};
 use crate::exit::{Code, Error};
 use crate::finding::{Finding, Origin};
 use crate::pipeline::Pipeline;
@@ -127,7 +128,7 @@ fn attach_best(
 }
 
 /// A directory named with `--cgroup`.
-pub fn cgroup_directory(path: &std::path::Path) -> Result<PathBuf, Error> {
+pub fn cgroup_directory(path: &Path) -> Result<PathBuf, Error> {
     if cgroup::is_cgroup2(path) {
         return Ok(path.to_owned());
     }
@@ -202,6 +203,9 @@ struct Sensor {
     kernel_log: KernelLog,
     pipeline: Pipeline,
     processes: Processes,
+    search: SearchList,
+    /// The sensor's own network namespace, which its interfaces are in; 0 if unknown.
+    netns: u32,
     waiting: VecDeque<(u32, u64)>,
     askers: Askers,
     /// Index of each interface with a hook.
@@ -248,6 +252,8 @@ impl Sensor {
             clock,
             pipeline: Pipeline::new(settings, Origin::Live),
             processes: Processes::default(),
+            search: SearchList::default(),
+            netns: local::netns(Path::new("/proc/self")).unwrap_or(0),
             waiting: VecDeque::new(),
             askers: Askers::default(),
             indices: BTreeMap::new(),
@@ -264,6 +270,7 @@ impl Sensor {
         let (sender, mut questions) = mpsc::channel(1);
         // Held to the end: dropping it removes the socket.
         let _socket = self.listen(sender);
+        self.look_at_resolvers();
         self.announce(&Memory::now());
         let drain_every = Duration::from_millis(self.settings.drain_interval_ms);
         let mut drain_at = Instant::from_std(clock::monotonic());
@@ -303,6 +310,19 @@ impl Sensor {
         }
     }
 
+    /// Who listens on port 53 already: they answer, and ask on for others.
+    fn look_at_resolvers(&mut self) {
+        let mut known = 0;
+        for listener in local::listeners(Path::new("/proc")) {
+            let process = (listener.tgid, listener.start_boot_ns);
+            self.pipeline.listens(listener.ip, listener.netns, process, clock::unix_ns());
+            known += 1;
+        }
+        if known > 0 {
+            self.printer.line(&format!("{known} sockets of resolvers on this host are known"));
+        }
+    }
+
     fn announce(&mut self, memory: &Memory) {
         self.printer.line(&format!("watching with {} hooks:", self.attached.hooks.len()));
         for hook in &self.attached.hooks {
@@ -318,10 +338,13 @@ impl Sensor {
 
     /// Takes a batch out of the rings; true if there is more.
     fn drain(&mut self) -> bool {
-        let Self { rings, pipeline, out, messages, askers, printer, clock, .. } = self;
-        let more = rings.drain(*clock, clock::boot_ns(), &mut |event| {
-            if let Event::Packet(packet) = &event {
+        let Self { rings, pipeline, out, messages, askers, printer, clock, netns, .. } = self;
+        let more = rings.drain(*clock, clock::boot_ns(), &mut |mut event| {
+            if let Event::Packet(packet) = &mut event {
                 askers.note(&packet.owner);
+                if matches!(packet.view, View::WireIngress | View::WireEgress) {
+                    packet.owner.netns = *netns;
+                }
             }
             pipeline.push(event, &mut |finding| out.write(finding, printer));
             log_messages(pipeline, messages);
@@ -357,6 +380,9 @@ impl Sensor {
 
     fn tick(&mut self) {
         self.clock.refresh();
+        if let Some(suffixes) = self.search.changed() {
+            self.pipeline.search(suffixes.into_iter());
+        }
         let Self { pipeline, out, printer, .. } = self;
         pipeline.tick(clock::unix_ns(), &mut |finding| out.write(finding, printer));
         log_messages(&mut self.pipeline, &mut self.messages);

@@ -69,14 +69,33 @@ impl Numbers<'_> {
             _ => format!(", {what} {count}"),
         };
         format!(
-            "messages {}, processes {}, zones {}, findings {findings}, lost {}{}{}",
+            "messages {}, processes {}, zones {}, findings {findings}, lost {}{}{}{}{}",
             self.stats.messages,
             self.processes,
             self.stats.zones,
             lost(self.counters),
+            if_any("passed on by resolvers", self.stats.forwarded),
+            if_any("unsolicited", self.stats.unsolicited),
             if_any("exec events lost", execs_lost(self.counters)),
             if_any("damaged records", bad),
         )
+    }
+
+    /// What every message was to those before it, and how wire and host view came together.
+    fn folded(&self) -> Value {
+        let stats = self.stats;
+        json!({
+            "first": stats.firsts,
+            "duplicate": stats.duplicates,
+            "twin": stats.twins,
+            "forwarded": stats.forwarded,
+            "answer": stats.answers,
+            "unsolicited": stats.unsolicited,
+            "unquestioned": stats.unquestioned,
+            "ambiguous": stats.ambiguous,
+            "joined": stats.joined,
+            "joined_inferred": stats.joined_inferred,
+        })
     }
 
     /// The answer to `status`.
@@ -108,6 +127,7 @@ impl Numbers<'_> {
             },
             "messages": self.stats.messages,
             "lookups": self.stats.lookups,
+            "folded": self.folded(),
             "processes": self.processes,
             "clients": self.stats.clients,
             "zones": self.stats.zones,

@@ -89,6 +89,7 @@ fn who(finding: &Finding) -> String {
         });
     }
     parts.extend(client.ip.map(|ip| format!("from {ip}")));
+    parts.extend(client.via.as_ref().map(|via| format!("via {via}")));
     if client.kind == ClientKind::Process {
         parts.push(format!("match {}", client.grade));
     }

@@ -1,0 +1,172 @@
+//! Tunnels and look-ups through resolvers on the same host: one look-up each, the application's, `via` the resolver.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use earthdog_tests::deadline::Deadline;
+use earthdog_tests::host::{Host, SERVER_V4};
+use earthdog_tests::process::Process;
+use earthdog_tests::sensor::{Finished, Sensor, in_state};
+use earthdog_tests::{host, peer, require, serial};
+use rstest::rstest;
+use serde_json::Value;
+
+const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
+const QUERIES: u64 = 200;
+
+/// A resolver on the client's loopback and what its answers come from.
+struct Resolver {
+    _files: tempfile::TempDir,
+    process: Process,
+}
+
+/// How it is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unbound,
+    /// Takes the server for an authoritative one and asks for a name's parents first (RFC 9156).
+    UnboundMinimising,
+    Dnsmasq,
+}
+
+impl Resolver {
+    fn start(kind: Kind, client: &Host) -> Result<Self, String> {
+        let files = tempfile::tempdir().unwrap();
+        let (command, ready) = match kind {
+            Kind::Unbound | Kind::UnboundMinimising => {
+                let mut command = client.command(peer::find("unbound")?);
+                command.args(["-d", "-c"]).arg(unbound_config(kind, files.path()));
+                (command, "start of service")
+            }
+            Kind::Dnsmasq => {
+                let mut command = client.command(peer::find("dnsmasq")?);
+                let server = format!("--server={SERVER_V4}");
+                command.args(["-k", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"]);
+                command.args(["--pid-file=", "--log-facility=-", "--cache-size=0", "--bind-interfaces"]);
+                command.args(["--listen-address=127.0.0.1", &server]);
+                (command, "started, version")
+            }
+        };
+        let process = Process::spawn(command);
+        process.wait_for_text(ready, Deadline::secs(10));
+        Ok(Self { _files: files, process })
+    }
+}
+
+fn unbound_config(kind: Kind, files: &Path) -> PathBuf {
+    let upstream = match kind {
+        Kind::UnboundMinimising => format!("stub-zone:\n  name: \"example\"\n  stub-addr: {SERVER_V4}\n"),
+        _ => format!("forward-zone:\n  name: \".\"\n  forward-addr: {SERVER_V4}\n"),
+    };
+    let text = format!(
+        "server:\n  interface: 127.0.0.1\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  directory: \"{0}\"\n  \
+         pidfile: \"\"\n  use-syslog: no\n  verbosity: 1\n  module-config: \"iterator\"\n  do-ip6: no\n  num-threads: 1\n  \
+         qname-minimisation: yes\nremote-control:\n  control-enable: no\n{upstream}",
+        files.display()
+    );
+    let path = files.join("unbound.conf");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// A configuration that logs every message.
+fn logging(files: &Path) -> (PathBuf, PathBuf) {
+    let (config, log) = (files.join("earthdog.toml"), files.join("messages"));
+    std::fs::write(&config, format!("[output]\nmessages = \"{}\"\n", log.display())).unwrap();
+    (config, log)
+}
+
+fn lines(log: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// How many lines there are of each view and look-up.
+fn counted(lines: &[Value]) -> BTreeMap<(String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for line in lines {
+        let text = |key: &str| line[key].as_str().unwrap_or("none").to_owned();
+        *counts.entry((text("view"), text("lookup"))).or_default() += 1;
+    }
+    counts
+}
+
+#[rstest]
+#[case::unbound(Kind::Unbound, true)]
+#[case::unbound_started_later(Kind::Unbound, false)]
+#[case::unbound_minimising(Kind::UnboundMinimising, true)]
+#[case::dnsmasq(Kind::Dnsmasq, true)]
+#[case::dnsmasq_started_later(Kind::Dnsmasq, false)]
+fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[case] known_at_start: bool) {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let files = tempfile::tempdir().unwrap();
+    let (config, log) = logging(files.path());
+    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let config = config.to_str().unwrap();
+    let before = if known_at_start { Some(require!(Resolver::start(kind, &client))) } else { None };
+    let sensor = require!(Sensor::start(&client, &["-c", config, "--xdp-mode", "off"]));
+    let resolver = match before {
+        Some(resolver) => resolver,
+        None => require!(Resolver::start(kind, &client)),
+    };
+
+    let app = run_traffic(&client, &["leak", "127.0.0.1:53", &QUERIES.to_string(), "5000"]);
+    let finding =
+        sensor.wait_for_finding("leak.example", Deadline::secs(30), |finding| finding["state"] == "create");
+    sensor.settled(Deadline::secs(10));
+    let status = sensor.status();
+    let findings = sensor.stop();
+    let lines = lines(&log);
+    let counts = counted(&lines);
+
+    assert_eq!(in_state(&findings, "create").len(), 1, "{findings:#?}");
+    assert_eq!((&finding["zone"], &finding["client"]["pid"]), (&"leak.example".into(), &app.into()));
+    // When the finding is made the resolver may not have been read from /proc yet, but for its name.
+    assert!(finding["client"]["via"].is_string(), "{finding:#}");
+    let close = findings.last().unwrap();
+    assert_eq!(close["client"]["via"], resolver.process.exe(), "{close:#}");
+    assert_eq!(finding["client"]["grade"], "exact", "{finding:#}");
+
+    // Each name is one look-up, and all that the resolver asks is part of one.
+    assert_eq!(status["folded"]["first"], QUERIES, "{counts:#?}");
+    let upstream: Vec<_> = lines.iter().filter(|line| line["lookup"] == "forwarded").collect();
+    assert!(upstream.len() as u64 >= QUERIES, "{counts:#?}");
+    let sure = |line: &&&Value| line["client"]["grade"] == "exact";
+    for line in &upstream {
+        assert_eq!(line["owner"]["pid"], resolver.process.pid(), "{line:#}");
+        assert_eq!(line["client"]["pid"], app, "{line:#}");
+        // A process that ran before may not have been read from /proc yet when its first packets came.
+        let via = line["client"]["via"].as_str().unwrap();
+        assert!(
+            via == resolver.process.exe() || resolver.process.exe().ends_with(&format!("/{via}")),
+            "{line:#}"
+        );
+    }
+    let minimised = upstream.iter().any(|line| line["name"] == "leak.example");
+    assert_eq!(minimised, kind == Kind::UnboundMinimising, "{counts:#?}");
+    // Before its first response it can only be supposed to be the resolver.
+    let guessed = upstream.len() - upstream.iter().filter(sure).count();
+    assert!(if known_at_start { guessed == 0 } else { (1..20).contains(&guessed) }, "{guessed} {counts:#?}");
+    assert_eq!(status["folded"]["unsolicited"], 0, "{counts:#?}");
+}
+
+fn run_traffic(from: &Host, words: &[&str]) -> u32 {
+    let mut command = from.command(TRAFFIC);
+    command.args(words);
+    let process = Process::spawn(command);
+    let pid = process.pid();
+    let done = Finished::of(process);
+    assert!(done.stdout.starts_with("sent "), "{}{}", done.stdout, done.stderr);
+    pid
+}
+
+fn ready(host: &Host, words: &[&str]) -> Process {
+    let mut command = host.command(TRAFFIC);
+    command.args(words);
+    let process = Process::spawn(command);
+    process.wait_for_text("ready", Deadline::secs(10));
+    process
+}
