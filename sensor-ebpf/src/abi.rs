@@ -38,6 +38,10 @@ macro_rules! abi {
 pub const TAG_PACKET: u32 = 0x3153_4e44;
 /// `ExecRecord::tag`: a process replaced its image.
 pub const TAG_EXEC: u32 = 0x3143_5845;
+/// `ForkRecord::tag`: a process came to be.
+pub const TAG_FORK: u32 = 0x314b_5246;
+/// `ExitRecord::tag`: the last thread of a process ended.
+pub const TAG_EXIT: u32 = 0x3154_5845;
 
 /// `RecordHeader::view`: which hook saw the packet.
 pub mod view {
@@ -238,13 +242,33 @@ pub const CAP_QUERY: usize = 512;
 /// Most bytes of a message in a record: responses and TCP segments.
 pub const CAP_RESPONSE: usize = 1536;
 
-/// Bytes kept of an executable's path.
+/// Bytes kept of the path given to execve.
 pub const EXEC_PATH: usize = 256;
+/// Bytes kept of the executable's own path.
+pub const EXEC_FILE: usize = 512;
 /// Bytes kept of a command line.
 pub const EXEC_ARGS: usize = 512;
 
+/// `ExecRecord::flags`.
+pub mod exec {
+    /// Standard input is a socket.
+    pub const STDIN_SOCKET: u16 = 1;
+    /// Standard output is a socket.
+    pub const STDOUT_SOCKET: u16 = 1 << 1;
+    /// Standard error is a socket.
+    pub const STDERR_SOCKET: u16 = 1 << 2;
+    /// `path` is a script; the executable is what its first line names.
+    pub const SCRIPT: u16 = 1 << 3;
+    /// `file` is the whole path, up to the root of the mount namespace.
+    pub const WHOLE: u16 = 1 << 4;
+    /// `file` is a name outside the file tree (memfd, deleted mount).
+    pub const UNREACHABLE: u16 = 1 << 5;
+    /// The three bits of standard streams.
+    pub const STDIO: u16 = STDIN_SOCKET | STDOUT_SOCKET | STDERR_SOCKET;
+}
+
 abi! {
-/// A process that replaced its image (`sched_process_exec`).
+/// A process that replaced its image (`sched_process_exec`). In the ring it ends behind the last byte of `args`.
 pub struct ExecRecord {
     /// `TAG_EXEC`.
     pub tag: u32,
@@ -256,6 +280,8 @@ pub struct ExecRecord {
     pub time_ns: u64,
     /// See `Owner::start_boot_ns`.
     pub start_boot_ns: u64,
+    /// The parent's.
+    pub parent_start_boot_ns: u64,
     /// cgroup v2 id of the task.
     pub cgroup_id: u64,
     /// Thread group id.
@@ -266,10 +292,54 @@ pub struct ExecRecord {
     pub uid: u32,
     /// Bytes of the command line before it was cut to `args`.
     pub args_true_len: u32,
+    /// Bytes of `file` that are valid.
+    pub file_len: u16,
+    /// `exec` bits.
+    pub flags: u16,
+    /// Zero.
+    pub pad: u32,
     /// Path as given to execve (`linux_binprm::filename`); may be relative.
     pub path: [u8; EXEC_PATH],
+    /// Path of the executable by its directory entries: names from the file up to the root, each ended by NUL.
+    pub file: [u8; EXEC_FILE],
     /// argv, each entry ended by NUL.
     pub args: [u8; EXEC_ARGS],
+}
+}
+
+abi! {
+/// A new process (`sched_process_fork`, threads left out).
+pub struct ForkRecord {
+    /// `TAG_FORK`.
+    pub tag: u32,
+    /// Thread group id of the child.
+    pub tgid: u32,
+    /// CLOCK_BOOTTIME nanoseconds.
+    pub time_ns: u64,
+    /// See `Owner::start_boot_ns`.
+    pub start_boot_ns: u64,
+    /// The parent's.
+    pub parent_start_boot_ns: u64,
+    /// cgroup v2 id of the child.
+    pub cgroup_id: u64,
+    /// Parent's thread group id.
+    pub ppid: u32,
+    /// User id of the child.
+    pub uid: u32,
+}
+}
+
+abi! {
+/// The end of a process (`sched_process_exit` of its last thread). May come twice when two threads end at once.
+pub struct ExitRecord {
+    /// `TAG_EXIT`.
+    pub tag: u32,
+    /// Thread group id.
+    pub tgid: u32,
+    /// CLOCK_BOOTTIME nanoseconds.
+    pub time_ns: u64,
+    /// See `Owner::start_boot_ns`.
+    pub start_boot_ns: u64,
 }
 }
 
@@ -334,7 +404,7 @@ pub struct FlowValue {
 ///
 /// Conservation, per CPU and in sum: `SEEN = DELIVERED + LOST_ALERT + LOST_BULK + SKIP_*` for packets on port 53 plus
 /// `EXTRA` records (a GSO burst or a long TCP segment gives several records from one packet; each beyond the first
-/// counts there), and `EXEC_SEEN = EXEC_DELIVERED + EXEC_LOST`.
+/// counts there), and `EXEC_SEEN = EXEC_DELIVERED + EXEC_LOST`, the same for `FORK_*` and `EXIT_*`.
 pub mod counter {
     /// Packets for or from port 53 that reached a program (of whatever outcome below), plus frames that hid whether they were.
     pub const SEEN: u32 = 0;
@@ -380,8 +450,20 @@ pub mod counter {
     pub const CHUNKS_CUT: u32 = 20;
     /// No free scratch: more nested or preempted runs of one hook on one CPU than there are slots.
     pub const SKIP_BUSY: u32 = 21;
+    /// New processes seen.
+    pub const FORK_SEEN: u32 = 22;
+    /// New processes put into a ring.
+    pub const FORK_DELIVERED: u32 = 23;
+    /// New processes lost because the small ring was full.
+    pub const FORK_LOST: u32 = 24;
+    /// Ends of processes seen.
+    pub const EXIT_SEEN: u32 = 25;
+    /// Ends of processes put into a ring.
+    pub const EXIT_DELIVERED: u32 = 26;
+    /// Ends of processes lost because the small ring was full.
+    pub const EXIT_LOST: u32 = 27;
     /// How many there are.
-    pub const COUNT: u32 = 22;
+    pub const COUNT: u32 = 28;
 }
 
 /// Metric label of each counter, by index.
@@ -408,6 +490,12 @@ pub const COUNTER_NAMES: [&str; counter::COUNT as usize] = [
     "flow_full",
     "chunks_cut",
     "skip_busy",
+    "fork_seen",
+    "fork_delivered",
+    "fork_lost",
+    "exit_seen",
+    "exit_delivered",
+    "exit_lost",
 ];
 
 /// `Options::features`.
@@ -501,6 +589,58 @@ pub struct KernelOffsets {
     pub sock_lock_owned: u32,
     /// msghdr.msg_name
     pub msghdr_name: u32,
+    /// What the process table asks for.
+    pub process: ProcessOffsets,
+}
+}
+
+abi! {
+/// Offsets for exec, fork and exit events, as in `KernelOffsets`.
+pub struct ProcessOffsets {
+    /// task_struct.signal
+    pub task_signal: u32,
+    /// task_struct.files
+    pub task_files: u32,
+    /// task_struct.cgroups
+    pub task_cgroups: u32,
+    /// signal_struct.live
+    pub signal_live: u32,
+    /// files_struct.fdt
+    pub files_fdt: u32,
+    /// fdtable.fd
+    pub fdtable_fd: u32,
+    /// file.f_inode
+    pub file_f_inode: u32,
+    /// file.f_path.mnt
+    pub file_f_path_mnt: u32,
+    /// file.f_path.dentry
+    pub file_f_path_dentry: u32,
+    /// inode.i_mode
+    pub inode_i_mode: u32,
+    /// dentry.d_parent
+    pub dentry_d_parent: u32,
+    /// dentry.d_name.name
+    pub dentry_d_name: u32,
+    /// vfsmount.mnt_root
+    pub vfsmount_mnt_root: u32,
+    /// mount.mnt
+    pub mount_mnt: u32,
+    /// mount.mnt_parent
+    pub mount_mnt_parent: u32,
+    /// mount.mnt_mountpoint
+    pub mount_mnt_mountpoint: u32,
+    /// linux_binprm.file
+    pub binprm_file: u32,
+    /// linux_binprm.interp
+    pub binprm_interp: u32,
+    /// css_set.dfl_cgrp
+    pub css_set_dfl_cgrp: u32,
+    /// cgroup.kn
+    pub cgroup_kn: u32,
+    /// kernfs_node.id
+    pub kernfs_node_id: u32,
+    /// Zero.
+    pub pad: u32,
 }
 }
 
@@ -509,8 +649,9 @@ const _: () = {
     assert!(size_of::<OwnerEntry>() == 80 && offset_of!(OwnerEntry, owner) == 16);
     assert!(size_of::<RecordHeader>() == 160 && offset_of!(RecordHeader, owner) == 96);
     assert!(offset_of!(RecordHeader, src) == 32 && offset_of!(RecordHeader, ifindex) == 64);
-    assert!(size_of::<ExecRecord>() == 48 + EXEC_PATH + EXEC_ARGS);
+    assert!(size_of::<ExecRecord>() == 64 + EXEC_PATH + EXEC_FILE + EXEC_ARGS);
+    assert!(size_of::<ForkRecord>() == 48 && size_of::<ExitRecord>() == 24);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowValue>() == 64 + 32 + 16 + FLOW_ZONE);
-    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 96);
+    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 184);
 };

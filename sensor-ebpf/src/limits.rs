@@ -24,3 +24,5 @@ pub const XDP_CHUNKS: u32 = 8;
 pub const XDP_LEGACY_CHUNKS: u32 = 3;
 /// Question names of at least this many bytes go to the small ring. 99 % of popular names are shorter.
 pub const ALERT_NAME: u16 = 64;
+/// Steps from an executable up to the root of its mount namespace: 32 directories and 8 mounts between them.
+pub const PATH_STEPS: u32 = 40;

@@ -17,7 +17,7 @@ mod programs {
     use sensor_ebpf::abi::view;
 
     use crate::kernel::access::{Skb, Xdp, XdpLegacy};
-    use crate::kernel::{exec, observe, owner, send};
+    use crate::kernel::{exec, observe, owner, process, send};
 
     /// linux/bpf.h `enum xdp_action`.
     const XDP_PASS: u32 = 2;
@@ -177,6 +177,20 @@ mod programs {
     #[raw_tracepoint(tracepoint = "sched_process_exec")]
     fn sched_exec(ctx: RawTracePointContext) -> i32 {
         exec::observe(&ctx);
+        0
+    }
+
+    /// New processes, so that everybody has a parent.
+    #[raw_tracepoint(tracepoint = "sched_process_fork")]
+    fn sched_fork(ctx: RawTracePointContext) -> i32 {
+        process::fork(&ctx);
+        0
+    }
+
+    /// Processes that end.
+    #[raw_tracepoint(tracepoint = "sched_process_exit")]
+    fn sched_exit(ctx: RawTracePointContext) -> i32 {
+        process::exit(&ctx);
         0
     }
 

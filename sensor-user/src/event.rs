@@ -13,6 +13,10 @@ pub enum Event {
     Packet(Packet),
     /// A process replaced its image.
     Exec(Exec),
+    /// A process came to be.
+    Fork(Fork),
+    /// A process ended.
+    Exit(Exit),
 }
 
 /// A packet's DNS part and where it was seen.
@@ -70,7 +74,7 @@ pub enum Transport {
 }
 
 /// A process that replaced its image, as the kernel saw it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Exec {
     /// Unix time, nanoseconds.
     pub time_ns: u64,
@@ -79,11 +83,42 @@ pub struct Exec {
     pub uid: u32,
     /// See `Owner::start_boot_ns`.
     pub start_boot_ns: u64,
+    pub parent_start_boot_ns: u64,
     pub cgroup_id: u64,
+    /// Which standard streams are sockets: `sensor_ebpf::abi::exec::STDIO` bits.
+    pub stdio: u16,
+    /// `path` is a script, run by an interpreter.
+    pub is_script: bool,
+    /// The executable's own path: absolute, links resolved. Of a script, its interpreter's.
+    pub exe: Option<Bytes>,
     /// Path as given to execve; attacker-chosen bytes, may be relative.
     pub path: Bytes,
     /// argv, NUL between entries; attacker-chosen bytes, may be cut.
     pub args: Bytes,
+}
+
+/// A new process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fork {
+    /// Unix time, nanoseconds.
+    pub time_ns: u64,
+    pub tgid: u32,
+    pub ppid: u32,
+    pub uid: u32,
+    /// See `Owner::start_boot_ns`.
+    pub start_boot_ns: u64,
+    pub parent_start_boot_ns: u64,
+    pub cgroup_id: u64,
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exit {
+    /// Unix time, nanoseconds.
+    pub time_ns: u64,
+    pub tgid: u32,
+    /// See `Owner::start_boot_ns`.
+    pub start_boot_ns: u64,
 }
 
 impl Packet {

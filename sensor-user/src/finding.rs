@@ -111,6 +111,17 @@ pub struct Client {
     pub unit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Kubernetes pod uid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// What `interpreter` runs, as it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<String>,
+    /// Standard input, output or error was a socket when the program started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdio_socket: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ancestry: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,12 +7,11 @@ use std::net::SocketAddr;
 use sensor_ebpf::abi::{Owner, grade, no_owner, owner_source};
 use serde::Serialize;
 
-use crate::attribute::ProcessTable;
-use crate::attribute::clients::text as bytes_text;
+use crate::attribute::clients::{comm, text as bytes_text};
+use crate::attribute::{self, ProcessTable};
 use crate::dns::{Canonical, Message, names};
 use crate::event::{Packet, Transport, View};
 use crate::finding;
-use crate::pipeline::comm;
 
 /// What a message is to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -74,6 +73,10 @@ pub struct LoggedOwner {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exe: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<String>,
     #[serde(skip_serializing_if = "is_zero")]
     pub netns: u32,
@@ -119,18 +122,21 @@ impl Logged {
 }
 
 impl LoggedOwner {
-    /// `boot_unix_ns`: see `attribute::Settings`.
-    pub fn new(owner: &Owner, processes: &ProcessTable, boot_unix_ns: Option<u64>) -> Self {
+    pub fn new(owner: &Owner, processes: &ProcessTable, settings: &attribute::Settings) -> Self {
         let known = owner.grade != grade::NONE;
         let process = processes.find(owner.tgid, owner.start_boot_ns).filter(|_| known);
+        let told = process.map(|process| attribute::describe(&process.image, settings)).unwrap_or_default();
         let name = bytes_text(comm(&owner.comm));
         Self {
             pid: known.then_some(owner.tgid),
             tid: known.then_some(owner.tid),
             uid: known.then_some(owner.uid),
             comm: (known && !name.is_empty()).then_some(name),
-            exe: process.and_then(|process| process.exe.as_deref()).map(bytes_text),
-            start_time: boot_unix_ns
+            exe: told.exe,
+            cmdline: told.cmdline,
+            script: told.script,
+            start_time: settings
+                .boot_unix_ns
                 .filter(|_| known)
                 .map(|boot| finding::time(boot.saturating_add(owner.start_boot_ns))),
             netns: owner.netns,

@@ -5,11 +5,10 @@ pub mod stats;
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
-use bytes::Bytes;
 use foldhash::quality::FixedState;
 use sensor_ebpf::abi::{flag, grade};
 
-use crate::attribute::{self, Client, Clients, Identity, ProcessFacts, ProcessTable};
+use crate::attribute::{self, Client, Clients, Identity, Names, ProcessFacts, ProcessTable, Wanted};
 use crate::dns::{Anomaly, Canonical, Message, Question, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::finding::{ClientKind, Finding, Origin};
@@ -77,6 +76,7 @@ pub struct Pipeline {
     /// Messages that one segment completed; kept for its room.
     reassembled: Vec<Packet>,
     processes: ProcessTable,
+    names: Names,
     clients: Clients,
     fold: Fold<FixedState>,
     search: Vec<Canonical>,
@@ -85,7 +85,7 @@ pub struct Pipeline {
     stats: Stats,
     /// Messages not yet taken by `logged`; `None` where nobody asks for them.
     log: Option<Vec<Logged>>,
-    boot_unix_ns: Option<u64>,
+    attribute: attribute::Settings,
     /// Of the last record or tick: time may go back from one capture to the next.
     now_ns: u64,
 }
@@ -98,8 +98,9 @@ impl Pipeline {
             reassembler: Reassembler::new(settings.reassemble),
             reassembled: Vec::new(),
             log: settings.log_messages.then(Vec::new),
-            boot_unix_ns: settings.attribute.boot_unix_ns,
+            attribute: settings.attribute.clone(),
             processes: ProcessTable::new(&settings.attribute),
+            names: Names::new(&settings.attribute),
             clients: Clients::new(settings.attribute.max_processes, settings.attribute.max_pids),
             fold: Fold::new(&settings.fold, seed),
             search: Vec::new(),
@@ -118,6 +119,8 @@ impl Pipeline {
                 self.stats.execs += 1;
                 self.processes.exec(&exec);
             }
+            Event::Fork(fork) => self.processes.fork(&fork),
+            Event::Exit(exit) => self.processes.exit(&exit),
         }
     }
 
@@ -149,6 +152,11 @@ impl Pipeline {
         self.log.iter_mut().flat_map(|log| log.drain(..))
     }
 
+    /// What the rim should look up before it pushes an event, so that every fact is there when it is first used.
+    pub fn wanted(&self, event: &Event) -> Wanted {
+        self.names.wanted(event, &self.processes)
+    }
+
     /// Hands in what /proc says about a process.
     pub fn learn(&mut self, facts: ProcessFacts) {
         self.processes.learn(facts);
@@ -165,9 +173,29 @@ impl Pipeline {
         self.fold.answers_at(ip, netns, Asker { key: 0, process }, now_ns);
     }
 
-    /// Processes (tgid, start on CLOCK_BOOTTIME in ns) whose executable no exec event has shown; each is named once.
+    /// Hands in the login name of a user, or that there is none.
+    pub fn learn_user(&mut self, uid: u32, name: Option<String>) {
+        self.names.learn_user(uid, name);
+    }
+
+    /// Hands in a cgroup's path below the hierarchy's root, or that it cannot be known.
+    pub fn learn_cgroup(&mut self, id: u64, path: Option<&[u8]>) {
+        self.names.learn_cgroup(id, path);
+    }
+
+    /// Whether /proc could still tell what a process is.
+    pub fn is_unknown_process(&self, tgid: u32, start_boot_ns: u64) -> bool {
+        self.processes.is_unknown(tgid, start_boot_ns)
+    }
+
+    /// Processes (tgid, start on CLOCK_BOOTTIME in ns) that asked and of which nothing else is known; each is named once.
     pub fn unknown_processes(&mut self) -> Vec<(u32, u64)> {
         self.processes.unknown()
+    }
+
+    /// Processes in the table.
+    pub fn process_count(&self) -> usize {
+        self.processes.len()
     }
 
     fn packet(&mut self, packet: Packet, emit: &mut dyn FnMut(&Finding)) {
@@ -299,12 +327,12 @@ impl Pipeline {
         lookup: Option<Lookup>,
         whose: Option<Whose>,
     ) {
-        let owner = LoggedOwner::new(&packet.owner, &self.processes, self.boot_unix_ns);
+        let owner = LoggedOwner::new(&packet.owner, &self.processes, &self.attribute);
         let client = whose.and_then(|whose| {
             let via = if whose.asker == whose.owner { None } else { Some(whose.asker) };
             let client = self.clients.find(whose.owner)?;
-            let mut client = self.reports.client(Some(client), &self.processes);
-            client.via = via.and_then(|key| self.reports.program(key, &self.clients, &self.processes));
+            let mut client = self.reports.client(Some(client), &self.names);
+            client.via = via.and_then(|key| self.reports.program(key, &self.clients, &self.names));
             if whose.inferred && client.kind == ClientKind::Process {
                 client.grade = grade_name(grade::INFERRED);
             }
@@ -357,7 +385,7 @@ impl Pipeline {
             entry.query(said, charge, claimed && key.client == address, now_ns);
         }
         for key in keys {
-            self.reports.judge(key, sighting, &mut self.ledger, &self.clients, &self.processes, emit);
+            self.reports.judge(key, sighting, &mut self.ledger, &self.clients, &self.names, emit);
         }
         zone_key
     }
@@ -465,25 +493,19 @@ impl Pipeline {
 
     /// Key of the client that a packet's owner belongs to.
     fn process(&mut self, owner: &Owner) -> Option<u64> {
-        let process = self.processes.seen(owner)?;
-        if let Some(key) = process.client {
+        if let Some(key) = self.processes.seen(owner)?.client {
             return Some(key);
         }
-        let key = self.seed.hash_one(identity(process.exe.as_ref(), owner));
-        process.client = Some(key);
+        let key = self.seed.hash_one(Identity::of(owner, &mut self.processes, &self.names));
+        self.processes.seen(owner)?.client = Some(key);
         Some(key)
     }
 
     fn note_process(&mut self, key: u64, owner: &Owner, ip: IpAddr, now_ns: u64) {
-        let processes = &self.processes;
-        let identity = || {
-            let exe = processes.find(owner.tgid, owner.start_boot_ns).and_then(|p| p.exe.as_ref());
-            identity(exe, owner)
-        };
-        let client = self.clients.note(key, identity, ip, now_ns);
-        client.comm = owner.comm;
-        client.grade = owner.grade;
-        self.clients.note_pid(key, (owner.tgid, owner.start_boot_ns));
+        let Self { clients, processes, names, .. } = self;
+        clients.note(key, || Identity::of(owner, processes, names), ip, now_ns);
+        clients.note_facts(key, owner, processes, names);
+        clients.note_pid(key, (owner.tgid, owner.start_boot_ns));
     }
 
     fn counters(&mut self) {
@@ -493,24 +515,14 @@ impl Pipeline {
         self.stats.reassembly = *self.reassembler.stats();
         self.stats.evictions = [
             ("processes", self.processes.evicted),
+            ("ended processes", self.processes.expired),
+            ("names", self.names.evicted()),
             ("clients", self.clients.evicted),
             ("recent queries", self.fold.evicted()),
             ("ledger keys", self.ledger.evicted),
             ("open findings", self.reports.evicted),
         ];
     }
-}
-
-/// A process is known by its executable; by its leader's name as long as that is unknown.
-fn identity(exe: Option<&Bytes>, owner: &Owner) -> Identity {
-    let program = exe.cloned().unwrap_or_else(|| Bytes::copy_from_slice(comm(&owner.comm)));
-    Identity::Process { program, uid: owner.uid, cgroup_id: owner.cgroup_id }
-}
-
-/// A name as the kernel pads it.
-pub(crate) fn comm(padded: &[u8; 16]) -> &[u8] {
-    let end = padded.iter().position(|b| *b == 0).unwrap_or(padded.len());
-    &padded[..end]
 }
 
 /// Bytes in a query beside its name and header.

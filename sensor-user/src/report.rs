@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use sensor_ebpf::abi::grade;
 
 use crate::attack::{self, Platform};
+use crate::attribute::clients::comm;
 use crate::attribute::clients::{FNV_START, fnv, text as bytes_text};
-use crate::attribute::{self, Client, Clients, Identity, ProcessTable, mask};
+use crate::attribute::{self, Client, Clients, Description, Identity, Names};
 use crate::dns::canonical;
 use crate::event::View;
 use crate::finding::{self, Bounds, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, State};
@@ -18,7 +19,6 @@ use crate::ledger::entry::{self, Window};
 use crate::ledger::{self, Entry, Key, Ledger};
 use crate::logged::grade_name;
 use crate::model::UNIT;
-use crate::pipeline::comm;
 use crate::verdict::{family, verdict};
 use crate::zone::Class;
 
@@ -118,7 +118,7 @@ impl Reports {
         sighting: Sighting,
         ledger: &mut Ledger,
         clients: &Clients,
-        processes: &ProcessTable,
+        names: &Names,
         emit: &mut dyn FnMut(&Finding),
     ) {
         let Some(entry) = ledger.find(key) else { return };
@@ -130,7 +130,7 @@ impl Reports {
                 return;
             }
             let window = entry.window(now_ns);
-            self.update(key, entry, window, now_ns, clients, processes);
+            self.update(key, entry, window, now_ns, clients, names);
             if let Some(open) = self.open.get(&key) {
                 emit(&open.finding);
             }
@@ -152,7 +152,7 @@ impl Reports {
                 });
             if most {
                 claim(key, key, ledger, now_ns);
-                self.create(process, window, sighting, ledger, clients, processes, emit);
+                self.create(process, window, sighting, ledger, clients, names, emit);
                 return;
             }
         }
@@ -161,7 +161,7 @@ impl Reports {
             self.close(address, now_ns, ledger, emit);
             claim(key, address, ledger, now_ns);
         }
-        self.create(key, window, sighting, ledger, clients, processes, emit);
+        self.create(key, window, sighting, ledger, clients, names, emit);
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything a finding is made of")]
@@ -172,7 +172,7 @@ impl Reports {
         sighting: Sighting,
         ledger: &mut Ledger,
         clients: &Clients,
-        processes: &ProcessTable,
+        names: &Names,
         emit: &mut dyn FnMut(&Finding),
     ) {
         let now_ns = sighting.now_ns;
@@ -202,7 +202,7 @@ impl Reports {
             confidence: 0.0,
             scope: if entry.class == Class::None { Scope::NoZone } else { Scope::ClientZone },
             zone,
-            client: self.client(client, processes),
+            client: self.client(client, names),
             resolver: Some(sighting.server.to_string()),
             view: match sighting.view {
                 View::HostEgress | View::HostIngress => "host",
@@ -224,7 +224,7 @@ impl Reports {
             attack: attack::of(RULE, platform),
         };
         self.open.insert(key, Open { finding, last_ns: now_ns, update_at: 0, weight: 0.0 });
-        self.update(key, entry, window, now_ns, clients, processes);
+        self.update(key, entry, window, now_ns, clients, names);
         if let Some(open) = self.open.get_mut(&key) {
             open.finding.state = State::Create;
             self.created[open.finding.severity as usize] += 1;
@@ -240,10 +240,10 @@ impl Reports {
         window: Window,
         now_ns: u64,
         clients: &Clients,
-        processes: &ProcessTable,
+        names: &Names,
     ) {
-        let client = clients.find(key.client).map(|client| self.client(Some(client), processes));
-        let via = self.program(entry.via, clients, processes);
+        let client = clients.find(key.client).map(|client| self.client(Some(client), names));
+        let via = self.program(entry.via, clients, names);
         let evidence = self.evidence(entry, window, now_ns);
         let Some(open) = self.open.get_mut(&key) else { return };
         let finding = &mut open.finding;
@@ -304,7 +304,7 @@ impl Reports {
     }
 
     /// What a finding says of a client.
-    pub fn client(&self, client: Option<&Client>, processes: &ProcessTable) -> finding::Client {
+    pub fn client(&self, client: Option<&Client>, names: &Names) -> finding::Client {
         let mut out = finding::Client {
             kind: ClientKind::Address,
             ip: client.map(|c| c.ip),
@@ -318,34 +318,42 @@ impl Reports {
             user: None,
             unit: None,
             container: None,
+            pod: None,
+            script: None,
+            interpreter: None,
+            stdio_socket: None,
             ancestry: Vec::new(),
             via: None,
             grade: grade_name(client.map_or(grade::NONE, |c| c.grade)),
         };
-        let Some(Client { identity: Identity::Process { uid, .. }, pids, comm: name, .. }) = client else {
+        let Some(Client { identity: Identity::Process { uid, .. }, pids, comm: name, image, .. }) = client
+        else {
             return out;
         };
         out.kind = ClientKind::Process;
         out.uid = Some(*uid);
         out.comm = Some(bytes_text(comm(name))).filter(|name| !name.is_empty());
         out.pids = pids.iter().map(|(pid, _)| *pid).collect();
+        out.user = names.user(*uid).map(str::to_owned);
+        let Description { exe, cmdline, script, interpreter, stdio_socket } =
+            attribute::describe(image, &self.attribute);
+        (out.exe, out.cmdline, out.script) = (exe, cmdline, script);
+        (out.interpreter, out.stdio_socket) = (interpreter, stdio_socket);
+        out.ancestry = client.iter().flat_map(|c| &c.ancestry).map(|exe| bytes_text(exe)).collect();
+        if let Some(place) = client.and_then(|c| c.place.as_deref()) {
+            out.unit.clone_from(&place.unit);
+            out.container.clone_from(&place.container);
+            out.pod.clone_from(&place.pod);
+        }
         let Some(&(pid, start)) = pids.first() else { return out };
         out.pid = Some(pid);
         out.start_time = self.attribute.boot_unix_ns.map(|boot| finding::time(boot.saturating_add(start)));
-        if let Some(process) = processes.find(pid, start) {
-            out.exe = process.exe.as_deref().map(bytes_text);
-            out.user.clone_from(&process.user);
-            out.cmdline = process
-                .cmdline
-                .as_deref()
-                .and_then(|argv| mask::cmdline(argv, self.attribute.cmdline, self.attribute.cmdline_max));
-        }
         out
     }
 
     /// Executable of a client, or its name where that is unknown.
-    pub fn program(&self, key: u64, clients: &Clients, processes: &ProcessTable) -> Option<String> {
-        let client = self.client(Some(clients.find(key)?), processes);
+    pub fn program(&self, key: u64, clients: &Clients, names: &Names) -> Option<String> {
+        let client = self.client(Some(clients.find(key)?), names);
         client.exe.or(client.comm)
     }
 

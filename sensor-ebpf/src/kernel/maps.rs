@@ -5,8 +5,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
-    ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, OwnerEntry, RecordHeader, counter,
-    feature,
+    ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, OwnerEntry, ProcessOffsets,
+    RecordHeader, counter, feature,
 };
 use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
@@ -100,6 +100,30 @@ static OPTIONS: Options = Options {
         sock_cookie: 0,
         sock_lock_owned: 0,
         msghdr_name: 0,
+        process: ProcessOffsets {
+            task_signal: 0,
+            task_files: 0,
+            task_cgroups: 0,
+            signal_live: 0,
+            files_fdt: 0,
+            fdtable_fd: 0,
+            file_f_inode: 0,
+            file_f_path_mnt: 0,
+            file_f_path_dentry: 0,
+            inode_i_mode: 0,
+            dentry_d_parent: 0,
+            dentry_d_name: 0,
+            vfsmount_mnt_root: 0,
+            mount_mnt: 0,
+            mount_mnt_parent: 0,
+            mount_mnt_mountpoint: 0,
+            binprm_file: 0,
+            binprm_interp: 0,
+            css_set_dfl_cgrp: 0,
+            cgroup_kn: 0,
+            kernfs_node_id: 0,
+            pad: 0,
+        },
     },
 };
 

@@ -9,4 +9,6 @@ pub(crate) mod exec;
 pub(crate) mod flow;
 pub(crate) mod maps;
 pub(crate) mod owner;
+pub(crate) mod path;
+pub(crate) mod process;
 pub(crate) mod send;

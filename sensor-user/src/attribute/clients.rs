@@ -1,9 +1,15 @@
 //! The client key: what stays the same while processes come and go.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::HashMap;
+use sensor_ebpf::abi::Owner;
+
+use super::names::Names;
+use super::place::Place;
+use super::table::{Image, Process, ProcessTable};
 
 /// Who a client is. Not the pid: `dig` from a shell loop is one client, however many processes it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,24 +17,58 @@ pub enum Identity {
     Process {
         /// Executable, or the leader's name where that is unknown.
         program: Bytes,
+        /// What an interpreter runs.
+        script: Option<Bytes>,
         uid: u32,
-        cgroup_id: u64,
+        /// Container, unit or cgroup: see `Place::key`; the cgroup's id where its path is unknown.
+        place: String,
+        /// The program that started it, or what started it, long before: see `ProcessTable::anchor`.
+        anchor: Option<Bytes>,
     },
     Address(IpAddr),
 }
 
 impl Identity {
+    /// Of a packet's owner, by all that is known of it now.
+    pub fn of(owner: &Owner, processes: &mut ProcessTable, names: &Names) -> Self {
+        let anchor = processes.anchor(owner.tgid, owner.start_boot_ns);
+        let process = processes.find(owner.tgid, owner.start_boot_ns);
+        let image = process.map(|process| &process.image);
+        let program = image
+            .and_then(|image| image.exe.clone())
+            .unwrap_or_else(|| Bytes::copy_from_slice(comm(&owner.comm)));
+        let cgroup = cgroup_of(owner, process);
+        let place = names.place(cgroup).map_or_else(|| format!("cgroup {cgroup}"), |place| place.key.clone());
+        let script = image.and_then(|image| image.script.clone());
+        Self::Process { program, script, uid: owner.uid, place, anchor }
+    }
+
     /// The same on every run and machine (FNV-1a, 64 bits): it goes into finding ids.
     pub fn stable_hash(&self) -> u64 {
-        let (kind, parts): (u8, [&[u8]; 3]) = match self {
-            Self::Process { program, uid, cgroup_id } => {
-                (1, [program, &uid.to_le_bytes(), &cgroup_id.to_le_bytes()])
-            }
-            Self::Address(IpAddr::V4(ip)) => (4, [&ip.octets(), &[], &[]]),
-            Self::Address(IpAddr::V6(ip)) => (6, [&ip.octets(), &[], &[]]),
+        let hash = |kind: u8, parts: &[&[u8]]| {
+            parts.iter().fold(fnv(FNV_START, &[kind]), |hash, part| fnv(fnv(hash, part), &[0xff]))
         };
-        parts.into_iter().fold(fnv(FNV_START, &[kind]), |hash, part| fnv(fnv(hash, part), &[0xff]))
+        match self {
+            Self::Process { program, script, uid, place, anchor } => {
+                let script = script.as_deref().unwrap_or_default();
+                let anchor = anchor.as_deref().unwrap_or_default();
+                hash(1, &[program, script, &uid.to_le_bytes(), place.as_bytes(), anchor])
+            }
+            Self::Address(IpAddr::V4(ip)) => hash(4, &[&ip.octets(), &[], &[]]),
+            Self::Address(IpAddr::V6(ip)) => hash(6, &[&ip.octets(), &[], &[]]),
+        }
     }
+}
+
+/// The process's own cgroup rather than its socket's: a socket may have been handed over by the service manager.
+pub(crate) fn cgroup_of(owner: &Owner, process: Option<&Process>) -> u64 {
+    process.map(|process| process.cgroup_id).filter(|id| *id != 0).unwrap_or(owner.cgroup_id)
+}
+
+/// A name as the kernel pads it.
+pub(crate) fn comm(padded: &[u8; 16]) -> &[u8] {
+    let end = padded.iter().position(|b| *b == 0).unwrap_or(padded.len());
+    &padded[..end]
 }
 
 pub(crate) const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
@@ -46,6 +86,11 @@ pub struct Client {
     /// Process ids and starts, first seen first, bounded.
     pub pids: Vec<(u32, u64)>,
     pub comm: [u8; 16],
+    /// What the first of its processes ran, and where: kept here, since that process may soon be forgotten.
+    pub image: Arc<Image>,
+    pub place: Option<Arc<Place>>,
+    /// Programs above that process, nearest first.
+    pub ancestry: Vec<Bytes>,
     /// `sensor_ebpf::abi::grade`, the best seen.
     pub grade: u8,
     last_ns: u64,
@@ -99,6 +144,9 @@ impl Clients {
                 ip,
                 pids: Vec::new(),
                 comm: [0; 16],
+                image: Arc::default(),
+                place: None,
+                ancestry: Vec::new(),
                 grade: 0,
                 last_ns: now_ns,
             };
@@ -119,6 +167,25 @@ impl Clients {
         client.ip = ip;
         client.last_ns = client.last_ns.max(now_ns);
         client
+    }
+
+    /// Notes what a client's process is: the first one's facts, and the latest's where the first's were not known.
+    pub fn note_facts(&mut self, key: u64, owner: &Owner, processes: &ProcessTable, names: &Names) {
+        let Some(slot) = self.index.get(&key) else { return };
+        let client = &mut self.list[*slot as usize].1;
+        client.comm = owner.comm;
+        client.grade = owner.grade;
+        if client.image.exe.is_some() && client.place.is_some() {
+            return;
+        }
+        let Some(process) = processes.find(owner.tgid, owner.start_boot_ns) else { return };
+        if client.image.exe.is_none() {
+            client.image = Arc::clone(&process.image);
+            client.ancestry = processes.ancestry(owner.tgid, owner.start_boot_ns);
+        }
+        if client.place.is_none() {
+            client.place = names.place(cgroup_of(owner, Some(process))).cloned();
+        }
     }
 
     /// Adds a process to a client's list, which keeps the first and the latest.
@@ -168,11 +235,21 @@ mod tests {
     fn identity_hashes_are_fixed_and_apart() {
         let process = |program: &'static [u8], uid| Identity::Process {
             program: Bytes::from_static(program),
+            script: None,
             uid,
-            cgroup_id: 1,
+            place: "unit a.service".into(),
+            anchor: None,
         };
         assert_eq!(process(b"/usr/bin/dig", 0).stable_hash(), process(b"/usr/bin/dig", 0).stable_hash());
         assert_ne!(process(b"/usr/bin/dig", 0).stable_hash(), process(b"/usr/bin/dig", 1).stable_hash());
+        let scripts = [None, Some(Bytes::from_static(b"a.py"))].map(|script| Identity::Process {
+            program: Bytes::from_static(b"/usr/bin/python3"),
+            script,
+            uid: 0,
+            place: "unit a.service".into(),
+            anchor: Some(Bytes::from_static(b"/usr/sbin/cron")),
+        });
+        assert_ne!(scripts[0].stable_hash(), scripts[1].stable_hash());
         assert_eq!(
             Identity::Address("10.0.0.1".parse().unwrap()).stable_hash(),
             14_944_161_014_720_145_401,

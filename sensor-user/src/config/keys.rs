@@ -83,8 +83,10 @@ keys! {
         lookup_ms: u64 = 2000, integer(0, 60_000);
         /// Recent queries remembered; the oldest goes first.
         max_recent: u64 = 16_384, integer(16, 1 << 24);
-        /// Processes remembered; the one not seen for longest goes first.
+        /// Processes remembered; ended ones go first, then the one not seen for longest.
         max_processes: u64 = 8192, integer(16, 1 << 22);
+        /// Seconds from which on a program counts as the origin of what it starts: a client is told apart by it.
+        long_lived_s: u64 = 60, integer(1, 86_400);
         /// Process ids listed in a finding.
         max_pids: u64 = 16, integer(1, 1024);
         /// Findings open at once; the one quiet for longest is closed first.

@@ -84,6 +84,7 @@ impl Config {
                 },
                 cmdline_max: self.privacy.cmdline_max as usize,
                 max_processes: self.pipeline.max_processes as usize,
+                long_lived_s: self.pipeline.long_lived_s,
                 max_pids: self.pipeline.max_pids as usize,
                 ..attribute::Settings::default()
             },

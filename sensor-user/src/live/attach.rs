@@ -250,9 +250,9 @@ impl Attached {
                 let program: &mut FEntry = self.program(hook.program)?;
                 program.attach().map(drop)
             }
-            Point::Exec => {
+            Point::Process { tracepoint } => {
                 let program: &mut RawTracePoint = self.program(hook.program)?;
-                program.attach("sched_process_exec").map(drop)
+                program.attach(tracepoint).map(drop)
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{fs, io};
 
-use sensor_ebpf::abi::KernelOffsets;
+use sensor_ebpf::abi::{KernelOffsets, ProcessOffsets};
 
 /// Where the kernel shows its own types (5.4 and later with CONFIG_DEBUG_INFO_BTF).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -67,6 +67,37 @@ fn offsets(btf: &Btf) -> Result<KernelOffsets, Error> {
         sock_cookie: sock.member("__sk_common.skc_cookie")?,
         sock_lock_owned: sock.member("sk_lock.owned")?,
         msghdr_name: btf.structure("msghdr")?.member("msg_name")?,
+        process: process_offsets(btf)?,
+    })
+}
+
+fn process_offsets(btf: &Btf) -> Result<ProcessOffsets, Error> {
+    let task = btf.structure("task_struct")?;
+    let file = btf.structure("file")?;
+    let mount = btf.structure("mount")?;
+    Ok(ProcessOffsets {
+        task_signal: task.member("signal")?,
+        task_files: task.member("files")?,
+        task_cgroups: task.member("cgroups")?,
+        signal_live: btf.structure("signal_struct")?.member("live")?,
+        files_fdt: btf.structure("files_struct")?.member("fdt")?,
+        fdtable_fd: btf.structure("fdtable")?.member("fd")?,
+        file_f_inode: file.member("f_inode")?,
+        file_f_path_mnt: file.member("f_path.mnt")?,
+        file_f_path_dentry: file.member("f_path.dentry")?,
+        inode_i_mode: btf.structure("inode")?.member("i_mode")?,
+        dentry_d_parent: btf.structure("dentry")?.member("d_parent")?,
+        dentry_d_name: btf.structure("dentry")?.member("d_name.name")?,
+        vfsmount_mnt_root: btf.structure("vfsmount")?.member("mnt_root")?,
+        mount_mnt: mount.member("mnt")?,
+        mount_mnt_parent: mount.member("mnt_parent")?,
+        mount_mnt_mountpoint: mount.member("mnt_mountpoint")?,
+        binprm_file: btf.structure("linux_binprm")?.member("file")?,
+        binprm_interp: btf.structure("linux_binprm")?.member("interp")?,
+        css_set_dfl_cgrp: btf.structure("css_set")?.member("dfl_cgrp")?,
+        cgroup_kn: btf.structure("cgroup")?.member("kn")?,
+        kernfs_node_id: btf.structure("kernfs_node")?.member("id")?,
+        pad: 0,
     })
 }
 

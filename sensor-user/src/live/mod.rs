@@ -20,6 +20,7 @@ pub mod snapshot;
 
 pub mod ring;
 
+pub mod cgroup_path;
 pub mod local;
 pub mod process;
 

@@ -71,7 +71,10 @@ pub enum Point {
     Fentry {
         function: &'static str,
     },
-    Exec,
+    /// Raw tracepoint, by its name.
+    Process {
+        tracepoint: &'static str,
+    },
 }
 
 /// A program, its place and the reason.
@@ -377,18 +380,27 @@ fn tc_kind(host: &Host) -> Option<Tc> {
     }
 }
 
+/// Programs on raw tracepoints, in the order they are attached.
+const PROCESS_HOOKS: &[(&str, &str, &str)] = &[
+    ("sched_fork", "sched_process_fork", "who started whom"),
+    ("sched_exit", "sched_process_exit", "which processes can be forgotten"),
+    (
+        "sched_exec",
+        "sched_process_exec",
+        "path and arguments of processes that live too short to be read from /proc",
+    ),
+];
+
 fn exec_events(host: &Host, plan: &mut Plan) {
     if !host.features.contains(&Feature::RawTracepoint) {
         plan.warnings.push("no exec events: this kernel refuses raw tracepoints".into());
     } else if let Err(why) = &host.exec {
         plan.warnings.push(format!("no exec events: {why}"));
     } else {
-        plan.hooks.push(Hook {
-            program: "sched_exec",
-            point: Point::Exec,
-            why: "path and arguments of processes that live too short to be read from /proc".into(),
-            fallback: None,
-        });
+        for (program, tracepoint, why) in PROCESS_HOOKS {
+            let point = Point::Process { tracepoint };
+            plan.hooks.push(Hook { program, point, why: (*why).into(), fallback: None });
+        }
     }
 }
 
@@ -421,7 +433,7 @@ impl Point {
             | Self::SockAddr { .. }
             | Self::Kprobe { .. }
             | Self::Fentry { .. }
-            | Self::Exec => None,
+            | Self::Process { .. } => None,
         }
     }
 
@@ -449,7 +461,7 @@ impl Point {
             Self::SockAddr { .. } => "cgroup",
             Self::Kprobe { .. } => "kprobe",
             Self::Fentry { .. } => "fentry",
-            Self::Exec => "raw tracepoint sched_process_exec",
+            Self::Process { .. } => "raw tracepoint",
         }
     }
 }
@@ -466,6 +478,7 @@ impl std::fmt::Display for Point {
                 write!(out, " {call} {}", path.to_string_lossy().escape_debug())
             }
             Self::Kprobe { function } | Self::Fentry { function } => write!(out, " {function}"),
+            Self::Process { tracepoint } => write!(out, " {tracepoint}"),
             _ => self.interface().map_or(Ok(()), |name| write!(out, " {}", name.escape_debug())),
         }
     }
@@ -573,7 +586,9 @@ mod tests {
     fn a_host_has_both_views_and_names_the_process() {
         let plan = plan(&Request::default(), &host()).unwrap();
         let programs: Vec<_> = plan.hooks.iter().map(|hook| hook.program).collect();
-        assert_eq!(programs, ["host_egress", "host_ingress", "tc_ingress", "packet_egress", "sched_exec"]);
+        let packets = ["host_egress", "host_ingress", "tc_ingress", "packet_egress"];
+        let process = ["sched_fork", "sched_exit", "sched_exec"];
+        assert_eq!(programs, [&packets[..], &process].concat());
         assert!(plan.owner.source == Some(Source::CurrentTask) && plan.warnings.is_empty());
     }
 

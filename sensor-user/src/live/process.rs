@@ -3,59 +3,89 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::ffi::OsStringExt;
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use sensor_ebpf::abi::exec;
 
+use super::cgroup_path::Cgroups;
 use crate::attribute::ProcessFacts;
+pub use crate::attribute::table::TICK_NS;
 
 /// Bytes kept of a command line: as the kernel's exec record.
 pub const MAX_CMDLINE: u64 = sensor_ebpf::abi::EXEC_ARGS as u64;
-/// Nanoseconds of one tick of /proc/PID/stat: USER_HZ is 100 on every architecture Linux runs BPF on.
-pub const TICK_NS: u64 = 10_000_000;
 const MAX_STAT: u64 = 4096;
+const MAX_CGROUP: u64 = 65_536;
 
 /// Reads processes by number and makes sure that they are the ones meant.
 #[derive(Debug)]
 pub struct Processes {
     proc: PathBuf,
     users: Users,
-}
-
-impl Default for Processes {
-    fn default() -> Self {
-        Self::new(Path::new("/proc"), Path::new("/etc/passwd"))
-    }
+    cgroups: Cgroups,
 }
 
 impl Processes {
-    pub fn new(proc: &Path, passwd: &Path) -> Self {
-        Self { proc: proc.to_owned(), users: Users::new(passwd) }
+    pub fn new(proc: &Path, passwd: &Path, cgroups: Cgroups) -> Self {
+        Self { proc: proc.to_owned(), users: Users::new(passwd), cgroups }
+    }
+
+    /// Of this machine; `cgroup` is a directory of its cgroup2 hierarchy.
+    pub fn of_machine(cgroup: Option<&Path>) -> Self {
+        Self::new(Path::new("/proc"), Path::new("/etc/passwd"), Cgroups::new(cgroup))
     }
 
     /// Facts of the process `tgid` that started at `start_boot_ns` (CLOCK_BOOTTIME), or `None` if it is gone or its
     /// number belongs to another process by now.
-    pub fn read(&mut self, tgid: u32, start_boot_ns: u64) -> Option<ProcessFacts> {
+    pub fn read(&self, tgid: u32, start_boot_ns: u64) -> Option<ProcessFacts> {
+        let is_same = |stat: &Stat| stat.start_ticks == start_boot_ns / TICK_NS;
+        let stat = self.stat(tgid).filter(is_same)?;
+        let facts = self.facts(tgid, start_boot_ns, stat);
+        // The number may have been given away between the first look and the reads.
+        self.stat(tgid).is_some_and(|stat| is_same(&stat)).then_some(facts)
+    }
+
+    /// Every process there is now, at most `max`.
+    pub fn snapshot(&self, max: usize) -> Vec<ProcessFacts> {
+        let pids = fs::read_dir(&self.proc).into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.take(max)
+            .filter_map(|pid| {
+                let stat = self.stat(pid)?;
+                Some(self.facts(pid, stat.start_ticks * TICK_NS, stat))
+            })
+            .collect()
+    }
+
+    fn facts(&self, tgid: u32, start_boot_ns: u64, stat: Stat) -> ProcessFacts {
         let dir = self.proc.join(tgid.to_string());
-        if !self.is_same(&dir, start_boot_ns) {
-            return None;
-        }
-        let uid = fs::metadata(&dir).ok().map(|metadata| metadata.uid());
-        let facts = ProcessFacts {
+        let link =
+            |name: &str| fs::read_link(dir.join(name)).ok().map(|path| path.into_os_string().into_vec());
+        let streams = [exec::STDIN_SOCKET, exec::STDOUT_SOCKET, exec::STDERR_SOCKET];
+        let stdio = (0..).zip(streams).try_fold(0, |bits, (fd, bit)| {
+            // Unreadable links are other users' where the sensor may not trace; a closed one is no socket.
+            match fs::read_link(dir.join(format!("fd/{fd}"))) {
+                Ok(to) => {
+                    Some(if to.as_os_str().as_bytes().starts_with(b"socket:") { bits | bit } else { bits })
+                }
+                Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(bits),
+            }
+        });
+        ProcessFacts {
             tgid,
             start_boot_ns,
-            exe: fs::read_link(dir.join("exe")).ok().map(|path| path.into_os_string().into_vec().into()),
+            exe: link("exe").map(Bytes::from),
             cmdline: read_capped(&dir.join("cmdline"), MAX_CMDLINE)
                 .filter(|bytes| !bytes.is_empty())
                 .map(Bytes::from),
-            uid,
-            user: uid.and_then(|uid| self.users.name(uid)),
-        };
-        // The number may have been given away between the first look and the reads.
-        self.is_same(&self.proc.join(tgid.to_string()), start_boot_ns).then_some(facts)
+            uid: fs::metadata(&dir).ok().map(|metadata| metadata.uid()),
+            cgroup_id: self.cgroup(tgid).and_then(|path| self.cgroups.id(&path)),
+            parent: self.stat(stat.ppid).map(|parent| (stat.ppid, parent.start_ticks * TICK_NS)),
+            stdio,
+        }
     }
 
     /// Login name of a uid.
@@ -63,20 +93,44 @@ impl Processes {
         self.users.name(uid)
     }
 
-    #[allow(clippy::unused_self)] // reads belong to the table they fill
-    fn is_same(&self, dir: &Path, start_boot_ns: u64) -> bool {
-        read_capped(&dir.join("stat"), MAX_STAT)
-            .and_then(|stat| start_ticks(&stat))
-            .is_some_and(|ticks| ticks == start_boot_ns / TICK_NS)
+    /// Path of a cgroup below the hierarchy's root. By its id, so that a process that was in it may be gone; by that
+    /// process where the kernel does not open ids.
+    pub fn cgroup_path(&self, id: u64, tgid: u32) -> Option<Vec<u8>> {
+        self.cgroups.path(id).or_else(|| self.cgroup(tgid).filter(|path| self.cgroups.id(path) == Some(id)))
+    }
+
+    /// The cgroup2 line of /proc/PID/cgroup (`0::/path`).
+    fn cgroup(&self, tgid: u32) -> Option<Vec<u8>> {
+        let text = read_capped(&self.proc.join(tgid.to_string()).join("cgroup"), MAX_CGROUP)?;
+        let mut lines = text.split(|byte| *byte == b'\n');
+        lines.find_map(|line| line.strip_prefix(b"0::")).map(<[u8]>::to_vec)
+    }
+
+    fn stat(&self, tgid: u32) -> Option<Stat> {
+        parse_stat(&read_capped(&self.proc.join(tgid.to_string()).join("stat"), MAX_STAT)?)
     }
 }
 
-/// Field 22 of /proc/PID/stat. The name in field 2 may hold spaces and parentheses, so fields are counted from the
-/// last closing one.
+/// When a process started, in ticks, by its /proc/PID/stat.
 pub fn start_ticks(stat: &[u8]) -> Option<u64> {
+    parse_stat(stat).map(|stat| stat.start_ticks)
+}
+
+/// What is needed of /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    ppid: u32,
+    start_ticks: u64,
+}
+
+/// Fields 4 and 22. The name in field 2 may hold spaces and parentheses, so fields are counted from the last closing
+/// one.
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let field = stat[after..].split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(19)?;
-    std::str::from_utf8(field).ok()?.trim_end().parse().ok()
+    let mut fields = stat[after..].split(|&byte| byte == b' ').filter(|field| !field.is_empty());
+    let ppid = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
+    let start = std::str::from_utf8(fields.nth(17)?).ok()?.trim_end().parse().ok()?;
+    Some(Stat { ppid, start_ticks: start })
 }
 
 fn read_capped(path: &Path, cap: u64) -> Option<Vec<u8>> {
@@ -126,25 +180,44 @@ fn parse_passwd(bytes: &[u8]) -> BTreeMap<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cgroup;
     use super::*;
 
     fn own_start_ns() -> u64 {
-        start_ticks(&fs::read("/proc/self/stat").unwrap()).unwrap() * TICK_NS + 1_234
+        parse_stat(&fs::read("/proc/self/stat").unwrap()).unwrap().start_ticks * TICK_NS + 1_234
+    }
+
+    fn processes() -> Processes {
+        Processes::of_machine(cgroup::root().ok().as_deref())
     }
 
     #[test]
     fn this_process_is_found_by_its_start_time() {
-        let mut processes = Processes::default();
+        let mut processes = processes();
         let facts = processes.read(std::process::id(), own_start_ns()).unwrap();
         let exe = std::env::current_exe().unwrap();
         assert_eq!(facts.exe.unwrap(), exe.into_os_string().into_vec());
         assert!(facts.cmdline.unwrap().len() as u64 <= MAX_CMDLINE);
-        assert_eq!(facts.user, processes.user(facts.uid.unwrap()));
+        assert_eq!(facts.parent.unwrap().0, std::os::unix::process::parent_id());
+        assert!(facts.stdio.is_some());
+        let passwd = fs::read_to_string("/etc/passwd").unwrap();
+        if facts.uid == Some(0) && passwd.starts_with("root:") {
+            assert_eq!(processes.user(0).as_deref(), Some("root"));
+        }
+    }
+
+    #[test]
+    fn the_snapshot_has_this_process_and_is_bounded() {
+        let own = std::process::id();
+        let all = processes().snapshot(1 << 20);
+        let found = all.iter().find(|facts| facts.tgid == own).unwrap();
+        assert_eq!(found.start_boot_ns, own_start_ns() / TICK_NS * TICK_NS);
+        assert_eq!(processes().snapshot(3).len(), 3);
     }
 
     #[test]
     fn a_number_given_to_another_process_is_refused() {
-        let mut processes = Processes::default();
+        let processes = processes();
         assert!(processes.read(std::process::id(), own_start_ns() + TICK_NS).is_none());
         assert!(processes.read(u32::MAX, 0).is_none());
     }
@@ -152,9 +225,11 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"12 (a) b) 1 (c) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 2";
-        assert_eq!(start_ticks(stat), Some(4242));
-        assert_eq!(start_ticks(b"12 (a) S 1"), None);
-        assert_eq!(start_ticks(b""), None);
+        assert_eq!(parse_stat(stat).map(|stat| stat.start_ticks), Some(4242));
+        let plain = b"12 (a) S 7 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 2";
+        assert_eq!(parse_stat(plain), Some(Stat { ppid: 7, start_ticks: 4242 }));
+        assert_eq!(parse_stat(b"12 (a) S 1"), None);
+        assert_eq!(parse_stat(b""), None);
     }
 
     #[test]

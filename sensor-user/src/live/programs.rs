@@ -59,6 +59,8 @@ pub const PROGRAMS: &[Program] = &[
     program("sendmsg4", "5.8", &[SockAddr, CurrentTask], "who sends to port 53"),
     program("sendmsg6", "5.8", &[SockAddr, CurrentTask], "who sends to port 53 over IPv6"),
     program("sched_exec", "5.8", &[RawTracepoint], "path and arguments of new processes"),
+    program("sched_fork", "5.8", &[RawTracepoint], "who started whom"),
+    program("sched_exit", "5.8", &[RawTracepoint], "which processes ended"),
 ];
 
 impl Program {

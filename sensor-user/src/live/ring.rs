@@ -5,11 +5,13 @@
 
 use aya::maps::{MapData, RingBuf};
 use bytes::{Bytes, BytesMut};
-use sensor_ebpf::abi::{self, ExecRecord, RecordHeader, flag, grade, kind, owner_source, view};
-use zerocopy::FromBytes;
+use sensor_ebpf::abi::{
+    self, ExecRecord, ExitRecord, ForkRecord, RecordHeader, flag, grade, kind, owner_source, view,
+};
+use zerocopy::{FromBytes, FromZeros as _, IntoBytes as _};
 
 use crate::clock::BootClock;
-use crate::event::{self, Event, Exec, Kind, Packet, Transport, View};
+use crate::event::{self, Event, Exec, Exit, Fork, Kind, Packet, Transport, View};
 
 /// Records taken in one drain: 2 ms of work at 2 million records a second.
 const MAX_BATCH: usize = 4096;
@@ -42,6 +44,8 @@ pub const BAD_NAMES: [&str; 8] = ["short", "tag", "length", "transport", "view",
 pub struct Stats {
     pub packets: u64,
     pub execs: u64,
+    pub forks: u64,
+    pub exits: u64,
     /// Entries that were refused, by `Bad`.
     pub bad: [u64; BAD_NAMES.len()],
 }
@@ -101,29 +105,27 @@ struct Batch {
 
 #[derive(Debug)]
 struct Entry {
-    /// Payload, path and arguments are still empty.
+    /// A packet's payload is still empty.
     event: Option<Event>,
-    /// Where the payload (or the path) begins in the arena, and its length.
+    /// Where the payload begins in the arena, and its length.
     start: u32,
     len: u32,
-    /// Length of the arguments behind the path.
-    args: u32,
 }
 
 impl Batch {
     fn take(&mut self, entry: &[u8], clock: BootClock, now_boot_ns: u64) {
         match decode(entry, clock, now_boot_ns) {
-            Ok(Decoded { event, time_ns, body, args }) => {
+            Ok(Decoded { event, time_ns, body }) => {
                 match event {
                     Event::Packet(_) => self.stats.packets += 1,
                     Event::Exec(_) => self.stats.execs += 1,
+                    Event::Fork(_) => self.stats.forks += 1,
+                    Event::Exit(_) => self.stats.exits += 1,
                 }
                 let start = self.arena.len() as u32;
                 self.arena.extend_from_slice(body);
-                self.arena.extend_from_slice(args);
                 self.order.push((time_ns, self.entries.len() as u32));
-                let (len, args) = (body.len() as u32, args.len() as u32);
-                self.entries.push(Entry { event: Some(event), start, len, args });
+                self.entries.push(Entry { event: Some(event), start, len: body.len() as u32 });
             }
             Err(bad) => self.stats.bad[bad as usize] += 1,
         }
@@ -136,14 +138,8 @@ impl Batch {
             let entry = &mut self.entries[index as usize];
             let (start, end) = (entry.start as usize, (entry.start + entry.len) as usize);
             let Some(mut event) = entry.event.take() else { continue };
-            match &mut event {
-                Event::Packet(packet) => packet.payload = arena.slice(start..end),
-                Event::Exec(exec) => {
-                    // Copied: who the process is stays known for as long as it lives, and a slice would keep the
-                    // whole arena with it.
-                    exec.path = Bytes::copy_from_slice(&arena[start..end]);
-                    exec.args = Bytes::copy_from_slice(&arena[end..end + entry.args as usize]);
-                }
+            if let Event::Packet(packet) = &mut event {
+                packet.payload = arena.slice(start..end);
             }
             sink(event);
         }
@@ -155,8 +151,8 @@ struct Decoded<'e> {
     event: Event,
     /// CLOCK_BOOTTIME, for the order.
     time_ns: u64,
+    /// Of a packet.
     body: &'e [u8],
-    args: &'e [u8],
 }
 
 /// One ring entry, read in place. The entry may be longer than what it says it holds.
@@ -165,6 +161,8 @@ fn decode(entry: &[u8], clock: BootClock, now_boot_ns: u64) -> Result<Decoded<'_
     let decoded = match tag {
         abi::TAG_PACKET => packet(entry, clock),
         abi::TAG_EXEC => exec(entry, clock),
+        abi::TAG_FORK => fork(entry, clock),
+        abi::TAG_EXIT => exit(entry, clock),
         _ => Err(Bad::Tag),
     }?;
     if decoded.time_ns > now_boot_ns.saturating_add(FUTURE_NS) {
@@ -217,7 +215,7 @@ fn packet(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         payload: Bytes::new(),
         owner,
     });
-    Ok(Decoded { event, time_ns: header.time_ns, body, args: &[] })
+    Ok(Decoded { event, time_ns: header.time_ns, body })
 }
 
 const KNOWN_FLAGS: u16 = flag::FRAGMENT
@@ -230,9 +228,22 @@ const KNOWN_FLAGS: u16 = flag::FRAGMENT
     | flag::ALERT
     | flag::TO_SERVER;
 
+/// Copied, unlike payloads: who the process is stays known for as long as it lives, and a slice of the arena would keep
+/// the whole of it.
 fn exec(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
-    let (record, _) = ExecRecord::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
-    let body = record.path.get(..usize::from(record.path_len)).ok_or(Bad::Length)?;
+    const HEAD: usize = size_of::<ExecRecord>() - abi::EXEC_ARGS;
+    // The record ends with its arguments; the rest is as if it had been zero.
+    let mut record = ExecRecord::new_zeroed();
+    let len = entry.len().min(size_of::<ExecRecord>());
+    if len < HEAD {
+        return Err(Bad::Short);
+    }
+    record.as_mut_bytes()[..len].copy_from_slice(&entry[..len]);
+    let path = record.path.get(..usize::from(record.path_len)).ok_or(Bad::Length)?;
+    let file = record.file.get(..usize::from(record.file_len)).ok_or(Bad::Length)?;
+    if HEAD + usize::from(record.args_len) > entry.len() {
+        return Err(Bad::Length);
+    }
     let args = record.args.get(..usize::from(record.args_len)).ok_or(Bad::Length)?;
     let event = Event::Exec(Exec {
         time_ns: clock.unix_ns(record.time_ns),
@@ -240,11 +251,54 @@ fn exec(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         ppid: record.ppid,
         uid: record.uid,
         start_boot_ns: record.start_boot_ns,
+        parent_start_boot_ns: record.parent_start_boot_ns,
         cgroup_id: record.cgroup_id,
-        path: Bytes::new(),
-        args: Bytes::new(),
+        stdio: record.flags & abi::exec::STDIO,
+        is_script: record.flags & abi::exec::SCRIPT != 0,
+        exe: own_path(file, record.flags),
+        path: Bytes::copy_from_slice(path),
+        args: Bytes::copy_from_slice(args),
     });
-    Ok(Decoded { event, time_ns: record.time_ns, body, args })
+    Ok(Decoded { event, time_ns: record.time_ns, body: &[] })
+}
+
+/// Directory entries from the file up, as a path; as /proc/PID/exe has it where the file lies in no directory.
+fn own_path(names: &[u8], flags: u16) -> Option<Bytes> {
+    let mut path = Vec::with_capacity(names.len() + 12);
+    for name in names.strip_suffix(b"\0")?.rsplit(|byte| *byte == 0) {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if flags & abi::exec::UNREACHABLE != 0 {
+        path.extend_from_slice(b" (deleted)");
+    } else if flags & abi::exec::WHOLE == 0 {
+        return None;
+    }
+    Some(path.into())
+}
+
+fn fork(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
+    let (record, _) = ForkRecord::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
+    let event = Event::Fork(Fork {
+        time_ns: clock.unix_ns(record.time_ns),
+        tgid: record.tgid,
+        ppid: record.ppid,
+        uid: record.uid,
+        start_boot_ns: record.start_boot_ns,
+        parent_start_boot_ns: record.parent_start_boot_ns,
+        cgroup_id: record.cgroup_id,
+    });
+    Ok(Decoded { event, time_ns: record.time_ns, body: &[] })
+}
+
+fn exit(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
+    let (record, _) = ExitRecord::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
+    let event = Event::Exit(Exit {
+        time_ns: clock.unix_ns(record.time_ns),
+        tgid: record.tgid,
+        start_boot_ns: record.start_boot_ns,
+    });
+    Ok(Decoded { event, time_ns: record.time_ns, body: &[] })
 }
 
 #[cfg(test)]
@@ -317,12 +371,55 @@ mod tests {
             .map(|event| match event {
                 Event::Packet(packet) => String::from_utf8_lossy(&packet.payload).into_owned(),
                 Event::Exec(exec) => format!("{:?} {:?}", exec.path, exec.args),
+                other => format!("{other:?}"),
             })
             .collect();
         assert_eq!(shown, ["ten", r#"b"/bin" b"a\0b\0c\0""#, "twenty", "thirty"]);
         assert_eq!((stats.packets, stats.execs), (3, 1));
         let Event::Exec(exec) = &events[1] else { panic!("{events:?}") };
         assert!(exec.path.is_unique() && exec.args.is_unique(), "an exec keeps nothing but itself");
+    }
+
+    #[test]
+    fn process_records_become_events() {
+        let mut exec = ExecRecord::new_zeroed();
+        (exec.tag, exec.time_ns, exec.tgid, exec.ppid) = (abi::TAG_EXEC, 1, 9, 8);
+        exec.flags = abi::exec::SCRIPT | abi::exec::WHOLE | abi::exec::STDOUT_SOCKET;
+        (exec.path_len, exec.file_len) = (6, 13);
+        exec.path[..6].copy_from_slice(b"./tool");
+        exec.file[..13].copy_from_slice(b"dash\0bin\0usr\0");
+        // As the kernel sends it: without the room for arguments.
+        let exec = entry(&exec, b"")[..size_of::<ExecRecord>() - abi::EXEC_ARGS].to_vec();
+        let mut fork = ForkRecord::new_zeroed();
+        (fork.tag, fork.time_ns, fork.tgid, fork.ppid) = (abi::TAG_FORK, 2, 10, 9);
+        (fork.start_boot_ns, fork.parent_start_boot_ns, fork.cgroup_id) = (3, 4, 5);
+        let mut exit = ExitRecord::new_zeroed();
+        (exit.tag, exit.time_ns, exit.tgid, exit.start_boot_ns) = (abi::TAG_EXIT, 3, 10, 3);
+        let (events, stats) = drained(&[exec, entry(&fork, b""), entry(&exit, b"")]);
+        let [Event::Exec(exec), Event::Fork(fork), Event::Exit(exit)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(exec.exe.as_deref(), Some(&b"/usr/bin/dash"[..]));
+        assert_eq!((&exec.path[..], exec.is_script), (&b"./tool"[..], true));
+        assert_eq!((exec.stdio, exec.args.len()), (abi::exec::STDOUT_SOCKET, 0));
+        assert_eq!((fork.tgid, fork.ppid, fork.parent_start_boot_ns, fork.cgroup_id), (10, 9, 4, 5));
+        assert_eq!((exit.tgid, exit.start_boot_ns, exit.time_ns), (10, 3, 1_003));
+        assert_eq!((stats.execs, stats.forks, stats.exits), (1, 1, 1));
+    }
+
+    #[test]
+    fn an_own_path_is_whole_or_outside_the_tree() {
+        use abi::exec::{UNREACHABLE, WHOLE};
+        for (names, flags, want) in [
+            (&b"dig\0bin\0"[..], WHOLE, Some(&b"/bin/dig"[..])),
+            (b"dig\0", WHOLE, Some(b"/dig")),
+            (b"memfd:x\0", UNREACHABLE, Some(b"/memfd:x (deleted)")),
+            (b"dig\0bin\0", 0, None),
+            (b"dig\0bin", WHOLE, None),
+            (b"", WHOLE, None),
+        ] {
+            assert_eq!(own_path(names, flags).as_deref(), want);
+        }
     }
 
     #[test]
@@ -347,6 +444,14 @@ mod tests {
         let mut exec = ExecRecord::new_zeroed();
         (exec.tag, exec.args_len) = (abi::TAG_EXEC, 513);
         wrong.push((entry(&exec, b""), Bad::Length));
+        (exec.args_len, exec.file_len) = (0, 513);
+        wrong.push((entry(&exec, b""), Bad::Length));
+        // More arguments than the entry has.
+        (exec.args_len, exec.file_len) = (1, 0);
+        wrong.push((entry(&exec, b"")[..size_of::<ExecRecord>() - abi::EXEC_ARGS].to_vec(), Bad::Length));
+        for tag in [abi::TAG_FORK, abi::TAG_EXIT] {
+            wrong.push((tag.to_ne_bytes().to_vec(), Bad::Short));
+        }
         for (bytes, want) in wrong {
             let (events, stats) = drained(&[bytes]);
             assert!(events.is_empty());

@@ -40,8 +40,8 @@ use crate::sink::{
     messages::{Existing, Messages},
 };
 
-/// Processes read from /proc after one drain; the rest waits for the next.
-const PROC_READS: usize = 32;
+/// Processes, cgroups and users looked up in one drain, and processes after it; the rest waits for the next.
+const PROC_READS: usize = 64;
 /// Processes that wait to be read; the oldest goes first, since the youngest is the likeliest to be alive still.
 const PROC_WAITING: usize = 1024;
 /// Between two ticks of the pipeline and two looks at the clocks.
@@ -242,7 +242,9 @@ impl Sensor {
         log::to_stderr();
         let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
-        Ok(Self {
+        let max_processes = settings.attribute.max_processes;
+        let cgroup = args.cgroup.as_deref().or(features.cgroup.as_deref().ok());
+        let mut sensor = Self {
             attached,
             owner: plan.owner,
             _clsact: clsact,
@@ -251,7 +253,7 @@ impl Sensor {
             kernel_log,
             clock,
             pipeline: Pipeline::new(settings, Origin::Live),
-            processes: Processes::default(),
+            processes: Processes::of_machine(cgroup),
             search: SearchList::default(),
             netns: local::netns(Path::new("/proc/self")).unwrap_or(0),
             waiting: VecDeque::new(),
@@ -263,7 +265,11 @@ impl Sensor {
             settings: config.live.clone(),
             worst_case,
             since: jiff::Timestamp::now().to_string(),
-        })
+        };
+        // After the attach: who starts from here on comes through the ring.
+        sensor.take_snapshot(max_processes);
+        memory::trim();
+        Ok(sensor)
     }
 
     async fn watch(mut self, mut stop: Stop) -> anyhow::Result<Code> {
@@ -338,7 +344,8 @@ impl Sensor {
 
     /// Takes a batch out of the rings; true if there is more.
     fn drain(&mut self) -> bool {
-        let Self { rings, pipeline, out, messages, askers, printer, clock, netns, .. } = self;
+        let Self { rings, pipeline, processes, out, messages, askers, printer, clock, netns, .. } = self;
+        let mut reads = PROC_READS;
         let more = rings.drain(*clock, clock::boot_ns(), &mut |mut event| {
             if let Event::Packet(packet) = &mut event {
                 askers.note(&packet.owner);
@@ -346,6 +353,7 @@ impl Sensor {
                     packet.owner.netns = *netns;
                 }
             }
+            look_up(pipeline, processes, &event, &mut reads);
             pipeline.push(event, &mut |finding| out.write(finding, printer));
             log_messages(pipeline, messages);
         });
@@ -365,7 +373,7 @@ impl Sensor {
         }
     }
 
-    /// Looks up in /proc who was seen asking for the first time, a few at a time.
+    /// Looks up in /proc who was seen asking for the first time and could not be looked up then, a few at a time.
     fn read_processes(&mut self) {
         self.waiting.extend(self.pipeline.unknown_processes());
         let excess = self.waiting.len().saturating_sub(PROC_WAITING);
@@ -375,6 +383,13 @@ impl Sensor {
             if let Some(facts) = self.processes.read(tgid, start_boot_ns) {
                 self.pipeline.learn(facts);
             }
+        }
+    }
+
+    /// Who runs already: who started whom is known from here on, and nobody needs to be looked up while packets wait.
+    fn take_snapshot(&mut self, max: usize) {
+        for facts in self.processes.snapshot(max) {
+            self.pipeline.learn(facts);
         }
     }
 
@@ -432,6 +447,7 @@ impl Sensor {
             processes: self.askers.count(),
             counters: &self.maps.counters(),
             ring: self.rings.stats(),
+            table: self.pipeline.process_count(),
             message_log: self.messages.as_ref().map(|log| [log.taken, log.lost]),
         })
     }
@@ -454,6 +470,37 @@ impl Sensor {
         let line = self.numbers(|numbers| numbers.line());
         self.printer.line(&format!("stopped: {line}"));
         Ok(Code::Ok)
+    }
+}
+
+/// Facts that must be there before an event is handed in, or they would come too late to be part of its client's key.
+/// Each number is looked up once; a flood of new ones waits for its turn, and counts by number until then.
+fn look_up(pipeline: &mut Pipeline, processes: &mut Processes, event: &Event, reads: &mut usize) {
+    let wanted = pipeline.wanted(event);
+    if wanted.is_nothing() {
+        return;
+    }
+    let mut next = wanted.process;
+    while let Some((tgid, start_boot_ns)) = next.take()
+        && *reads > 0
+    {
+        *reads -= 1;
+        if let Some(facts) = processes.read(tgid, start_boot_ns) {
+            next = facts.parent.filter(|(tgid, start)| pipeline.is_unknown_process(*tgid, *start));
+            pipeline.learn(facts);
+        }
+    }
+    if let Some((id, tgid)) = wanted.cgroup
+        && *reads > 0
+    {
+        *reads -= 1;
+        pipeline.learn_cgroup(id, processes.cgroup_path(id, tgid).as_deref());
+    }
+    if let Some(uid) = wanted.uid
+        && *reads > 0
+    {
+        *reads -= 1;
+        pipeline.learn_user(uid, processes.user(uid));
     }
 }
 

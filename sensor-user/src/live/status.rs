@@ -55,6 +55,8 @@ pub struct Numbers<'a> {
     pub processes: u64,
     pub counters: &'a Counters,
     pub ring: &'a ring::Stats,
+    /// Processes in the table.
+    pub table: usize,
     /// Lines written to the message log and lost, where there is one.
     pub message_log: Option<[u64; 2]>,
 }
@@ -123,12 +125,16 @@ impl Numbers<'_> {
             "rings": {
                 "packets": self.ring.packets,
                 "execs": self.ring.execs,
+                "forks": self.ring.forks,
+                "exits": self.ring.exits,
                 "refused": named(&ring::BAD_NAMES, &self.ring.bad),
             },
             "messages": self.stats.messages,
             "lookups": self.stats.lookups,
             "folded": self.folded(),
             "processes": self.processes,
+            "process_table": self.table,
+            "evictions": self.stats.evictions.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
             "clients": self.stats.clients,
             "zones": self.stats.zones,
             "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
@@ -242,7 +248,7 @@ mod tests {
         counters[counter::LOST_BULK as usize] = 4;
         let mut ring = ring::Stats::default();
         let line = |counters: &Counters, ring: &ring::Stats| {
-            Numbers { stats: &stats, processes: 2, counters, ring, message_log: None }.line()
+            Numbers { stats: &stats, processes: 2, counters, ring, table: 0, message_log: None }.line()
         };
         assert_eq!(line(&counters, &ring), "messages 12, processes 2, zones 3, findings 2, lost 4");
         ring.bad[1] = 5;

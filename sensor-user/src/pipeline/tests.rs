@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use sensor_ebpf::abi::{flag, grade};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::event::{Exec, Transport, View, no_owner};
 use crate::finding::{ClientKind, Scope, Severity, State};
@@ -208,9 +210,9 @@ fn a_tunnel_seen_at_all_hooks_is_one_finding_of_its_process() {
         ppid: 1,
         uid: 1000,
         start_boot_ns: 42 * SECOND,
-        cgroup_id: 0,
         path: Bytes::from_static(b"/usr/sbin/iodine"),
         args: Bytes::from_static(b"iodine\0-r\0-P\0hunter2\0t.tunnel.test\0"),
+        ..Exec::default()
     };
     bench.pipeline.push(Event::Exec(exec), &mut |_| {});
     for n in 0..60 {
@@ -262,9 +264,8 @@ fn short_lived_processes_of_one_program_are_one_client() {
             ppid: 1,
             uid: 1000,
             start_boot_ns: u64::from(tgid) * SECOND,
-            cgroup_id: 0,
             path: Bytes::from_static(b"/usr/bin/dig"),
-            args: Bytes::new(),
+            ..Exec::default()
         };
         bench.pipeline.push(Event::Exec(exec), &mut |_| {});
         bench.now_ns += SECOND;

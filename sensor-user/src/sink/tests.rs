@@ -37,6 +37,10 @@ fn finding() -> Finding {
             user: Some(EVIL.into()),
             unit: None,
             container: None,
+            pod: None,
+            script: None,
+            interpreter: None,
+            stdio_socket: None,
             ancestry: Vec::new(),
             via: None,
             grade: "exact",
@@ -82,9 +86,10 @@ pub(super) fn logged() -> Logged {
         payload: bytes::Bytes::from_static(bytes),
         owner: no_owner(1),
     };
-    let processes = ProcessTable::new(&attribute::Settings::default());
+    let settings = attribute::Settings::default();
+    let processes = ProcessTable::new(&settings);
     let message = Message::parse(&packet.payload, bytes.len());
-    let owner = LoggedOwner::new(&packet.owner, &processes, None);
+    let owner = LoggedOwner::new(&packet.owner, &processes, &settings);
     Logged::new(&packet, &message, true, Some(Lookup::Answer), owner, Some(finding().client))
 }
 
