@@ -44,8 +44,7 @@ pub fn pair() -> Result<(Host, Host), String> {
     bpf()?;
     let client = Host::new()?;
     let server = Host::new()?;
-    let server_pid = server.holder.id().to_string();
-    client.ip(&format!("link add {LINK} type veth peer name {LINK} netns {server_pid}"));
+    client.link(LINK, &server, LINK);
     for (host, v4, v6) in [(&client, CLIENT_V4, CLIENT_V6), (&server, SERVER_V4, SERVER_V6)] {
         host.ip(&format!("addr add {v4}/24 dev {LINK}"));
         host.ip(&format!("addr add {v6}/64 dev {LINK} nodad"));
@@ -111,6 +110,22 @@ impl Host {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().expect("empty command line"));
         command.args(words).stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    /// A veth pair from this host to another.
+    pub fn link(&self, name: &str, other: &Self, other_name: &str) {
+        self.ip(&format!("link add {name} type veth peer name {other_name} netns {}", other.pid()));
+    }
+
+    /// Sends packets on that are for others.
+    pub fn forward(&self) {
+        let done = self.command("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status();
+        assert!(done.is_ok_and(|status| status.success()), "ip_forward");
+    }
+
+    /// A process in the host's namespaces, for as long as it lives.
+    pub fn pid(&self) -> u32 {
+        self.holder.id()
     }
 
     /// `ip` with these arguments.

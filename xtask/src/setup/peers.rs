@@ -23,6 +23,7 @@ pub(crate) const TESTS: Group = Group {
         tool("dnsperf", "dnsperf", "usr/bin/dnsperf"),
         tool("ip", "iproute2", "bin/ip"),
         tool("tc", "iproute2", "sbin/tc"),
+        tool("nft", "nftables", "usr/sbin/nft"),
     ],
 };
 
