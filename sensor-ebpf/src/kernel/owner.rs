@@ -91,7 +91,7 @@ fn number(skb: *mut __sk_buff, by_way_of: &mut u64) -> u64 {
 
 /// Whether the task that runs now is the one that makes the socket send.
 ///
-/// UDP: always, but for what comes back from NFQUEUE or IPsec. TCP: while a task holds the socket's lock, as connect,
+/// UDP: always, but for what comes back from NFQUEUE. TCP: while a task holds the socket's lock, as connect,
 /// send and close do, softirq and timers leave the sending to it; a listener's answers are sent without its lock.
 #[inline(always)]
 fn in_senders_context(transport: u8, socket: u64) -> bool {
@@ -280,14 +280,13 @@ pub(crate) fn note(key: u64, cookie: u64, source: u8) {
     // SAFETY: a live map value. Two senders may write it at once on two CPUs, and then the facts are mixed; but each of
     // them leaves `other_task` set, which keeps the facts from being used (`by_socket`).
     let entry = unsafe { &mut *entry };
-    let (was, met) = (volatile(&entry.task), volatile(&entry.owner.cookie));
+    let was = volatile(&entry.task);
     let same = entry.owner.tgid == owner.tgid && entry.owner.start_boot_ns == owner.start_boot_ns;
-    if met != 0 && met != cookie {
-        // A former socket at this address.
-        write_entry(entry, task, Some(0), owner);
-    } else if was == task || (was != 0 && same) {
+    if was == task || (was != 0 && same) {
         write_entry(entry, task, None, owner);
     } else {
+        // Perhaps the sender on a former socket at this address, which only costs an owner where packets are held up:
+        // to take that for certain would hide one of two who meet on a fresh socket.
         write_entry(entry, task, Some(if was == 0 { SOMEBODY } else { was }), owner);
     }
 }
@@ -376,9 +375,15 @@ fn current_task(task: u64, owner: &mut Owner) -> bool {
         owner.reason = no_owner::KERNEL_THREAD;
         return false;
     }
-    read_into(&mut owner.tgid, task, option!(offsets.task_tgid));
-    read_into(&mut owner.tid, task, option!(offsets.task_pid));
-    let leader = read::<u64>(task, option!(offsets.task_group_leader));
+    let (pid, tgid) = (option!(offsets.task_pid), option!(offsets.task_tgid));
+    // Neighbours unless the kernel was built to shuffle them; each read is a call.
+    if tgid == pid + 4 {
+        [owner.tid, owner.tgid] = read(task, pid);
+    } else {
+        owner.tid = read(task, pid);
+        owner.tgid = read(task, tgid);
+    }
+    let leader = if owner.tid == owner.tgid { task } else { read(task, option!(offsets.task_group_leader)) };
     read_into(&mut owner.start_boot_ns, leader, option!(offsets.task_start_boottime));
     read_into(&mut owner.comm, leader, option!(offsets.task_comm));
     let cred = read::<u64>(task, option!(offsets.task_cred));

@@ -494,7 +494,7 @@ mod tests {
                 default_routes: Vec::new(),
                 cgroup: Err("none".into()),
                 features: features::Feature::ALL.to_vec(),
-                owners: Offer { forced: None, usable: [const { Ok(()) }; 4] },
+                owners: Offer { forced: None, nfqueue: false, usable: [const { Ok(()) }; 4] },
                 exec: Ok(()),
             };
             let request = plan::Request { interfaces: vec!["lo".into()], ..plan::Request::default() };

@@ -21,6 +21,7 @@ const BLIND_SPOTS: &[&str] = &[
     "packets sent with PACKET_QDISC_BYPASS or through AF_XDP: they pass no egress hook",
     "queries of AF_PACKET sockets on other interfaces than the watched ones",
     "lookups through nss-resolve: the client sends no packet, its resolver is named instead",
+    "queries that an IPsec policy of this host encrypts before a hook sees them",
     "VLAN tags that the network card strips before XDP",
     "what is inside VXLAN and Geneve: counted as encapsulated",
     "encrypted DNS (DoT, DoQ, DoH) and DNS on other ports than 53",

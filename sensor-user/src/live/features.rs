@@ -230,7 +230,9 @@ impl Features {
             }
             self.offsets.as_ref().map(|_| ()).map_err(Clone::clone)
         });
-        Offer { forced, usable }
+        // A line for each queue that a program of this network namespace listens to.
+        let queues = fs::read("/proc/net/netfilter/nfnetlink_queue");
+        Offer { forced, nfqueue: queues.is_ok_and(|text| !text.is_empty()), usable }
     }
 
     /// That a feature is not there, or why it could not be tried.

@@ -514,7 +514,7 @@ mod tests {
             default_routes: vec!["eth0".into()],
             cgroup: Ok("/cg".into()),
             features: Feature::ALL.to_vec(),
-            owners: Offer { forced: None, usable: [const { Ok(()) }; 4] },
+            owners: Offer { forced: None, nfqueue: false, usable: [const { Ok(()) }; 4] },
             exec: Ok(()),
         }
     }

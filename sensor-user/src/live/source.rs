@@ -19,6 +19,8 @@ enum Coverage {
     Nothing,
     /// Sockets that connect or send to an address after the start, except shared, raw and inherited ones.
     Calls,
+    /// Every IP socket, but not what NFQUEUE holds up.
+    Direct,
     /// Every IP socket.
     Sockets,
 }
@@ -36,7 +38,7 @@ struct Row {
     misses: &'static [&'static str],
 }
 
-const HELD_UP: &str = "queries that NFQUEUE or IPsec held up: the program that sends them on is named";
+const HELD_UP: &str = "queries that NFQUEUE held up: the program that gives them back is named";
 const KTHREAD: &str = "io_uring submission threads before 5.12 (kernel threads)";
 
 const TABLE: &[Row] = &[
@@ -44,7 +46,7 @@ const TABLE: &[Row] = &[
         source: Source::CurrentTask,
         name: "current_task",
         title: "current task in the packet hook (exact)",
-        with_cgroup2: Coverage::Sockets,
+        with_cgroup2: Coverage::Direct,
         // IP packets that reach the device may have waited for their next hop's address (linux net/core/neighbour.c).
         without: Coverage::Nothing,
         cost: (0, "a few reads for each DNS packet, nothing for other traffic"),
@@ -109,8 +111,10 @@ impl Source {
         self.row().misses
     }
 
-    fn coverage(self, cgroup2: bool) -> Coverage {
-        if cgroup2 { self.row().with_cgroup2 } else { self.row().without }
+    fn coverage(self, offer: &Offer, cgroup2: bool) -> Coverage {
+        let coverage = if cgroup2 { self.row().with_cgroup2 } else { self.row().without };
+        // Where nothing is held up there is nothing to miss.
+        if coverage == Coverage::Direct && !offer.nfqueue { Coverage::Sockets } else { coverage }
     }
 }
 
@@ -119,6 +123,8 @@ impl Source {
 pub struct Offer {
     /// `live.owner_source`, `None` for `auto`.
     pub forced: Option<Source>,
+    /// A program here takes packets out of the stack and gives them back (NFQUEUE).
+    pub nfqueue: bool,
     /// Why each source cannot be used, if it cannot; in the order of `Source::ALL`.
     pub usable: [Result<(), String>; Source::ALL.len()],
 }
@@ -144,7 +150,7 @@ pub struct Choice {
 
 /// The usable source that covers most, of those the cheapest; or the forced one, or why that cannot be.
 pub fn choose(offer: &Offer, cgroup2: bool) -> Result<Choice, String> {
-    let covers = |source: &Source| source.coverage(cgroup2) > Coverage::Nothing;
+    let covers = |source: &Source| source.coverage(offer, cgroup2) > Coverage::Nothing;
     let refusal = |source: Source| match offer.of(source) {
         Err(why) => Some(why.clone()),
         Ok(()) if !covers(&source) => Some("sees no IP socket without cgroup2".to_owned()),
@@ -158,7 +164,7 @@ pub fn choose(offer: &Offer, cgroup2: bool) -> Result<Choice, String> {
         None => Source::ALL
             .into_iter()
             .filter(|source| refusal(*source).is_none())
-            .min_by_key(|source| (std::cmp::Reverse(source.coverage(cgroup2)), source.row().cost.0)),
+            .min_by_key(|source| (std::cmp::Reverse(source.coverage(offer, cgroup2)), source.row().cost.0)),
     };
     let Some(chosen) = source else {
         let rejected = Source::ALL.into_iter().filter_map(|other| Some((other, refusal(other)?))).collect();
@@ -168,7 +174,7 @@ pub fn choose(offer: &Offer, cgroup2: bool) -> Result<Choice, String> {
         refusal(other).unwrap_or_else(|| {
             if offer.forced.is_some() {
                 format!("the configuration asks for {}", chosen.name())
-            } else if other.coverage(cgroup2) < chosen.coverage(cgroup2) {
+            } else if other.coverage(offer, cgroup2) < chosen.coverage(offer, cgroup2) {
                 "sees less".to_owned()
             } else {
                 format!("sees no more and costs {}", other.row().cost.1)
@@ -180,9 +186,15 @@ pub fn choose(offer: &Offer, cgroup2: bool) -> Result<Choice, String> {
         .filter(|other| *other != chosen)
         .map(|other| (other, reason(other)))
         .collect();
-    let why = match (offer.forced, chosen.coverage(cgroup2)) {
+    let why = match (offer.forced, chosen.coverage(offer, cgroup2)) {
         (Some(_), _) => "the configuration asks for it".to_owned(),
         (None, Coverage::Sockets) => format!("sees every IP socket; costs {}", chosen.row().cost.1),
+        (None, Coverage::Direct) => {
+            format!(
+                "sees every IP socket, but names the program behind NFQUEUE for what that held up; costs {}",
+                chosen.row().cost.1
+            )
+        }
         (None, _) => format!("nothing else works here; costs {}", chosen.row().cost.1),
     };
     Ok(Choice { source, why, rejected })
@@ -218,7 +230,19 @@ mod tests {
         let usable = Source::ALL.map(|source| {
             if usable.contains(&source) { Ok(()) } else { Err(format!("no {} here", source.name())) }
         });
-        Offer { forced, usable }
+        Offer { forced, nfqueue: false, usable }
+    }
+
+    #[test]
+    fn where_packets_are_held_up_their_callers_are_noted() {
+        let mut offer = offer(None, &Source::ALL);
+        offer.nfqueue = true;
+        assert_eq!(choose(&offer, true).unwrap().source, Some(Fentry));
+        for gone in [Fentry, Kprobe] {
+            offer.refuse(gone, "not here".into());
+        }
+        let choice = choose(&offer, true).unwrap();
+        assert!(choice.source == Some(CurrentTask) && choice.why.contains("NFQUEUE"), "{choice}");
     }
 
     #[rstest]

@@ -35,6 +35,7 @@ fn end(text: &str) -> String {
 /// How many the kernel refused of those that it should take by the table.
 fn load() -> Result<usize> {
     let features = Features::probe();
+    println!("{:?}", features.offsets);
     let mut failed = 0;
     for (round, (source, bits)) in SOURCES.into_iter().enumerate() {
         let mut object = Object::load(feature::DEFAULT | bits)?;
