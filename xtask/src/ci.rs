@@ -14,8 +14,8 @@ use crate::{fuzz, preflight, process, test, tidy, vm};
 /// Seconds of fuzzing for each target.
 const FUZZ_SECONDS: u32 = 20;
 
-/// The kernel that CI boots.
-const VM_KERNEL: &str = "6.12";
+/// The kernels that CI boots: the oldest that is still shipped anew, and the one with tcx.
+const VM_KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 pub(crate) fn run() -> Result<bool> {
     preflight::ci()?;
@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<bool> {
         let (passed, failed) = fuzz::run(None, fuzz::Mode::Fuzz { seconds: FUZZ_SECONDS })?;
         Ok(Outcome { passed, failed, skipped: Vec::new() })
     });
-    ci.check("vm", || vm::run(&cache, &[VM_KERNEL.to_owned()]).map(|()| Verdict::Passed));
+    ci.check("vm", || vm::run(&cache, &VM_KERNELS.map(str::to_owned)).map(|()| Verdict::Passed));
     Ok(ci.finish())
 }
 

@@ -63,10 +63,9 @@ enum Command {
         #[arg(long)]
         replay: bool,
     },
-    /// Boot kernels in software emulation and run the sensor against a live tunnel in each
+    /// Boot kernels in software emulation: a live tunnel, and every way to send under each owner source
     Vm {
-        /// Releases such as 6.12
-        #[arg(default_value = "6.12")]
+        /// Releases such as 6.12; the whole matrix without any
         kernels: Vec<String>,
     },
     /// Build the character model from public-domain name lists

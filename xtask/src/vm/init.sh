@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The guest's first process: a host, a server in a namespace of its own, a tunnel between them, the sensor on the host.
+# The guest's first process: a host, a server in a namespace of its own, a tunnel between them, the sensor on the host;
+# then every way to send, under every owner source that this kernel should have.
 # Lines for the runner begin with "vm:".
 /bin/busybox --install -s /bin
 export PATH=/bin:/peers
@@ -29,6 +30,8 @@ $ip link set eth0 up
 $ip route add default via 10.53.0.1
 $ip netns exec internet $ip addr add 10.53.0.1/24 dev eth0
 $ip netns exec internet $ip link set eth0 up
+$ip addr add fd53::2/64 dev eth0 nodad
+$ip netns exec internet $ip addr add fd53::1/64 dev eth0 nodad
 $ip netns exec internet $ip link set lo up
 
 earthdog doctor 2>&1 | sed 's/^/doctor: /'
@@ -51,7 +54,9 @@ done
 sed 's/^/sensor: /' /tmp/log
 
 $ip netns exec internet iodined -f -c -P vm 10.54.0.1/27 t.vm.example >/tmp/iodined 2>&1 &
+tunnel_server=$!
 iodine -f -r -P vm 10.53.0.1 t.vm.example >/tmp/iodine 2>&1 &
+tunnel=$!
 for _ in $(seq 60); do
   $ip addr show dev dns0 2>/dev/null | grep -q 10.54.0 && break
   sleep 0.5
@@ -70,5 +75,12 @@ echo "vm:exit $?"
 sed 's/^/vm:finding /' /tmp/findings
 sed 's/^/sensor: /' /tmp/log
 sed 's/^/iodine: /' /tmp/iodine
+kill $tunnel $tunnel_server
+wait $tunnel $tunnel_server
+
+# The senders' server needs the real `ip`, by PATH.
+PATH=/peers:/bin truth --here 10.53.0.1 fd53::1 eth0 internet $(cat /etc/truth) >/tmp/truth 2>&1
+echo "vm:truth $?"
+sed 's/^/truth: /' /tmp/truth
 echo "vm:end"
 poweroff -f

@@ -18,13 +18,17 @@ pub(super) struct Kernel {
     suite: &'static str,
     /// Why it is in the matrix.
     pub(super) covers: &'static str,
+    /// Owner sources that must work there (`live.owner_source`).
+    pub(super) sources: &'static [&'static str],
 }
 
+const SOURCES: &[&str] = &["auto", "current_task", "fentry", "kprobe", "sock_addr"];
+
 pub(super) const KERNELS: [Kernel; 4] = [
-    Kernel { release: "5.10", suite: "bullseye", covers: "oldest; no frags, no tcx" },
-    Kernel { release: "6.1", suite: "bookworm", covers: "frags; no tcx, owner not in the packet hook" },
-    Kernel { release: "6.12", suite: "trixie", covers: "tcx, owner by current task" },
-    Kernel { release: "7.3", suite: "experimental", covers: "newest" },
+    Kernel { release: "5.10", suite: "bullseye", covers: "oldest; no frags, no tcx", sources: SOURCES },
+    Kernel { release: "6.1", suite: "bookworm", covers: "frags; no tcx", sources: SOURCES },
+    Kernel { release: "6.12", suite: "trixie", covers: "tcx", sources: SOURCES },
+    Kernel { release: "7.3", suite: "experimental", covers: "newest", sources: SOURCES },
 ];
 
 /// What is needed to boot one.

@@ -1,7 +1,9 @@
-//! `cargo xtask vm`: boots other kernels in software emulation and runs the sensor against a live tunnel there.
+//! `cargo xtask vm`: boots other kernels in software emulation; there the sensor meets a live tunnel, and every way to
+//! send DNS under each of its owner sources.
 //!
 //! A run passes when the guest's serial console says that every program loaded, that the sensor ended well as a gateway
-//! and as a host with no hook refused, and carries a finding that names iodine and its zone.
+//! and as a host with no hook refused, carries a finding that names iodine and its zone, and a summary for each owner
+//! source whose table came out as expected (tests/src/truth).
 
 mod initramfs;
 mod kernels;
@@ -22,16 +24,19 @@ use crate::cache::Cache;
 use crate::process;
 use crate::setup::{self, Needs};
 use initramfs::Initramfs;
-use kernels::Image;
+use kernels::{Image, Kernel};
 
-/// Emulated machines are slow and share two cores with the tests; a good run takes 20 to 60 s.
-const SILENCE_MAX: Duration = Duration::from_mins(3);
+/// Emulated machines are slow and share two cores with the tests; a good run takes one to three minutes.
+const SILENCE_MAX: Duration = Duration::from_mins(6);
 
 /// As in init.sh.
 const ZONE: &str = "t.vm.example";
 
 /// What init.sh runs, whose exit it prints as `vm:<name> <code>`.
-const RUNS: [&str; 3] = ["load", "gateway", "exit"];
+const RUNS: [&str; 4] = ["load", "gateway", "exit", "truth"];
+
+/// Racing sends for each owner source: enough that every kind of race comes, few enough for an emulated machine.
+const RACES: u32 = 200;
 
 const MODULES: [&str; 4] = ["veth", "tun", "sch_ingress", "cls_bpf"];
 
@@ -39,19 +44,30 @@ const MODULES: [&str; 4] = ["veth", "tun", "sch_ingress", "cls_bpf"];
 const PEERS: [(&str, &str); 3] =
     [("peers/iodine", "usr/sbin/iodine"), ("peers/iodined", "usr/sbin/iodined"), ("peers/ip", "bin/ip")];
 
-/// Runs each kernel and prints one line for it; an error when one did not pass.
+/// Our programs that the guest runs.
+const PROGRAMS: [&str; 4] = ["earthdog", "load-programs", "truth", "sender"];
+
+/// Runs each kernel (all of the matrix where none is named) and prints a line for its tunnel and one for each owner
+/// source; an error when one did not pass.
 pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
-    let matrix = releases.iter().map(|release| kernels::find(release)).collect::<Result<Vec<_>>>()?;
+    let matrix = if releases.is_empty() {
+        kernels::KERNELS.iter().collect()
+    } else {
+        releases.iter().map(|release| kernels::find(release)).collect::<Result<Vec<_>>>()?
+    };
     setup::run(cache, Needs { toolchain: true, peers: true, vm: true })?;
     let programs = static_programs()?;
     let mut failed = Vec::new();
     for kernel in matrix {
         let result = kernels::fetch(cache, kernel).and_then(|image| {
-            Ok((boot(cache, &image, &initramfs(cache, &image, &programs)?)?, image.version))
+            Ok((boot(cache, kernel, &image, &initramfs(cache, kernel, &image, &programs)?)?, image.version))
         });
         match result {
-            Ok((finding, version)) => {
-                println!("vm {} ({version}; {}): {finding}", kernel.release, kernel.covers);
+            Ok((passed, version)) => {
+                println!("vm {} ({version}; {}): {}", kernel.release, kernel.covers, passed.finding);
+                for line in passed.truths {
+                    println!("vm {line}");
+                }
             }
             Err(error) => {
                 println!("vm {} ({}): FAILED: {error:#}", kernel.release, kernel.covers);
@@ -62,23 +78,15 @@ pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("failed on {}", failed.join(", ")) }
 }
 
-/// The folder of `earthdog` and `load-programs`, with glibc linked in: guests (and the hosts of their age) have an older one.
+/// The folder of our programs, with glibc linked in: guests (and the hosts of their age) have an older one.
 fn static_programs() -> Result<PathBuf> {
     let triple = format!("{ARCH}-unknown-linux-gnu");
     let target = process::workspace().join("target/static");
     process::run(
         process::cargo()
             .args(["build", "--locked", "--release", "--quiet", "--target", &triple])
-            .args([
-                "-p",
-                "sensor-user",
-                "-p",
-                "earthdog-tests",
-                "--bin",
-                "earthdog",
-                "--bin",
-                "load-programs",
-            ])
+            .args(["-p", "sensor-user", "-p", "earthdog-tests"])
+            .args(PROGRAMS.iter().flat_map(|name| ["--bin", name]))
             .arg("--target-dir")
             .arg(&target)
             .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
@@ -89,7 +97,7 @@ fn static_programs() -> Result<PathBuf> {
     Ok(target.join(triple).join("release"))
 }
 
-fn initramfs(cache: &Cache, image: &Image, programs: &Path) -> Result<PathBuf> {
+fn initramfs(cache: &Cache, kernel: &Kernel, image: &Image, programs: &Path) -> Result<PathBuf> {
     let mut initramfs = Initramfs::default();
     initramfs.file("init", include_bytes!("init.sh"));
     for folder in ["proc", "sys", "dev", "run", "tmp", "etc", "var"] {
@@ -98,7 +106,9 @@ fn initramfs(cache: &Cache, image: &Image, programs: &Path) -> Result<PathBuf> {
     initramfs.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n");
     initramfs.file("etc/group", b"root:x:0:\n");
     initramfs.copy("bin/busybox", &cache.path("vm/root/bin/busybox"))?;
-    for name in ["earthdog", "load-programs"] {
+    let words = format!("--source {} --races {RACES}\n", kernel.sources.join(" --source "));
+    initramfs.file("etc/truth", words.as_bytes());
+    for name in PROGRAMS {
         initramfs.copy(&format!("bin/{name}"), &programs.join(name))?;
     }
     let peers = cache.path("peers/root");
@@ -116,8 +126,16 @@ fn initramfs(cache: &Cache, image: &Image, programs: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Boots and reads the console; what the finding says, or why there is none with the console's last lines.
-fn boot(cache: &Cache, image: &Image, initramfs: &Path) -> Result<String> {
+/// What a good run showed.
+#[derive(Debug, PartialEq)]
+struct Passed {
+    finding: String,
+    /// One for each owner source, and one for its races.
+    truths: Vec<String>,
+}
+
+/// Boots and reads the console; what it showed, or why it did not pass with the console's last lines.
+fn boot(cache: &Cache, kernel: &Kernel, image: &Image, initramfs: &Path) -> Result<Passed> {
     let mut guest = Guest(
         Command::new(cache.path("vm/bin/qemu-system-x86_64"))
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"])
@@ -168,15 +186,16 @@ fn boot(cache: &Cache, image: &Image, initramfs: &Path) -> Result<String> {
             }
         }
     }
-    judge(&log).map_err(|why| anyhow!("{why}; the console said:\n{}", tail(&log)))
+    judge(&log, kernel.sources).map_err(|why| anyhow!("{why}; the console said:\n{}", tail(&log)))
 }
 
-/// What the finding says, or why the run did not pass.
-fn judge(log: &[String]) -> Result<String, String> {
+/// What the run showed, or why it did not pass.
+fn judge(log: &[String], sources: &[&str]) -> Result<Passed, String> {
     for run in RUNS {
         let line = log.iter().find_map(|line| line.split_once("vm:")?.1.strip_prefix(run)?.strip_prefix(' '));
         match line {
             Some("0") => {}
+            Some(code) if run == "truth" => return Err(format!("{run} ended with {code}{}", untrue(log))),
             Some(code) => return Err(format!("{run} ended with {code}")),
             None => return Err(format!("{run} did not end")),
         }
@@ -185,9 +204,31 @@ fn judge(log: &[String]) -> Result<String, String> {
         return Err(line.clone());
     }
     let mut findings = log.iter().filter_map(|line| line.split_once("vm:finding ")?.1.parse::<Value>().ok());
-    findings
+    let finding = findings
         .find_map(|finding| names_iodine(&finding))
-        .ok_or(format!("no finding that names iodine and {ZONE}"))
+        .ok_or(format!("no finding that names iodine and {ZONE}"))?;
+    let mut truths = Vec::new();
+    for source in sources {
+        for what in ["truth", "races"] {
+            let line = log.iter().find_map(|line| {
+                let line = line.strip_prefix("truth: ")?.strip_prefix(what)?.trim_start();
+                let of = line.split_once(": ")?.0.split_once(' ')?.1;
+                (of == *source).then(|| line.to_owned())
+            });
+            let line = line.ok_or_else(|| format!("no {what} of {source}"))?;
+            truths.push(if what == "races" { line.replacen(':', " races:", 1) } else { line });
+        }
+    }
+    Ok(Passed { finding, truths })
+}
+
+/// What the truth tables say against the sensor, and their summaries.
+fn untrue(log: &[String]) -> String {
+    let telling = ["WRONG", "UNEXPECTED", "FAILED", "not here", " right, ", " sends, ", "panicked"];
+    let lines = log.iter().filter_map(|line| line.strip_prefix("truth: "));
+    lines
+        .filter(|line| telling.iter().any(|text| line.contains(text)))
+        .fold(String::new(), |text, line| text + "\n  " + line)
 }
 
 fn names_iodine(finding: &Value) -> Option<String> {
@@ -239,11 +280,29 @@ mod tests {
         let finding = format!(
             "vm:finding {{\"severity\":\"medium\",\"zone\":\"{ZONE}\",\"client\":{{\"exe\":\"/bin/iodine\",\"pid\":71}}}}"
         );
-        let good =
-            ["vm:load 0", "[1.0] vm:gateway 0", "sensor: watching eth0", "vm:exit 0", finding.as_str()];
-        let judged = |lines: &[&str]| judge(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
-        assert_eq!(judged(&good).unwrap(), "medium finding: /bin/iodine (pid 71), zone t.vm.example");
+        let good = [
+            "vm:load 0",
+            "[1.0] vm:gateway 0",
+            "sensor: watching eth0",
+            "vm:exit 0",
+            finding.as_str(),
+            "vm:truth 0",
+            "truth: truth 6.1 kprobe: 31/31 right, 0 wrong, 0 none",
+            "truth: races 6.1 kprobe: 200 sends, 0 wrong",
+        ];
+        let judged = |lines: &[&str]| {
+            judge(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>(), &["kprobe"])
+        };
+        let passed = judged(&good).unwrap();
+        assert_eq!(passed.finding, "medium finding: /bin/iodine (pid 71), zone t.vm.example");
+        assert_eq!(
+            passed.truths,
+            ["6.1 kprobe: 31/31 right, 0 wrong, 0 none", "6.1 kprobe races: 200 sends, 0 wrong"]
+        );
         let rows = [
+            (5, "vm:truth 1", "truth ended with 1"),
+            (6, "truth: truth 6.1 fentry: 31/31 right", "no truth of kprobe"),
+            (7, "", "no races of kprobe"),
             (0, "vm:load 1", "load ended with 1"),
             (1, "", "gateway did not end"),
             (2, "sensor: tcx egress eth0 was refused: no", "sensor: tcx egress eth0 was refused: no"),
