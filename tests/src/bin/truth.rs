@@ -3,17 +3,19 @@
 //! ```text
 //! truth [--sensor PATH] [--source auto|current_task|fentry|kprobe|sock_addr]… [--row NAME]… [--races N]
 //!       [--here V4 V6 DEVICE NETNS]
+//! truth --markdown
 //! ```
 //!
 //! In two hosts of the test kit; with `--here` on this machine as it is, with the server in the network namespace NETNS,
 //! which has V4 and V6 and is behind DEVICE: for virtual machines. Without `--source` every source; one that this kernel lacks is told.
 //! With `--races` that many racing sends beside the table. Ends with 1 where an owner is wrong or anything is not as the
-//! table says.
+//! table says. `--markdown` prints what the README says of it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use earthdog_tests::truth::document;
 use earthdog_tests::truth::expect::{Kernel, Source};
 use earthdog_tests::truth::place::{Place, Programs};
 use earthdog_tests::truth::races;
@@ -64,6 +66,10 @@ impl Arguments {
 }
 
 fn run() -> Result<bool> {
+    if std::env::args().skip(1).eq(["--markdown"]) {
+        print!("{}", document::markdown());
+        return Ok(true);
+    }
     let arguments = Arguments::read(std::env::args().skip(1))?;
     let beside = std::env::current_exe()?;
     let beside = beside.parent().context("no folder")?;

@@ -80,8 +80,8 @@ pub struct Exception {
     pub expected: Expected,
 }
 
-const FIRST: Kernel = Kernel(0, 0);
-const NEVER: Kernel = Kernel(u32::MAX, 0);
+pub(super) const FIRST: Kernel = Kernel(0, 0);
+pub(super) const NEVER: Kernel = Kernel(u32::MAX, 0);
 
 /// On every kernel.
 const fn always(rows: &'static [&'static str], source: Option<Source>, expected: Expected) -> Exception {

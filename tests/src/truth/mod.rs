@@ -4,6 +4,7 @@
 //! program and its test) runs every sender under a sensor with a message log and compares. What a source must name and
 //! what is out of its reach is data, in `expect`.
 
+pub mod document;
 pub mod expect;
 pub mod judge;
 pub mod place;

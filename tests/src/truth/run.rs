@@ -18,8 +18,9 @@ use crate::process::{Process, Stream};
 /// Emulated machines are slow; natively a row takes milliseconds.
 const ROW_SECS: u64 = 60;
 const START_SECS: u64 = 120;
-/// For the log's last lines.
-const LOG_SECS: u64 = 20;
+/// For the log's last lines, in all and since it grew last.
+const LOG_SECS: u64 = 30;
+const QUIET_SECS: u64 = 6;
 
 /// A sensor with a message log.
 #[derive(Debug)]
@@ -85,13 +86,24 @@ impl<'a> Watch<'a> {
         Ok((lines.into_iter().flatten().collect(), bad))
     }
 
-    /// Waits until every name is in the log (or the deadline), ends the sensor and gives the whole log.
-    pub fn finish(mut self, names: &BTreeSet<&str>) -> Result<Log> {
-        let _ = Deadline::secs(LOG_SECS).poll(|| {
-            let (seen, _) = self.read().ok()?;
+    fn has(&self, names: &BTreeSet<&str>) -> bool {
+        self.read().is_ok_and(|(seen, _)| {
             let there: BTreeSet<_> =
                 seen.iter().filter(|seen| seen.is_sent_query()).map(|seen| seen.name.as_str()).collect();
-            names.is_subset(&there).then_some(())
+            names.is_subset(&there)
+        })
+    }
+
+    /// Waits until every name is in the log (or the deadline), ends the sensor and gives the whole log.
+    pub fn finish(mut self, names: &BTreeSet<&str>) -> Result<Log> {
+        let mut grown = (0, Deadline::secs(QUIET_SECS));
+        let _ = Deadline::secs(LOG_SECS).poll(|| {
+            let size = self.log.metadata().ok()?.len();
+            if size != grown.0 {
+                grown = (size, Deadline::secs(QUIET_SECS));
+                return self.has(names).then_some(());
+            }
+            grown.1.passed().then_some(())
         });
         if self.process.ended().is_some() {
             bail!("the sensor ended:\n{}", self.process.transcript());

@@ -300,7 +300,12 @@ mod tests {
             ["6.1 kprobe: 31/31 right, 0 wrong, 0 none", "6.1 kprobe races: 200 sends, 0 wrong"]
         );
         let rows = [
-            (5, "vm:truth 1", "truth ended with 1"),
+            (
+                5,
+                "vm:truth 1",
+                "truth ended with 1\n  truth 6.1 kprobe: 31/31 right, 0 wrong, 0 none\n  \
+                 races 6.1 kprobe: 200 sends, 0 wrong",
+            ),
             (6, "truth: truth 6.1 fentry: 31/31 right", "no truth of kprobe"),
             (7, "", "no races of kprobe"),
             (0, "vm:load 1", "load ended with 1"),
