@@ -60,6 +60,15 @@ impl Process {
         Self { name, child, output }
     }
 
+    /// Writes to its input, which the command must have piped.
+    pub fn input(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().expect("its input is not piped");
+        input
+            .write_all(text.as_bytes())
+            .and_then(|()| input.flush())
+            .unwrap_or_else(|e| panic!("{}: {e}", self.name));
+    }
+
     /// Its pid; the launchers of the kit `exec`, so it is the program's own.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -73,9 +73,9 @@ enum Command {
         /// Folder of the lists
         dir: Option<PathBuf>,
     },
-    /// Measure: `bench kernel` gives nanoseconds a packet
+    /// Measure: `bench kernel` gives nanoseconds a packet, `bench process` what the sensor adds to a process's life
     Bench {
-        /// `kernel`, then arguments of the benchmark
+        /// `kernel` or `process`, then arguments of the benchmark
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -126,6 +126,10 @@ fn run(command: &Command) -> Result<bool> {
             setup::run(&cache, Needs { toolchain: true, ..Needs::default() })?;
             let (name, rest) =
                 arguments.split_first().map_or(("kernel", arguments.as_slice()), |(n, r)| (n, r));
+            // Those that measure the whole sensor start it from beside them.
+            if name != "kernel" {
+                process::run(process::cargo().args(["build", "--locked", "--release", "-p", "sensor-user"]))?;
+            }
             let binary = format!("bench-{name}");
             let mut cargo = process::cargo();
             cargo

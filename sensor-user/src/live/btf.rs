@@ -6,6 +6,7 @@
 use std::{fs, io};
 
 use sensor_ebpf::abi::{KernelOffsets, ProcessOffsets};
+use zerocopy::FromZeros as _;
 
 /// Where the kernel shows its own types (5.4 and later with CONFIG_DEBUG_INFO_BTF).
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -28,12 +29,17 @@ pub enum Error {
     Missing(String),
 }
 
-/// Every offset the kernel programs need, or the name of the first field that is missing.
-pub fn kernel_offsets() -> Result<KernelOffsets, Error> {
+/// Every offset the kernel programs need, or the name of the first field that is missing. Those of the process table
+/// are zero where one of them is missing: who asked is known without.
+pub fn kernel_offsets() -> Result<(KernelOffsets, Result<(), Error>), Error> {
     if fs::metadata(VMLINUX)?.len() > MAX_BYTES {
         return Err(Error::Format("it is too large"));
     }
-    offsets(&Btf::parse(&fs::read(VMLINUX)?)?)
+    let data = fs::read(VMLINUX)?;
+    let btf = Btf::parse(&data)?;
+    let mut offsets = offsets(&btf)?;
+    let process = process_offsets(&btf).map(|process| offsets.process = process);
+    Ok((offsets, process))
 }
 
 fn offsets(btf: &Btf) -> Result<KernelOffsets, Error> {
@@ -67,7 +73,7 @@ fn offsets(btf: &Btf) -> Result<KernelOffsets, Error> {
         sock_cookie: sock.member("__sk_common.skc_cookie")?,
         sock_lock_owned: sock.member("sk_lock.owned")?,
         msghdr_name: btf.structure("msghdr")?.member("msg_name")?,
-        process: process_offsets(btf)?,
+        process: ProcessOffsets::new_zeroed(),
     })
 }
 
@@ -400,7 +406,9 @@ mod tests {
             eprintln!("skipped: no {VMLINUX}");
             return;
         }
-        let offsets = kernel_offsets().unwrap();
+        let (offsets, process) = kernel_offsets().unwrap();
+        process.unwrap();
+        assert!(offsets.process.mount_mnt > 0 && offsets.process.task_files > 0);
         assert!(offsets.task_tgid > 0 && offsets.task_comm > offsets.task_tgid);
         assert!(offsets.mm_arg_end == offsets.mm_arg_start + 8);
     }

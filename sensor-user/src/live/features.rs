@@ -181,6 +181,8 @@ pub struct Features {
     /// Each row of `TABLE` with its outcome: there, not there, or why it could not be tried.
     pub probes: Vec<(&'static Requirement, Result<bool, String>)>,
     pub offsets: Result<KernelOffsets, String>,
+    /// Why exec, fork and exit cannot be read although the fields of `offsets` are known.
+    pub process_fields: Result<(), String>,
     /// The cgroup2 hierarchy's root, or why there is none.
     pub cgroup: Result<PathBuf, String>,
 }
@@ -189,10 +191,15 @@ impl Features {
     /// Tries everything in the table. Loads a few two-instruction programs and attaches none.
     pub fn probe() -> Self {
         permission::raise_memlock_limit();
+        let (offsets, process_fields) = match btf::kernel_offsets() {
+            Ok((offsets, process)) => (Ok(offsets), process.map_err(|error| error.to_string())),
+            Err(error) => (Err(error.to_string()), Ok(())),
+        };
         Self {
             release: kernel_release(),
             probes: TABLE.iter().map(|row| (row, (row.probe)())).collect(),
-            offsets: btf::kernel_offsets().map_err(|error| error.to_string()),
+            offsets,
+            process_fields,
             cgroup: cgroup::root(),
         }
     }
@@ -250,7 +257,8 @@ impl Features {
 
     /// Why exec events cannot be read, if they cannot.
     pub fn exec(&self) -> Result<(), String> {
-        self.offsets.as_ref().map(|_| ()).map_err(Clone::clone)
+        self.offsets.as_ref().map_err(Clone::clone)?;
+        self.process_fields.clone()
     }
 }
 

@@ -30,6 +30,9 @@ pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) ->
     };
     line("who", &who(finding))?;
     line("command", finding.client.cmdline.as_deref().unwrap_or_default())?;
+    line("script", finding.client.script.as_deref().unwrap_or_default())?;
+    line("where", &place(finding))?;
+    line("started", &ancestry(finding))?;
     line("zone", finding.zone.as_deref().unwrap_or("none that could be delegated"))?;
     line("resolver", finding.resolver.as_deref().unwrap_or_default())?;
     line(
@@ -94,6 +97,30 @@ fn who(finding: &Finding) -> String {
         parts.push(format!("match {}", client.grade));
     }
     parts.join(", ")
+}
+
+/// Unit, container and pod; that a standard stream is a socket, as a shell's that somebody holds from elsewhere.
+fn place(finding: &Finding) -> String {
+    let client = &finding.client;
+    let mut parts = Vec::new();
+    parts.extend(client.unit.as_ref().map(|unit| format!("unit {unit}")));
+    parts.extend(client.container.as_ref().map(|id| format!("container {id}")));
+    parts.extend(client.pod.as_ref().map(|uid| format!("pod {uid}")));
+    if client.stdio_socket == Some(true) {
+        parts.push("with a socket for standard input, output or error".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// Who started it, nearest first.
+fn ancestry(finding: &Finding) -> String {
+    let programs = &finding.client.ancestry;
+    let mut shown = programs.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    if programs.len() > SHOWN + 1 {
+        shown.push("…".to_owned());
+    }
+    shown.extend(programs.last().filter(|_| programs.len() > SHOWN).cloned());
+    if shown.is_empty() { String::new() } else { format!("by {}", shown.join(" < ")) }
 }
 
 fn next(finding: &Finding) -> &'static str {

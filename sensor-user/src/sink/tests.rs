@@ -35,13 +35,13 @@ fn finding() -> Finding {
             cmdline: Some(EVIL.into()),
             uid: Some(0),
             user: Some(EVIL.into()),
-            unit: None,
-            container: None,
-            pod: None,
-            script: None,
-            interpreter: None,
-            stdio_socket: None,
-            ancestry: Vec::new(),
+            unit: Some(EVIL.into()),
+            container: Some(EVIL.into()),
+            pod: Some(EVIL.into()),
+            script: Some(EVIL.into()),
+            interpreter: Some(EVIL.into()),
+            stdio_socket: Some(true),
+            ancestry: vec![EVIL.into(); 6],
             via: None,
             grade: "exact",
         },
@@ -132,6 +132,9 @@ fn a_terminal_gets_nothing_but_its_own_lines() {
 #[test]
 fn an_analyst_reads_who_what_where_and_how_much() {
     let mut calm = finding();
+    (calm.client.unit, calm.client.container, calm.client.pod) = (Some("cron.service".into()), None, None);
+    calm.client.ancestry =
+        ["/bin/sh", "/bin/sh", "/bin/bash", "/usr/sbin/cron", "/sbin/init"].map(Into::into).into();
     calm.title = crate::report::text::title(&Finding {
         zone: Some("tunnel.test".into()),
         client: Client {
@@ -150,6 +153,8 @@ fn an_analyst_reads_who_what_where_and_how_much() {
     for part in [
         "pid 42 43 44 and 1 more",
         "from 10.0.0.2",
+        "unit cron.service, with a socket for standard input, output or error",
+        "by /bin/sh < /bin/sh < /bin/bash < … < /sbin/init",
         "out 251 to 1,321 bytes (the least and most these names can hold), in 0 to 317; 308 characters of names in 9 queries, 8 answered",
         "2023-11-14 22:13:20Z",
     ] {
@@ -192,7 +197,9 @@ fn json_is_one_line_with_the_contract_fields() {
         assert!(!value[field].is_null(), "{field}");
     }
     assert!(
-        !text.contains("null") && value.get("encoding").is_none() && value["client"].get("unit").is_none()
+        !text.contains("null")
+            && value.get("encoding").is_none()
+            && value["client"].get("start_time").is_none()
     );
     assert!(text.chars().all(|c| c == '\n' || !escape::hides(c)), "{text:?}");
     assert!(text.contains("\\udb40\\udc41"), "above U+FFFF as a surrogate pair: {text:?}");
