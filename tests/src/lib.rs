@@ -16,6 +16,8 @@ pub mod packet;
 
 pub mod capture;
 
+pub mod derive;
+
 pub mod corpus;
 pub mod fuzz;
 
