@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
 use crate::setup::{self, Needs};
-use crate::{ci, demo, fuzz, model, preflight, process, run, test, tidy, vm};
+use crate::{ci, demo, eval, fuzz, model, preflight, process, run, test, tidy, vm};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Set-up, tests and CI of earthdog")]
@@ -68,6 +68,8 @@ enum Command {
         /// Releases such as 6.12; the whole matrix without any
         kernels: Vec<String>,
     },
+    /// Replay captures through the release binary: what was found and how soon, findings on honest traffic
+    Eval(eval::Options),
     /// Build the character model from public-domain name lists
     Model {
         /// Folder of the lists
@@ -121,6 +123,7 @@ fn run(command: &Command) -> Result<bool> {
             return Ok(failed == 0);
         }
         Command::Vm { kernels } => vm::run(&cache, kernels)?,
+        Command::Eval(options) => return eval::run(&cache, options),
         Command::Model { dir } => model::run(process::workspace(), dir.as_deref())?,
         Command::Bench { arguments } => {
             setup::run(&cache, Needs { toolchain: true, ..Needs::default() })?;

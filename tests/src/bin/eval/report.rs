@@ -1,0 +1,185 @@
+//! The table of the files as they are, and what they come to.
+
+use std::fmt::Write as _;
+
+use earthdog::escape::escape;
+
+use crate::files::Kind;
+use crate::measure::{Findings, Row};
+use crate::poisson::upper_bound;
+use crate::table::{Measure, Table, figure, median_worst};
+
+/// A tunnel is found in time within so many seconds or queries, whichever is later.
+const SOON_SECONDS: f64 = 5.0;
+const SOON_QUERIES: u64 = 25;
+
+pub(crate) fn text(rows: &[Row]) -> String {
+    let of = |kind| rows.iter().filter(|row| row.kind == kind).collect::<Vec<_>>();
+    let (tunnels, benign) = (of(Kind::Tunnel), of(Kind::Benign));
+    let mut out = String::new();
+    if !tunnels.is_empty() {
+        out += &found(&tunnels);
+    }
+    if !benign.is_empty() {
+        out += if out.is_empty() { "" } else { "\n" };
+        out += &left_alone(&benign);
+    }
+    out
+}
+
+fn found(rows: &[&Row]) -> String {
+    let head =
+        ["tunnel", "found", "rule", "seconds", "queries", "bytes out", "low", "medium", "high", "critical"];
+    let mut table = Table::new(3, &head);
+    for row in rows {
+        let mut cells = vec![
+            escape(row.file.as_bytes()).into_owned(),
+            row.severity.map_or_else(|| "no".to_owned(), |severity| format!("{severity:?}").to_lowercase()),
+            row.rule.clone().unwrap_or_default(),
+            row.seconds.map(figure).unwrap_or_default(),
+            row.queries.map(|count| count.to_string()).unwrap_or_default(),
+            row.bytes_out.map(|count| count.to_string()).unwrap_or_default(),
+        ];
+        cells.extend(row.findings.cells());
+        table.row(cells);
+    }
+    let mut out = table.to_string();
+    let counted: Vec<_> = rows.iter().filter(|row| !row.again).collect();
+    let hits = counted.iter().filter(|row| row.found).count();
+    let _ = writeln!(out, "\n{hits} of {} tunnels found", counted.len());
+    let measures: [(&str, Measure<'_, Row>); 3] = [
+        ("name bytes out", &|row| row.bytes_out.map(|bytes| bytes as f64)),
+        ("seconds", &|row| row.seconds),
+        ("queries", &|row| row.queries.map(|count| count as f64)),
+    ];
+    for (name, measure) in measures {
+        if let Some((median, worst)) = median_worst(counted.iter().filter_map(|row| measure(row))) {
+            let _ = writeln!(
+                out,
+                "{name} before the finding: median {}, worst {}",
+                figure(median),
+                figure(worst)
+            );
+        }
+    }
+    let late = |row: &Row| row.seconds > Some(SOON_SECONDS) && row.queries > Some(SOON_QUERIES);
+    let late = counted.iter().filter(|row| late(row)).count();
+    let _ = writeln!(out, "later than {SOON_SECONDS} s and {SOON_QUERIES} queries: {late}");
+    out
+}
+
+fn left_alone(rows: &[&Row]) -> String {
+    let head = [
+        "benign",
+        "queries",
+        "host-hours",
+        "low",
+        "medium",
+        "high",
+        "critical",
+        "≥ medium/M queries",
+        "≥ medium/host-hour",
+        "low/host-hour",
+    ];
+    let mut table = Table::new(1, &head);
+    let (mut queries, mut hours, mut findings) = (0, 0, Findings::default());
+    for row in rows {
+        let name = escape(row.file.as_bytes()).into_owned();
+        let name = if row.again { format!("({name})") } else { name };
+        table.row(rates(name, row.all_queries, row.host_hours, row.findings));
+        if !row.again {
+            queries += row.all_queries;
+            hours += row.host_hours;
+            findings.add(row.findings);
+        }
+    }
+    table.row(rates("in all".to_owned(), queries, hours, findings));
+    let mut out = table.to_string();
+    out += "\nrates with their upper bound in brackets (Poisson, exact, 95 %)";
+    if rows.iter().any(|row| row.again) {
+        out += "; files in brackets hold traffic of others once more and are not in the sum";
+    }
+    out + "\n"
+}
+
+fn rates(name: String, queries: u64, hours: u64, findings: Findings) -> Vec<String> {
+    let per = |count: u64, units: f64| {
+        if units == 0.0 {
+            return "-".to_owned();
+        }
+        format!("{} ({})", figure(count as f64 / units), figure(upper_bound(count) / units))
+    };
+    let heavy = findings.medium_or_higher();
+    let mut cells = vec![name, queries.to_string(), hours.to_string()];
+    cells.extend(findings.cells());
+    cells.push(per(heavy, queries as f64 / 1e6));
+    cells.push(per(heavy, hours as f64));
+    cells.push(per(findings.low, hours as f64));
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensor::Severity;
+
+    fn row(file: &str, kind: Kind, hit: Option<(f64, u64, u64)>, findings: Findings) -> Row {
+        Row {
+            file: file.into(),
+            kind,
+            found: hit.is_some(),
+            severity: hit.map(|_| Severity::Medium),
+            rule: hit.map(|_| "ledger".into()),
+            seconds: hit.map(|(seconds, ..)| seconds),
+            queries: hit.map(|(_, queries, _)| queries),
+            bytes_out: hit.map(|(.., bytes)| bytes),
+            findings,
+            messages: 1000,
+            host_hours: 10,
+            all_queries: 500_000,
+            again: file == "again",
+        }
+    }
+
+    #[test]
+    fn tunnels_are_summed_up() {
+        let one = Findings { medium: 1, ..Findings::default() };
+        let rows = [
+            row("a", Kind::Tunnel, Some((1.5, 10, 200)), one),
+            row("b", Kind::Tunnel, Some((60.0, 30, 900)), one),
+            row("c", Kind::Tunnel, Some((60.0, 20, 250)), one),
+            row("d", Kind::Tunnel, None, Findings::default()),
+        ];
+        let text = text(&rows);
+        for says in [
+            "3 of 4 tunnels found",
+            "name bytes out before the finding: median 250, worst 900",
+            "seconds before the finding: median 60.0, worst 60.0",
+            "later than 5 s and 25 queries: 1",
+        ] {
+            assert!(text.contains(says), "{says:?} not in:\n{text}");
+        }
+        assert!(text.lines().nth(4).unwrap().starts_with("d       no"), "{text}");
+    }
+
+    #[test]
+    fn benign_rates_have_their_bounds() {
+        let none = Findings::default();
+        let some = Findings { low: 4, high: 1, ..none };
+        let rows = [row("a", Kind::Benign, None, none), row("again", Kind::Benign, None, some)];
+        let text = text(&rows);
+        let cells = |line: usize| {
+            text.lines()
+                .nth(line)
+                .unwrap()
+                .split("  ")
+                .filter(|c| !c.is_empty())
+                .collect::<Vec<_>>()
+                .join("|")
+                .replace("| ", "|")
+        };
+        assert_eq!(cells(1), "a|500000|10|0|0|0|0|0 (6.0)|0 (0.30)|0 (0.30)");
+        assert_eq!(cells(2), "(again)|500000|10|4|0|1|0|2.0 (9.5)|0.10 (0.47)|0.40 (0.92)");
+        assert_eq!(cells(3), "in all|500000|10|0|0|0|0|0 (6.0)|0 (0.30)|0 (0.30)");
+    }
+}
