@@ -20,6 +20,11 @@ pub trait Load {
     fn size(&self) -> u32;
     /// `N` bytes at `offset`; `None` if the packet ends before.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+    /// `end`, or the end of the packet if that is nearer: `size` where a hook has no cheaper way.
+    #[inline(always)]
+    fn reach(&self, end: u32) -> u32 {
+        min(end, self.size())
+    }
 }
 
 /// A packet in plain memory.
@@ -134,8 +139,9 @@ pub fn complete<P: Load + ?Sized>(packet: &P, at: &Located, frame: &mut Frame) -
     let Located { network, version, vlan, datagram, segment } = at;
     match version {
         Version::V4 => {
-            frame.src = mapped(packet.load(network + 12).ok_or(Skip::Truncated)?);
-            frame.dst = mapped(packet.load(network + 16).ok_or(Skip::Truncated)?);
+            let both = u64::from_be_bytes(packet.load(network + 12).ok_or(Skip::Truncated)?);
+            frame.src = mapped(((both >> 32) as u32).to_be_bytes());
+            frame.dst = mapped((both as u32).to_be_bytes());
         }
         Version::V6 => {
             // By halves, since a copy of sixteen bytes at an unaligned address becomes a loop over bytes.
@@ -157,8 +163,8 @@ pub fn complete<P: Load + ?Sized>(packet: &P, at: &Located, frame: &mut Frame) -
     frame.payload = segment.payload;
     frame.true_len = segment.true_len;
     let by_ip = datagram.end.saturating_sub(segment.payload);
-    let in_packet = packet.size().saturating_sub(segment.payload);
-    frame.cap_len = min(min(segment.true_len, by_ip), in_packet);
+    let end = segment.payload + min(segment.true_len, by_ip);
+    frame.cap_len = packet.reach(end).saturating_sub(segment.payload);
     Ok(())
 }
 

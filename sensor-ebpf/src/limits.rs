@@ -26,3 +26,6 @@ pub const XDP_LEGACY_CHUNKS: u32 = 3;
 pub const ALERT_NAME: u16 = 64;
 /// Steps from an executable up to the root of its mount namespace: 32 directories and 8 mounts between them.
 pub const PATH_STEPS: u32 = 40;
+/// Messages up to here are copied out of linear packet memory by the program itself; a call for longer ones costs less
+/// than the loop.
+pub const MAX_DIRECT: u32 = 512;

@@ -1,27 +1,52 @@
-//! Bytes of a packet, by hook: direct loads for XDP headers, helpers for what may lie outside linear memory.
+//! Bytes of a packet, by hook: direct loads from linear memory, helpers for what may lie outside.
+//!
+//! A helper call costs 10 ns and more where returns are guarded (retbleed, SRSO), a direct load one.
 
+use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use sensor_ebpf::frame::{Link, Load};
+use sensor_ebpf::abi::CAP_RESPONSE;
+use sensor_ebpf::frame::{self, Frame, Link, Load, Located, Skip, min};
 use sensor_ebpf::limits::{MAX_CHUNKS, XDP_CHUNKS, XDP_LEGACY_CHUNKS};
+
+use super::maps::volatile;
 
 /// The verifier takes packet offsets below this only (MAX_PACKET_OFF).
 const MAX_OFFSET: u32 = 0x7fff;
 
 /// A hook's packet.
-pub(crate) trait Access: Load {
+pub(crate) trait Access: Sized {
     /// Whether the hook runs preemptible, so that counting has to be atomic.
     const ATOMIC: bool;
     /// Records from one packet at most.
     const CHUNKS: u32;
-    /// Copies `len` bytes from `offset` to `to`. False if the packet refuses.
+    /// Length of the packet, bytes that cannot be loaded directly included.
+    fn size(&self) -> u32;
+    /// What may be loaded directly. Asked for anew at each step: what the verifier knows about a pointer would keep the
+    /// paths of the step before apart.
+    fn linear(&self) -> Linear;
+    /// Copies `len` bytes from `offset` to `to`, wherever they lie. False if the packet refuses, or if `len` is not 1 to
+    /// `CAP_RESPONSE`.
+    ///
+    /// `len` is in map memory and loaded at each step, so that the verifier does not follow what one step learns of it
+    /// into all that comes after.
     ///
     /// # Safety
-    /// `to` points at `CAP` writable bytes, and `1 <= len <= CAP`, known to the verifier.
-    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool;
+    /// `to` points at `CAP_RESPONSE` writable bytes, aligned to eight.
+    unsafe fn copy(&self, offset: u32, to: *mut u64, len: &u32) -> bool;
+    /// See `frame::locate`.
+    #[inline(always)]
+    fn locate(&self, link: Link) -> Result<Located, Skip> {
+        frame::locate(&Direct::new(self), link)
+    }
+    /// See `frame::complete`.
+    #[inline(always)]
+    fn complete(&self, at: &Located, frame: &mut Frame) -> Result<(), Skip> {
+        frame::complete(&Direct::new(self), at, frame)
+    }
     /// Interface index, 0 if the hook has none.
     fn ifindex(&self) -> u32;
     /// Bytes of payload of each datagram in a GSO burst, 0 if it is none.
@@ -46,38 +71,78 @@ pub(crate) trait Access: Load {
     }
 }
 
-/// Bytes at an even address, so that two of them are one load.
-#[derive(Clone, Copy)]
-#[repr(C, align(2))]
-struct Even<const N: usize>([u8; N]);
-
 /// XDP, 5.18 and later.
-pub(crate) struct Xdp {
-    ctx: *mut xdp_md,
-    data: usize,
-    data_end: usize,
-}
+pub(crate) struct Xdp(*mut xdp_md);
 
 /// XDP before 5.18.
 pub(crate) struct XdpLegacy(Xdp);
 
 /// tc and tcx, or cgroup_skb (`HOST`).
-pub(crate) struct Skb<const HOST: bool> {
-    skb: *mut __sk_buff,
+pub(crate) struct Skb<const HOST: bool>(*mut __sk_buff);
+
+/// Headers by direct loads.
+struct Direct<'p, P> {
+    packet: &'p P,
+    linear: Linear,
 }
 
-impl Xdp {
+impl<'p, P: Access> Direct<'p, P> {
     #[inline(always)]
-    pub(crate) fn new(ctx: &XdpContext) -> Self {
-        Self { ctx: ctx.ctx, data: ctx.data(), data_end: ctx.data_end() }
+    fn new(packet: &'p P) -> Self {
+        Self { packet, linear: packet.linear() }
     }
 }
 
-impl Load for Xdp {
+impl<P: Access> Load for Direct<'_, P> {
     #[inline(always)]
     fn size(&self) -> u32 {
-        // SAFETY: `ctx` is the program's context.
-        unsafe { bpf_xdp_get_buff_len(self.ctx) as u32 }
+        self.packet.size()
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.linear.load(offset)
+    }
+
+    #[inline(always)]
+    fn reach(&self, end: u32) -> u32 {
+        if end <= self.linear.len() { end } else { min(end, self.packet.size()) }
+    }
+}
+
+/// A length that helpers take, 1 to `CAP_RESPONSE`.
+///
+/// By way of one less: before 6.8 (linux d028f87517d6) the verifier did not learn from `len != 0` that it is at least 1,
+/// and LLVM would turn any other check into that one.
+#[inline(always)]
+fn bounded(len: &u32) -> Option<u32> {
+    let less = black_box(volatile(len).wrapping_sub(1));
+    if less < CAP_RESPONSE as u32 { Some(less + 1) } else { None }
+}
+
+/// Bytes at an even address, so that two of them are one load.
+#[derive(Clone, Copy)]
+#[repr(C, align(2))]
+struct Even<const N: usize>([u8; N]);
+
+/// What of a packet programs may load from directly.
+#[derive(Clone, Copy)]
+pub(crate) struct Linear {
+    data: usize,
+    data_end: usize,
+}
+
+impl Linear {
+    /// Hides that the addresses are 32 bits wide, or LLVM turns `at + 1 > end` into `at >= end`, from which the verifier
+    /// learns nothing.
+    #[inline(always)]
+    fn new(data: u32, data_end: u32) -> Self {
+        Self { data: black_box(data as usize), data_end: data_end as usize }
+    }
+
+    #[inline(always)]
+    const fn len(&self) -> u32 {
+        (self.data_end - self.data) as u32
     }
 
     #[inline(always)]
@@ -93,6 +158,86 @@ impl Load for Xdp {
         // that drivers place at an even address, and the verifier checks what the CPU does not allow.
         Some(unsafe { (*(start as *const Even<N>)).0 })
     }
+
+    /// Copies up to LIMIT bytes by words, of which the last is filled up with zeroes. False if they do not lie
+    /// here.
+    ///
+    /// # Safety
+    /// `to` points at `LIMIT` writable bytes, aligned to eight.
+    #[inline(always)]
+    pub(crate) unsafe fn copy<const LIMIT: u32>(&self, offset: u32, to: *mut u64, len: &u32) -> bool {
+        const BLOCK: usize = 32;
+        // The last eight bytes are loaded at once, so headers have to precede what is shorter.
+        if !(8..=MAX_OFFSET - LIMIT).contains(&offset) {
+            return false;
+        }
+        // Once more as a mask, since the compiler may check another register than the one it adds.
+        let offset = black_box(offset as usize) & MAX_OFFSET as usize;
+        let start = self.data + offset;
+        let blocks = volatile(len) as usize / BLOCK;
+        for block in 0..LIMIT as usize / BLOCK {
+            if block >= blocks {
+                break;
+            }
+            // SAFETY: `to` has room for whole blocks up to LIMIT.
+            if !unsafe { self.words::<{ BLOCK / 8 }>(start + block * BLOCK, to.byte_add(block * BLOCK)) } {
+                return false;
+            }
+        }
+        // Loaded again, so that the verifier takes the rest for the same one after each number of blocks.
+        let len = black_box(volatile(len) as usize);
+        if len > LIMIT as usize {
+            return false;
+        }
+        let mut done = len & !(BLOCK - 1);
+        if len & 16 != 0 {
+            // SAFETY: as above; `done + 16 <= len`.
+            if !unsafe { self.words::<2>(start + done, to.byte_add(done)) } {
+                return false;
+            }
+            done += 16;
+        }
+        if len & 8 != 0 {
+            // SAFETY: as above; `done + 8 <= len`.
+            if !unsafe { self.words::<1>(start + done, to.byte_add(done)) } {
+                return false;
+            }
+            done += 8;
+        }
+        let rest = len & 7;
+        if rest != 0 {
+            // Hidden, or the compiler compares the sum without the 8 and the verifier does not see what that is about.
+            let from = self.data + (black_box(offset + len - 8) & MAX_OFFSET as usize);
+            if from + 8 > self.data_end {
+                return false;
+            }
+            // SAFETY: inside the packet, checked above; `done < len`, so `to` has a word there. As for `words`.
+            unsafe { to.byte_add(done).write(*(from as *const u64) >> (64 - rest * 8)) };
+        }
+        true
+    }
+
+    /// # Safety
+    /// `to` points at `COUNT` writable words.
+    #[inline(always)]
+    unsafe fn words<const COUNT: usize>(&self, from: usize, to: *mut u64) -> bool {
+        if from + COUNT * 8 > self.data_end {
+            return false;
+        }
+        for word in 0..COUNT {
+            // SAFETY: inside the packet, checked above, and inside `to` by the caller's promise. An unaligned read would
+            // become eight loads; the verifier allows the misaligned one where the CPU does.
+            unsafe { to.add(word).write(*(from as *const u64).add(word)) };
+        }
+        true
+    }
+}
+
+impl Xdp {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &XdpContext) -> Self {
+        Self(ctx.ctx)
+    }
 }
 
 impl Access for Xdp {
@@ -100,38 +245,35 @@ impl Access for Xdp {
     const CHUNKS: u32 = XDP_CHUNKS;
 
     #[inline(always)]
-    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
-        // SAFETY: the caller's promise about `to` and `len`; the helper checks the packet.
-        unsafe { bpf_xdp_load_bytes(self.ctx, offset, to.cast(), len) == 0 }
+    fn size(&self) -> u32 {
+        // SAFETY: the program's context.
+        unsafe { bpf_xdp_get_buff_len(self.0) as u32 }
+    }
+
+    #[inline(always)]
+    fn linear(&self) -> Linear {
+        // SAFETY: the program's context.
+        unsafe { Linear::new((*self.0).data, (*self.0).data_end) }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, offset: u32, to: *mut u64, len: &u32) -> bool {
+        let Some(len) = bounded(len) else { return false };
+        // SAFETY: the caller's promise about `to`, and `len` is no more; the helper checks the packet.
+        unsafe { bpf_xdp_load_bytes(self.0, offset, to.cast(), len) == 0 }
     }
 
     #[inline(always)]
     fn ifindex(&self) -> u32 {
-        // SAFETY: `ctx` is the program's context.
-        unsafe { (*self.ctx).ingress_ifindex }
+        // SAFETY: the program's context.
+        unsafe { (*self.0).ingress_ifindex }
     }
 }
 
 impl XdpLegacy {
     #[inline(always)]
     pub(crate) fn new(ctx: &XdpContext) -> Self {
-        let mut xdp = Xdp::new(ctx);
-        // Hides that the addresses are 32 bits wide, or LLVM turns `at + 1 > end` into `at >= end`, from which the
-        // verifier learns nothing.
-        xdp.data = core::hint::black_box(xdp.data);
-        Self(xdp)
-    }
-}
-
-impl Load for XdpLegacy {
-    #[inline(always)]
-    fn size(&self) -> u32 {
-        (self.0.data_end - self.0.data) as u32
-    }
-
-    #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.0.load(offset)
+        Self(Xdp::new(ctx))
     }
 }
 
@@ -140,46 +282,19 @@ impl Access for XdpLegacy {
     const CHUNKS: u32 = XDP_LEGACY_CHUNKS;
 
     #[inline(always)]
-    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
-        if offset > MAX_OFFSET {
-            return false;
-        }
-        let start = self.0.data + offset as usize;
-        let mut done = 0usize;
-        for _ in 0..CAP / 8 {
-            if done + 8 > len as usize {
-                break;
-            }
-            let from = start + done;
-            if from + 8 > self.0.data_end || done > CAP - 8 {
-                return false;
-            }
-            // SAFETY: eight bytes inside the packet and inside `to`, both checked above. Single bytes on the packet
-            // side would be eight loads; the verifier allows the misaligned one where the CPU does.
-            unsafe { *to.add(done).cast::<u64>() = *(from as *const u64) };
-            done += 8;
-        }
-        // Read anew, so that the verifier does not take the tail for a different one after each round above.
-        let len = core::hint::black_box(len) as usize;
-        if len > CAP {
-            return false;
-        }
-        done = len & !7;
-        for _ in 0..7 {
-            if done >= len {
-                break;
-            }
-            // Hidden, or the compiler would drop a bound that it can prove, and the verifier cannot.
-            let at = core::hint::black_box(done);
-            let from = start + at;
-            if at >= CAP || from + 1 > self.0.data_end {
-                return false;
-            }
-            // SAFETY: as above, for one byte.
-            unsafe { *to.add(at) = *(from as *const u8) };
-            done += 1;
-        }
-        true
+    fn size(&self) -> u32 {
+        self.linear().len()
+    }
+
+    #[inline(always)]
+    fn linear(&self) -> Linear {
+        self.0.linear()
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, offset: u32, to: *mut u64, len: &u32) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.linear().copy::<{ CAP_RESPONSE as u32 }>(offset, to, len) }
     }
 
     #[inline(always)]
@@ -191,23 +306,25 @@ impl Access for XdpLegacy {
 impl<const HOST: bool> Skb<HOST> {
     #[inline(always)]
     pub(crate) const fn new(skb: *mut __sk_buff) -> Self {
-        Self { skb }
+        Self(skb)
     }
 }
 
-impl<const HOST: bool> Load for Skb<HOST> {
+/// Headers by a helper, for those that do not lie in linear memory.
+struct ByHelper<'p, const HOST: bool>(&'p Skb<HOST>);
+
+impl<const HOST: bool> Load for ByHelper<'_, HOST> {
     #[inline(always)]
     fn size(&self) -> u32 {
-        // SAFETY: `skb` is the program's context.
-        unsafe { (*self.skb).len }
+        self.0.size()
     }
 
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        // SAFETY: `skb` is the program's context and `bytes` has N bytes; the helper fills all or fails.
+        // SAFETY: the program's context, and `bytes` has N bytes; the helper fills all or fails.
         unsafe {
-            let done = bpf_skb_load_bytes(self.skb.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
+            let done = bpf_skb_load_bytes(self.0.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
             (done == 0).then(|| bytes.assume_init())
         }
     }
@@ -218,32 +335,62 @@ impl<const HOST: bool> Access for Skb<HOST> {
     const CHUNKS: u32 = MAX_CHUNKS;
 
     #[inline(always)]
-    unsafe fn copy<const CAP: usize>(&self, offset: u32, to: *mut u8, len: u32) -> bool {
-        // SAFETY: the caller's promise about `to` and `len`; the helper checks the packet.
-        unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, to.cast(), len) == 0 }
+    fn size(&self) -> u32 {
+        // SAFETY: the program's context.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn linear(&self) -> Linear {
+        // SAFETY: the program's context.
+        unsafe { Linear::new((*self.0).data, (*self.0).data_end) }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, offset: u32, to: *mut u64, len: &u32) -> bool {
+        let Some(len) = bounded(len) else { return false };
+        // SAFETY: the caller's promise about `to`, and `len` is no more; the helper checks the packet.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, to.cast(), len) == 0 }
+    }
+
+    /// Directly where the headers are linear, which is nearly always; else by helpers.
+    #[inline(always)]
+    fn locate(&self, link: Link) -> Result<Located, Skip> {
+        match frame::locate(&Direct::new(self), link) {
+            Err(Skip::Truncated) if self.size() > self.linear().len() => frame::locate(&ByHelper(self), link),
+            other => other,
+        }
+    }
+
+    #[inline(always)]
+    fn complete(&self, at: &Located, frame: &mut Frame) -> Result<(), Skip> {
+        if frame::complete(&Direct::new(self), at, frame).is_ok() {
+            return Ok(());
+        }
+        frame::complete(&ByHelper(self), at, frame)
     }
 
     #[inline(always)]
     fn ifindex(&self) -> u32 {
-        // SAFETY: `skb` is the program's context.
-        unsafe { (*self.skb).ifindex }
+        // SAFETY: the program's context.
+        unsafe { (*self.0).ifindex }
     }
 
     #[inline(always)]
     fn gso_size(&self) -> u32 {
-        // SAFETY: `skb` is the program's context.
-        unsafe { (*self.skb).gso_size }
+        // SAFETY: the program's context.
+        unsafe { (*self.0).gso_size }
     }
 
     #[inline(always)]
     fn stripped_vlan(&self) -> Option<u16> {
-        // SAFETY: `skb` is the program's context.
-        unsafe { ((*self.skb).vlan_present != 0).then(|| (*self.skb).vlan_tci as u16 & 0x0fff) }
+        // SAFETY: the program's context.
+        unsafe { ((*self.0).vlan_present != 0).then(|| (*self.0).vlan_tci as u16 & 0x0fff) }
     }
 
     #[inline(always)]
     fn skb(&self) -> Option<*mut __sk_buff> {
-        Some(self.skb)
+        Some(self.0)
     }
 
     #[inline(always)]
@@ -253,9 +400,9 @@ impl<const HOST: bool> Access for Skb<HOST> {
         const AF_INET6: u32 = 10;
         // SAFETY: `skb` is the program's context, and its socket is read where there is one.
         unsafe {
-            let sock = (*self.skb).__bindgen_anon_2.sk;
+            let sock = (*self.0).__bindgen_anon_2.sk;
             if sock.is_null() {
-                return ((*self.skb).ingress_ifindex == 0).then_some(false);
+                return ((*self.0).ingress_ifindex == 0).then_some(false);
             }
             let family = (*sock).family;
             Some(family == AF_INET || family == AF_INET6)

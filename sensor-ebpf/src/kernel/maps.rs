@@ -5,8 +5,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
-    ABI_VERSION, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, OwnerEntry, ProcessOffsets,
-    RecordHeader, counter, feature,
+    ABI_VERSION, CAP_RESPONSE, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, OwnerEntry,
+    ProcessOffsets, RecordHeader, counter, feature,
 };
 use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
@@ -58,8 +58,9 @@ pub(crate) struct Scratch {
     pub(crate) sock: u64,
     pub(crate) header: RecordHeader,
     pub(crate) message: [u64; WORDS],
-    /// Room for the verifier, which does not follow that the last bytes of a copy end where the message does.
-    pub(crate) slack: u64,
+    /// Room for the verifier, which does not follow that the last bytes of a copy end where the message does: for it they
+    /// end below the next power of two, and a word.
+    pub(crate) slack: [u64; CAP_RESPONSE.next_power_of_two() / 8 + 2 - WORDS],
 }
 
 /// See `EXEC_SCRATCH`.

@@ -3,15 +3,20 @@
 use core::mem::offset_of;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+};
 use aya_ebpf::maps::RingBuf;
 use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, RecordHeader, counter, feature, flag, kind, no_owner, view};
 use sensor_ebpf::describe::{self, WORDS, forget};
-use sensor_ebpf::frame::{self, Frame, Link, Located, TCP, min};
+use sensor_ebpf::frame::{Frame, Link, Located, TCP, min};
+use sensor_ebpf::limits::MAX_DIRECT;
 use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
-use super::maps::{self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option};
+use super::maps::{
+    self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option, volatile,
+};
 use super::{flow, owner};
 
 /// XDP, tc and tcx.
@@ -66,7 +71,7 @@ fn at_socket<P: Access>(packet: &P, link: Link, view: u8, find_owner: impl FnOnc
 /// A packet that is ours to look at is counted as seen, and so is one that hides whether it is. The rest leaves here.
 #[inline(always)]
 fn locate<P: Access>(packet: &P, link: Link) -> Option<Located> {
-    match frame::locate(packet, link) {
+    match packet.locate(link) {
         Ok(located) => {
             count::<P>(counter::SEEN);
             Some(located)
@@ -84,7 +89,7 @@ fn locate<P: Access>(packet: &P, link: Link) -> Option<Located> {
 /// Writes the frame; a packet that ends too early after all is counted.
 #[inline(always)]
 fn complete<P: Access>(packet: &P, located: &Located, frame: &mut Frame) -> bool {
-    if frame::complete(packet, located, frame).is_err() {
+    if packet.complete(located, frame).is_err() {
         count::<P>(counter::SKIP_TRUNCATED);
         return false;
     }
@@ -126,9 +131,11 @@ fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
             counter::SKIP_TRUNCATED
         });
     }
-    if !load(packet, frame.payload, len, message) {
+    header.cap_len = len;
+    if !load::<P, true>(packet, frame.payload, &header.cap_len, message) {
         return count::<P>(counter::SKIP_LOAD_FAILED);
     }
+    let len = volatile(&header.cap_len);
     describe::describe(frame, message, len as usize, features, maps::hash_key, description);
     if features & feature::FLOW != 0 {
         flow::count::<P>(frame, description, view, header.owner.tgid, message, key, now);
@@ -139,8 +146,7 @@ fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
     record::fill(header, frame, description, view);
     header.time_ns = now;
     header.ifindex = packet.ifindex();
-    header.cap_len = len;
-    send::<P>(header, len, description.flags & flag::ALERT != 0);
+    send::<P, true>(header, volatile(&header.cap_len), description.flags & flag::ALERT != 0);
 }
 
 /// TCP segments, and GSO bursts of UDP: one record for each datagram, or for each `CAP_RESPONSE` bytes of a stream.
@@ -177,11 +183,11 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
         forget();
         header.cap_len = min(min(frame.cap_len, header.true_len), CAP_RESPONSE as u32);
         forget();
-        if header.cap_len != 0 && !load(packet, frame.payload, header.cap_len, message) {
+        if header.cap_len != 0 && !load::<P, false>(packet, frame.payload, &header.cap_len, message) {
             return count::<P>(counter::SKIP_LOAD_FAILED);
         }
         forget();
-        send::<P>(header, header.cap_len, !tcp);
+        send::<P, false>(header, header.cap_len, !tcp);
         forget();
         let done = header.true_len;
         if done == 0 || frame.cap_len <= done {
@@ -197,46 +203,93 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
     count::<P>(counter::CHUNKS_CUT);
 }
 
-/// Copies payload into the scratch message. `1 <= len <= CAP_RESPONSE`, or false.
+/// Copies payload into the scratch message (see `Access::copy`). `DIRECT`: tries linear memory first.
 #[inline(always)]
-fn load<P: Access>(packet: &P, offset: u32, len: u32, message: &mut [u64; WORDS]) -> bool {
-    // By way of one less: before 6.8 (linux d028f87517d6) the verifier did not learn from `len != 0` that it is at
-    // least 1, and LLVM would turn any other check into that one.
-    let less = core::hint::black_box(len.wrapping_sub(1));
-    if less >= CAP_RESPONSE as u32 {
-        return false;
+fn load<P: Access, const DIRECT: bool>(
+    packet: &P,
+    offset: u32,
+    len: &u32,
+    message: &mut [u64; WORDS],
+) -> bool {
+    let to = message.as_mut_ptr();
+    // SAFETY: `message` has CAP_RESPONSE bytes.
+    if DIRECT && unsafe { packet.linear().copy::<MAX_DIRECT>(offset, to, len) } {
+        return true;
     }
-    let len = less + 1;
-    // SAFETY: `message` has CAP_RESPONSE bytes, and `len` is 1 to as many, by the lines above.
-    unsafe { packet.copy::<CAP_RESPONSE>(offset, message.as_mut_ptr().cast(), len) }
+    // SAFETY: as above.
+    unsafe { packet.copy(offset, to, len) }
 }
 
 /// Puts the record into its ring. One for the small ring that finds it full may still find room in the large one.
+///
+/// `SIZES`: in an entry of one of the usual sizes, see `reserved`.
 #[inline(always)]
-fn send<P: Access>(header: &RecordHeader, len: u32, alert: bool) {
+fn send<P: Access, const SIZES: bool>(header: &RecordHeader, len: u32, alert: bool) {
+    let sent = if SIZES && len <= SHORT {
+        put(alert, |ring| reserved::<SHORT>(ring, header, len))
+    } else if SIZES && len <= LONG {
+        put(alert, |ring| reserved::<LONG>(ring, header, len))
+    } else {
+        put(alert, |ring| output(ring, header, len))
+    };
+    count::<P>(match (sent, alert) {
+        (true, _) => counter::DELIVERED,
+        (false, true) => counter::LOST_ALERT,
+        (false, false) => counter::LOST_BULK,
+    });
+}
+
+/// Room for the message in the entries of `reserved`: an ordinary query with EDNS, and the longest name with its.
+const SHORT: u32 = 64;
+/// See `SHORT`.
+const LONG: u32 = 320;
+
+#[inline(always)]
+fn put(alert: bool, into: impl Fn(&RingBuf) -> bool) -> bool {
+    alert && into(&RING_ALERT) || into(&RING_BULK)
+}
+
+/// Copies header and message by words into an entry that has room for `ROOM` bytes of message. `bpf_ringbuf_output` takes
+/// any length, but twice the time: its copy begins slowly.
+#[inline(always)]
+fn reserved<const ROOM: u32>(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
+    const BLOCK: u32 = 32;
+    const HEADER: u32 = size_of::<RecordHeader>() as u32;
+    const { assert!(ROOM.is_multiple_of(BLOCK) && HEADER.is_multiple_of(BLOCK)) };
+    // SAFETY: a live map. The size is a constant, as the helper wants it.
+    let entry = unsafe {
+        bpf_ringbuf_reserve(core::ptr::from_ref(ring).cast_mut().cast(), u64::from(HEADER + ROOM), 0)
+    };
+    if entry.is_null() {
+        return false;
+    }
+    let (from, to) = (core::ptr::from_ref(header).cast::<u64>(), entry.cast::<u64>());
+    for block in 0..(HEADER + ROOM) / BLOCK {
+        if block * BLOCK >= HEADER + len {
+            break;
+        }
+        for word in 0..BLOCK / 8 {
+            let at = (block * (BLOCK / 8) + word) as usize;
+            // SAFETY: `entry` has HEADER + ROOM bytes, and so have header and message. Volatile, or the loop becomes a
+            // call of one over bytes.
+            unsafe { to.add(at).write(from.add(at).read_volatile()) };
+        }
+    }
+    // SAFETY: `entry` was reserved above and is not used from here on.
+    unsafe { bpf_ringbuf_submit(entry, u64::from(BPF_RB_NO_WAKEUP)) };
+    true
+}
+
+/// The record from scratch memory, of any length.
+#[inline(always)]
+fn output(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
     // Hidden, so that what is checked is what is passed on: the compiler would check `len` and the verifier would not
     // know then what that says about the sum.
     let size = core::hint::black_box(size_of::<RecordHeader>() as u64 + u64::from(len));
     if size > (size_of::<RecordHeader>() + CAP_RESPONSE) as u64 {
-        return;
+        return false;
     }
-    if alert {
-        if output(&RING_ALERT, header, size) || output(&RING_BULK, header, size) {
-            return count::<P>(counter::DELIVERED);
-        }
-        return count::<P>(counter::LOST_ALERT);
-    }
-    if output(&RING_BULK, header, size) {
-        count::<P>(counter::DELIVERED)
-    } else {
-        count::<P>(counter::LOST_BULK)
-    }
-}
-
-/// `header` is the one of a `Scratch`, with its message behind it. No wake-up: user space drains by timer, which doubles what the rings carry.
-#[inline(always)]
-fn output(ring: &RingBuf, header: &RecordHeader, size: u64) -> bool {
-    // SAFETY: header and message are contiguous (asserted below), and `size` is at most theirs, by `send`.
+    // SAFETY: header and message are contiguous (asserted below), and `size` is at most theirs.
     unsafe {
         bpf_ringbuf_output(
             core::ptr::from_ref(ring).cast_mut().cast(),
