@@ -26,7 +26,7 @@ pub(crate) struct File {
 const MANIFEST: &str = "eval.toml";
 
 /// Of the development data: the log is of the crawl that the captures beside it are parts of.
-const AGAIN: [&str; 1] = ["benign/graphtunnel_crawl_zeek_dns.log.gz"];
+const AGAIN: [&str; 1] = ["graphtunnel_crawl_zeek_dns.log.gz"];
 
 /// ```toml
 /// [[file]]
@@ -86,7 +86,7 @@ fn found(dir: &Path) -> Result<Vec<File>> {
             if path.is_dir() {
                 folders.push(path);
             } else if let Some(kind) = kind(&path).filter(|_| !note) {
-                let again = AGAIN.contains(&name.as_str());
+                let again = AGAIN.iter().any(|file| path.ends_with(file));
                 files.push(File { path, name, kind, again });
             }
         }

@@ -132,9 +132,8 @@ impl Traffic {
             return;
         }
         self.queries += 1;
-        if let Some(ip) = line.client.as_ref().and_then(|client| client.ip) {
-            self.hours.insert((ip, line.time_ns / 3_600_000_000_000));
-        }
+        // Whose look-up it is does not matter here: a resolver is a host too.
+        self.hours.insert((line.src.ip(), line.time_ns / 3_600_000_000_000));
     }
 }
 
@@ -183,6 +182,7 @@ mod tests {
     fn line(second: u64, ip: &str, name: &str, response: bool, lookup: &str) -> Logged {
         Logged {
             time_ns: second * 1_000_000_000,
+            src: format!("{ip}:4000").parse().unwrap(),
             response,
             name: Some(name.into()),
             lookup: Some(lookup.into()),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -56,6 +56,7 @@ pub(crate) struct Client {
 pub(crate) struct Logged {
     #[serde(rename = "time", deserialize_with = "unix_ns")]
     pub(crate) time_ns: u64,
+    pub(crate) src: SocketAddr,
     pub(crate) response: bool,
     pub(crate) name: Option<String>,
     pub(crate) lookup: Option<String>,
@@ -148,8 +149,7 @@ pub(crate) mod tests {
             "name_bytes":20,"queries":3}"#;
         let record: Record = serde_json::from_str(line).unwrap();
         assert_eq!((record.time_ns, record.severity, record.name_bytes), (2_000_000_005, Severity::High, 20));
-        let line =
-            r#"{"time":"1970-01-01T00:00:01.000000000Z","view":"capture","response":false,"owner":{}}"#;
+        let line = r#"{"time":"1970-01-01T00:00:01.000000000Z","view":"capture","src":"192.0.2.7:4000","response":false,"owner":{}}"#;
         let logged: Logged = serde_json::from_str(line).unwrap();
         assert_eq!((logged.time_ns, logged.name, logged.lookup.is_none()), (1_000_000_000, None, true));
     }
