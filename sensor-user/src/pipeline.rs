@@ -40,11 +40,14 @@ impl Settings {
     /// Bytes that the pipeline holds at most once every table is full; TCP streams by their own bound.
     pub fn worst_case_bytes(&self) -> usize {
         let pid = size_of::<(u32, u64)>();
-        let client = size_of::<Client>() + self.attribute.max_pids * pid + attribute::EXE_MAX;
-        let process = size_of::<attribute::Process>() + attribute::EXE_MAX + attribute::CMDLINE_MAX;
+        // What a client keeps of a process outlives it; forks share theirs, so this is far above what is met.
+        let image = size_of::<attribute::Image>() + attribute::EXE_MAX + attribute::CMDLINE_MAX;
+        let client = size_of::<Client>() + self.attribute.max_pids * pid + image;
+        let process = size_of::<attribute::Process>() + image;
         let finding = 8192;
         self.ledger.max_keys * ledger::ENTRY_MAX
             + self.attribute.max_processes * (client + process)
+            + Names::WORST_CASE_BYTES
             + self.fold.worst_case_bytes()
             + self.report.max_open * finding
             + self.reassemble.bytes

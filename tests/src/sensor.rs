@@ -19,8 +19,10 @@ pub fn binary() -> Result<PathBuf, String> {
         return Ok(path.into());
     }
     let test = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
-    // target/<profile>/deps/<test>
-    let path = test.ancestors().nth(2).unwrap_or(&test).join("earthdog");
+    // target/<profile>/deps/<test>; a program of this package lies beside it.
+    let folder = test.parent().unwrap_or(&test);
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let path = folder.join("earthdog");
     if !path.is_file() {
         return Err(format!("{} is missing: build it with `cargo build -p sensor-user`", path.display()));
     }

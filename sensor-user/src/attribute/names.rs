@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use sensor_ebpf::abi::grade;
 
-use super::place::{Place, place};
+use super::place::{MAX_PATH, Place, place};
 use super::{ProcessTable, Settings};
 use crate::event::Event;
 
@@ -34,9 +34,16 @@ pub struct Names {
     places: Cache<u64, Option<Arc<Place>>>,
 }
 
+/// Users and cgroups remembered, each: more than a host has at a time; a name that was forgotten is looked up again.
+const MAX_NAMES: usize = 2048;
+
 impl Names {
+    /// Unit, container and key of a place repeat parts of its path.
+    pub const WORST_CASE_BYTES: usize = MAX_NAMES * (2 * MAX_PATH + size_of::<Place>() + 256);
+
     pub fn new(settings: &Settings) -> Self {
-        Self { users: Cache::new(settings.max_processes), places: Cache::new(settings.max_processes) }
+        let max = settings.max_processes.min(MAX_NAMES);
+        Self { users: Cache::new(max), places: Cache::new(max) }
     }
 
     /// Login name of a user, or that there is none.

@@ -67,8 +67,8 @@ const PODS: &[(&str, &str)] = &[
 const RUNS: &[(&str, &str)] =
     &[("session-", ".scope"), ("run-", ".scope"), ("run-", ".service"), ("vte-spawn-", ".scope")];
 
-/// Longest path looked at; the kernel's own limit for names and depth is far beyond what anybody uses.
-const MAX_PATH: usize = 4096;
+/// Bytes of a path looked at: a pod's container takes 200.
+pub const MAX_PATH: usize = 1024;
 
 /// Reads a path below the root of the cgroup hierarchy, with or without the leading slash.
 pub fn place(path: &[u8]) -> Place {
