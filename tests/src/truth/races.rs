@@ -205,7 +205,11 @@ impl Races {
             let records = by_name.get(sender.name.as_str()).into_iter().flatten().copied();
             let what = match judge(sender, records, false, boot) {
                 Verdict::Right(how) => how,
-                Verdict::Unsure(what) => what.split(':').next().unwrap_or_default().to_owned(),
+                Verdict::Unsure(what) => {
+                    let grade = what.split(':').next().unwrap_or_default();
+                    let whom = if what.contains("the sender") { "the sender" } else { "another" };
+                    format!("{grade} ({whom})")
+                }
                 Verdict::None(reason) => format!("none: {reason}"),
                 Verdict::Unseen => "unseen".to_owned(),
                 Verdict::Wrong(what) => {

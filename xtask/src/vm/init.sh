@@ -82,5 +82,10 @@ wait $tunnel $tunnel_server
 PATH=/peers:/bin truth --here 10.53.0.1 fd53::1 eth0 internet $(cat /etc/truth) >/tmp/truth 2>&1
 echo "vm:truth $?"
 sed 's/^/truth: /' /tmp/truth
+if [ -e /etc/costs ]; then
+  owner-cost --here --sensor /bin/earthdog >/tmp/cost 2>&1
+  echo "vm:cost $?"
+  sed 's/^/cost: /' /tmp/cost
+fi
 echo "vm:end"
 poweroff -f

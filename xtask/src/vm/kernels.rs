@@ -20,15 +20,21 @@ pub(super) struct Kernel {
     pub(super) covers: &'static str,
     /// Owner sources that must work there (`live.owner_source`).
     pub(super) sources: &'static [&'static str],
+    /// What each source costs a send is measured there.
+    pub(super) costs: bool,
 }
 
 const SOURCES: &[&str] = &["auto", "current_task", "fentry", "kprobe", "sock_addr"];
 
+const fn kernel(release: &'static str, suite: &'static str, covers: &'static str) -> Kernel {
+    Kernel { release, suite, covers, sources: SOURCES, costs: false }
+}
+
 pub(super) const KERNELS: [Kernel; 4] = [
-    Kernel { release: "5.10", suite: "bullseye", covers: "oldest; no frags, no tcx", sources: SOURCES },
-    Kernel { release: "6.1", suite: "bookworm", covers: "frags; no tcx", sources: SOURCES },
-    Kernel { release: "6.12", suite: "trixie", covers: "tcx", sources: SOURCES },
-    Kernel { release: "7.3", suite: "experimental", covers: "newest", sources: SOURCES },
+    kernel("5.10", "bullseye", "oldest; no frags, no tcx"),
+    kernel("6.1", "bookworm", "frags; no tcx"),
+    Kernel { costs: true, ..kernel("6.12", "trixie", "tcx") },
+    kernel("7.3", "experimental", "newest"),
 ];
 
 /// What is needed to boot one.

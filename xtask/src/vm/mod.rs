@@ -45,7 +45,7 @@ const PEERS: [(&str, &str); 3] =
     [("peers/iodine", "usr/sbin/iodine"), ("peers/iodined", "usr/sbin/iodined"), ("peers/ip", "bin/ip")];
 
 /// Our programs that the guest runs.
-const PROGRAMS: [&str; 4] = ["earthdog", "load-programs", "truth", "sender"];
+const PROGRAMS: [&str; 5] = ["earthdog", "load-programs", "truth", "sender", "owner-cost"];
 
 /// Runs each kernel (all of the matrix where none is named) and prints a line for its tunnel and one for each owner
 /// source; an error when one did not pass.
@@ -67,6 +67,9 @@ pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
                 println!("vm {} ({version}; {}): {}", kernel.release, kernel.covers, passed.finding);
                 for line in passed.truths {
                     println!("vm {line}");
+                }
+                for line in passed.costs {
+                    println!("vm {} cost: {line}", kernel.release);
                 }
             }
             Err(error) => {
@@ -108,6 +111,9 @@ fn initramfs(cache: &Cache, kernel: &Kernel, image: &Image, programs: &Path) -> 
     initramfs.copy("bin/busybox", &cache.path("vm/root/bin/busybox"))?;
     let words = format!("--source {} --races {RACES}\n", kernel.sources.join(" --source "));
     initramfs.file("etc/truth", words.as_bytes());
+    if kernel.costs {
+        initramfs.file("etc/costs", b"");
+    }
     for name in PROGRAMS {
         initramfs.copy(&format!("bin/{name}"), &programs.join(name))?;
     }
@@ -132,6 +138,8 @@ struct Passed {
     finding: String,
     /// One for each owner source, and one for its races.
     truths: Vec<String>,
+    /// What each owner source costs a send, in emulated time: to compare them with each other, not with a budget.
+    costs: Vec<String>,
 }
 
 /// Boots and reads the console; what it showed, or why it did not pass with the console's last lines.
@@ -186,12 +194,13 @@ fn boot(cache: &Cache, kernel: &Kernel, image: &Image, initramfs: &Path) -> Resu
             }
         }
     }
-    judge(&log, kernel.sources).map_err(|why| anyhow!("{why}; the console said:\n{}", tail(&log)))
+    judge(&log, kernel.sources, kernel.costs)
+        .map_err(|why| anyhow!("{why}; the console said:\n{}", tail(&log)))
 }
 
 /// What the run showed, or why it did not pass.
-fn judge(log: &[String], sources: &[&str]) -> Result<Passed, String> {
-    for run in RUNS {
+fn judge(log: &[String], sources: &[&str], costs: bool) -> Result<Passed, String> {
+    for run in RUNS.into_iter().chain(costs.then_some("cost")) {
         let line = log.iter().find_map(|line| line.split_once("vm:")?.1.strip_prefix(run)?.strip_prefix(' '));
         match line {
             Some("0") => {}
@@ -219,7 +228,8 @@ fn judge(log: &[String], sources: &[&str]) -> Result<Passed, String> {
             truths.push(if what == "races" { line.replacen(':', " races:", 1) } else { line });
         }
     }
-    Ok(Passed { finding, truths })
+    let costs = log.iter().filter_map(|line| line.strip_prefix("cost: ")).map(str::to_owned).collect();
+    Ok(Passed { finding, truths, costs })
 }
 
 /// What the truth tables say against the sensor, and their summaries.
@@ -289,9 +299,11 @@ mod tests {
             "vm:truth 0",
             "truth: truth 6.1 kprobe: 31/31 right, 0 wrong, 0 none",
             "truth: races 6.1 kprobe: 200 sends, 0 wrong",
+            "vm:cost 0",
+            "cost: kprobe 1",
         ];
         let judged = |lines: &[&str]| {
-            judge(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>(), &["kprobe"])
+            judge(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>(), &["kprobe"], true)
         };
         let passed = judged(&good).unwrap();
         assert_eq!(passed.finding, "medium finding: /bin/iodine (pid 71), zone t.vm.example");
@@ -299,7 +311,9 @@ mod tests {
             passed.truths,
             ["6.1 kprobe: 31/31 right, 0 wrong, 0 none", "6.1 kprobe races: 200 sends, 0 wrong"]
         );
+        assert_eq!(passed.costs, ["kprobe 1"]);
         let rows = [
+            (8, "vm:cost 1", "cost ended with 1"),
             (
                 5,
                 "vm:truth 1",
