@@ -70,6 +70,9 @@ fn the_host_view_counts_each_query_once_and_names_the_process() {
     assert_eq!((&flow["queries"], &flow["responses"]), (&QUERIES.into(), &QUERIES.into()), "{flow:#}");
     assert_eq!(flow["pid"], pid, "{flow:#}");
     assert_eq!(flow["rcode"], serde_json::json!([QUERIES, 0, 0, 0]), "{flow:#}");
+    let source = &sensor.status()["owner_source"];
+    assert_eq!(source["source"], "current_task", "{source:#}");
+    assert_eq!(source["rejected"].as_array().unwrap().len(), 3, "{source:#}");
     sensor.stop();
 }
 

@@ -342,10 +342,11 @@ fn reason(error: &ProgramError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sensor_ebpf::abi::{KernelOffsets, feature};
     use zerocopy::FromZeros as _;
 
-    use super::super::source::Offer;
-    use super::super::{clsact, features, link, maps, permission, plan};
+    use super::super::source::{Choice, Offer};
+    use super::super::{btf, clsact, features, link, maps, permission, plan};
     use super::*;
 
     /// Runs in a network namespace of its own; false, aloud, where that or bpf() is not permitted.
@@ -371,7 +372,7 @@ mod tests {
 
     fn options() -> Options {
         let mut options = Options::new_zeroed();
-        options.features = sensor_ebpf::abi::feature::DEFAULT;
+        options.features = feature::DEFAULT;
         options
     }
 
@@ -450,6 +451,46 @@ mod tests {
             let (lock, removed) = start(false).unwrap();
             assert!(lock.is_none());
             assert_eq!(removed.as_deref(), Some("removed what a killed sensor left: clsact ingress lo"));
+        });
+    }
+
+    #[test]
+    fn a_source_that_reads_the_wrong_field_is_refused() {
+        in_namespace(|| {
+            let Ok((offsets, Ok(()))) = btf::kernel_offsets() else {
+                return features::skip_or_fail("this kernel shows no types");
+            };
+            let clsact = hook("tc_ingress", Point::ClsactIngress { interface: "lo".into() });
+            let owner = Choice { source: Some(Source::CurrentTask), ..Choice::default() };
+            let plan = Plan { hooks: vec![clsact], owner, ..Plan::default() };
+            let attach_with = |offsets| {
+                let mut options = options();
+                options.features |= feature::OFFSETS | feature::CURRENT_TASK;
+                options.offsets = offsets;
+                attach(&plan, &options, &Live::default())
+            };
+            let mut attached = attach_with(offsets).unwrap();
+            let live = Live::default();
+            let (maps, _) = maps::Maps::take(&mut attached.bpf, live.flow_entries).unwrap();
+            assert!(maps.counters().iter().all(|&count| count == 0), "the probe leaves no trace");
+            drop(attached);
+            let refused = |what: &str, change: fn(&mut KernelOffsets)| {
+                let mut changed = offsets;
+                change(&mut changed);
+                match attach_with(changed) {
+                    Err(Failed::Source(Source::CurrentTask, why)) => {
+                        assert!(why.contains(what), "{what}: {why}");
+                    }
+                    Err(other) => panic!("{what}: {other:?}"),
+                    Ok(_) => panic!("a wrong {what} passed"),
+                }
+            };
+            refused("start time", |offsets| offsets.task_start_boottime += 8);
+            refused("start time", |offsets| offsets.task_group_leader = offsets.task_real_parent);
+            refused("process id", |offsets| offsets.task_tgid = offsets.task_flags);
+            refused("user id", |offsets| offsets.cred_uid = 0);
+            refused("name", |offsets| offsets.task_comm += 1);
+            refused("network namespace", |offsets| offsets.sock_net += 8);
         });
     }
 
