@@ -7,6 +7,10 @@ use crate::limits::{MAX_EXT_HEADERS, MAX_HEADER_OFFSET, MAX_VLAN};
 
 /// The port of DNS over UDP and TCP.
 pub const DNS_PORT: u16 = 53;
+/// 127.0.0.11, where containers find Docker's resolver (libnetwork's `resolverIPSandbox`). Its port is a random one; nat
+/// rules in the container's namespace rewrite 53 to it before a query comes to the egress hook, and back afterwards. A
+/// frame says 53.
+pub const STUB: u32 = 0x7f00_000b;
 /// IP protocol numbers.
 pub const UDP: u8 = 17;
 /// See [`UDP`].
@@ -45,6 +49,8 @@ pub enum Link {
     Ethernet,
     /// IPv4 or IPv6, told apart by the version nibble.
     Ip,
+    /// The same at a socket of this host: what goes to or comes from [`STUB`] is DNS whatever its other port.
+    Socket,
 }
 
 /// A packet on port 53. Eight-byte alignment makes an address two loads and stores in the kernel, not sixteen.
@@ -115,7 +121,7 @@ pub fn parse<P: Load + ?Sized>(packet: &P, link: Link) -> Result<Frame, Skip> {
 pub fn locate<P: Load + ?Sized>(packet: &P, link: Link) -> Result<Located, Skip> {
     let (network, version, vlan) = match link {
         Link::Ethernet => ethernet(packet)?,
-        Link::Ip => match packet.load::<1>(0).ok_or(Skip::Truncated)?[0] >> 4 {
+        Link::Ip | Link::Socket => match packet.load::<1>(0).ok_or(Skip::Truncated)?[0] >> 4 {
             4 => (0, Version::V4, [NO_VLAN; 2]),
             6 => (0, Version::V6, [NO_VLAN; 2]),
             _ => return Err(Skip::BadIp),
@@ -125,9 +131,10 @@ pub fn locate<P: Load + ?Sized>(packet: &P, link: Link) -> Result<Located, Skip>
         Version::V4 => ipv4(packet, network)?,
         Version::V6 => ipv6(packet, network)?,
     };
+    let stub = if matches!((link, version), (Link::Socket, Version::V4)) { Some(network + 12) } else { None };
     let segment = match datagram.protocol {
-        UDP => udp(packet, &datagram)?,
-        TCP => tcp(packet, &datagram)?,
+        UDP => udp(packet, &datagram, stub)?,
+        TCP => tcp(packet, &datagram, stub)?,
         _ => return Err(Skip::NotDns),
     };
     Ok(Located { network, version, vlan, datagram, segment })
@@ -334,17 +341,17 @@ const fn later_fragment(protocol: u8) -> Skip {
 
 /// RFC 768.
 #[inline(always)]
-fn udp<P: Load + ?Sized>(packet: &P, datagram: &Datagram) -> Result<Segment, Skip> {
+fn udp<P: Load + ?Sized>(packet: &P, datagram: &Datagram, stub: Option<u32>) -> Result<Segment, Skip> {
     let header: [u8; 6] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
     let src_port = u16::from_be_bytes([header[0], header[1]]);
     let dst_port = u16::from_be_bytes([header[2], header[3]]);
-    if src_port != DNS_PORT && dst_port != DNS_PORT {
+    let Some((src_port, dst_port)) = dns_ports(packet, src_port, dst_port, stub) else {
         // VXLAN (IANA and Linux's old default) and Geneve.
         return Err(match dst_port {
             4789 | 8472 | 6081 => Skip::Encapsulated,
             _ => Skip::NotDns,
         });
-    }
+    };
     let udp_len = u32::from(u16::from_be_bytes([header[4], header[5]]));
     let by_ip = datagram.end.saturating_sub(datagram.transport);
     if udp_len < 8 || (udp_len > by_ip && !datagram.first_fragment) {
@@ -356,13 +363,13 @@ fn udp<P: Load + ?Sized>(packet: &P, datagram: &Datagram) -> Result<Segment, Ski
 
 /// RFC 9293 section 3.1.
 #[inline(always)]
-fn tcp<P: Load + ?Sized>(packet: &P, datagram: &Datagram) -> Result<Segment, Skip> {
+fn tcp<P: Load + ?Sized>(packet: &P, datagram: &Datagram, stub: Option<u32>) -> Result<Segment, Skip> {
     let [a, b, c, d] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
     let src_port = u16::from_be_bytes([a, b]);
     let dst_port = u16::from_be_bytes([c, d]);
-    if src_port != DNS_PORT && dst_port != DNS_PORT {
+    let Some((src_port, dst_port)) = dns_ports(packet, src_port, dst_port, stub) else {
         return Err(Skip::NotDns);
-    }
+    };
     let header: [u8; 14] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
     let header_len = u32::from(header[12] >> 4) * 4;
     let payload = datagram.transport + header_len;
@@ -388,6 +395,19 @@ fn tcp<P: Load + ?Sized>(packet: &P, datagram: &Datagram) -> Result<Segment, Ski
         tcp_seq: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
         flags,
     })
+}
+
+/// The ports, if one of them is, or stands for, 53; `stub` is the offset of the IPv4 addresses where [`STUB`] counts.
+#[inline(always)]
+fn dns_ports<P: Load + ?Sized>(packet: &P, src: u16, dst: u16, stub: Option<u32>) -> Option<(u16, u16)> {
+    if src == DNS_PORT || dst == DNS_PORT {
+        return Some((src, dst));
+    }
+    let [a, b, c, d, e, f, g, h] = packet.load(stub?)?;
+    if u32::from_be_bytes([e, f, g, h]) == STUB {
+        return Some((src, DNS_PORT));
+    }
+    (u32::from_be_bytes([a, b, c, d]) == STUB).then_some((DNS_PORT, dst))
 }
 
 /// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).

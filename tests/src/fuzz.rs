@@ -32,7 +32,7 @@ pub const TARGETS: [(&str, Target); 8] = [
 
 /// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
 pub fn frame(data: &[u8]) {
-    for link in [Link::Ethernet, Link::Ip] {
+    for link in [Link::Ethernet, Link::Ip, Link::Socket] {
         let Ok((header, payload)) = record::of_packet(data, link, view::WIRE_INGRESS, &KEY) else {
             continue;
         };

@@ -340,6 +340,24 @@ fn host_hooks_agree() {
     assert!(compared > 100, "{compared}");
 }
 
+/// Docker's resolver listens at another port than 53; only what sockets send and get is taken for its.
+#[test]
+fn dockers_resolver_stands_for_port_53_at_sockets() {
+    let (app, stub, other) = ([127, 0, 0, 1], [127, 0, 0, 11], [127, 0, 0, 12]);
+    let ports = |src: [u8; 4], dst: [u8; 4], tcp: bool, link| {
+        let frame = Frame::v4(src, dst);
+        let frame = if tcp { frame.tcp(4000, 38_765, 1) } else { frame.udp(4000, 38_765) };
+        let packet = frame.payload(Message::query("a.test", 1).build()).packet();
+        frame::parse(&packet[..], link).map(|frame| (frame.src_port, frame.dst_port)).ok()
+    };
+    for tcp in [false, true] {
+        assert_eq!(ports(app, stub, tcp, Link::Socket), Some((4000, 53)));
+        assert_eq!(ports(stub, app, tcp, Link::Socket), Some((53, 38_765)));
+        assert_eq!(ports(app, other, tcp, Link::Socket), None);
+        assert_eq!(ports(app, stub, tcp, Link::Ip), None);
+    }
+}
+
 /// What one packet led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {

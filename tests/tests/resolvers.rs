@@ -153,6 +153,72 @@ fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[cas
     assert_eq!(status["folded"]["unsolicited"], 0, "{counts:#?}");
 }
 
+/// Docker's pattern: a process outside the container answers from a socket inside the container's network namespace, on a
+/// port that nat rules there put in 53's place, and asks upstream from its own.
+#[test]
+fn a_resolver_in_another_namespace_is_seen_through() {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let nft = require!(peer::find("nft"));
+    let files = tempfile::tempdir().unwrap();
+    let (config, log) = logging(files.path());
+    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let sensor = require!(Sensor::start(&client, &["-c", config.to_str().unwrap(), "--xdp-mode", "off"]));
+
+    let mut command = client.command("unshare");
+    command.args(["-n", "sh", "-c", "ip link set lo up && echo ready && exec sleep 100"]);
+    let container = Process::spawn(command);
+    container.wait_for_text("ready", Deadline::secs(10));
+    let inside = |program: &Path| {
+        let mut command = client.command("nsenter");
+        command.args(["-t", &container.pid().to_string(), "-n"]).arg(program);
+        command
+    };
+    let mut command = client.command(env!("CARGO_BIN_EXE_embedded-resolver"));
+    command.args([container.pid().to_string(), "127.0.0.11:0".to_owned(), format!("{SERVER_V4}:53")]);
+    let resolver = Process::spawn(command);
+    let said = resolver.wait_for_text("ready", Deadline::secs(10));
+    let port = said.split_whitespace().last().unwrap();
+    // As Docker writes them (libnetwork, resolver_unix.go).
+    let rules = files.path().join("rules");
+    let text = format!(
+        "table ip nat {{\n\
+         chain out {{ type nat hook output priority -100; ip daddr 127.0.0.11 udp dport 53 dnat to 127.0.0.11:{port}; }}\n\
+         chain back {{ type nat hook postrouting priority 100; ip saddr 127.0.0.11 udp sport {port} snat to :53; }}\n}}\n"
+    );
+    std::fs::write(&rules, text).unwrap();
+    let mut command = inside(&nft);
+    command.arg("-f").arg(&rules);
+    let done = Finished::of(Process::spawn(command));
+    assert!(done.status.success(), "{}", done.stderr);
+
+    let mut command = inside(Path::new(TRAFFIC));
+    command.args(["leak", "127.0.0.11:53", &QUERIES.to_string(), "5000"]);
+    let app = Process::spawn(command);
+    let pid = app.pid();
+    assert!(Finished::of(app).stdout.starts_with("sent "));
+    let finding =
+        sensor.wait_for_finding("leak.example", Deadline::secs(30), |finding| finding["state"] == "create");
+    sensor.settled(Deadline::secs(10));
+    let status = sensor.status();
+    let findings = sensor.stop();
+    let lines = lines(&log);
+    let counts = counted(&lines);
+
+    assert_eq!(in_state(&findings, "create").len(), 1, "{findings:#?}");
+    assert_eq!((&finding["client"]["pid"], &finding["client"]["ip"]), (&pid.into(), &"127.0.0.1".into()));
+    assert_eq!(findings.last().unwrap()["client"]["via"], resolver.exe(), "{findings:#?}");
+    assert_eq!(status["folded"]["first"], QUERIES, "{counts:#?}");
+    assert_eq!(status["folded"]["forwarded"], QUERIES, "{counts:#?}");
+    assert_eq!(status["folded"]["unsolicited"], 0, "{counts:#?}");
+    let sure = |line: &Value| line["lookup"] == "forwarded" && line["client"]["grade"] == "exact";
+    let known = lines.iter().filter(|line| sure(line)).count() as u64;
+    assert!(known >= QUERIES - 20, "{known} {counts:#?}");
+    for line in lines.iter().filter(|line| line["lookup"] == "first") {
+        assert_eq!(line["dst"], "127.0.0.11:53", "{line:#}");
+    }
+}
+
 fn run_traffic(from: &Host, words: &[&str]) -> u32 {
     let mut command = from.command(TRAFFIC);
     command.args(words);

@@ -413,4 +413,4 @@ impl<const HOST: bool> Access for Skb<HOST> {
 /// What a hook's packets begin with.
 pub(crate) const WIRE_LINK: Link = Link::Ethernet;
 /// See `WIRE_LINK`: cgroup hooks see packets from the network header.
-pub(crate) const HOST_LINK: Link = Link::Ip;
+pub(crate) const HOST_LINK: Link = Link::Socket;
