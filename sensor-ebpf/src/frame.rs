@@ -403,11 +403,11 @@ fn dns_ports<P: Load + ?Sized>(packet: &P, src: u16, dst: u16, stub: Option<u32>
     if src == DNS_PORT || dst == DNS_PORT {
         return Some((src, dst));
     }
-    let [a, b, c, d, e, f, g, h] = packet.load(stub?)?;
-    if u32::from_be_bytes([e, f, g, h]) == STUB {
+    let addresses = u64::from_be_bytes(packet.load(stub?)?);
+    if addresses as u32 == STUB {
         return Some((src, DNS_PORT));
     }
-    (u32::from_be_bytes([a, b, c, d]) == STUB).then_some((DNS_PORT, dst))
+    ((addresses >> 32) as u32 == STUB).then_some((DNS_PORT, dst))
 }
 
 /// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).

@@ -153,6 +153,66 @@ fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[cas
     assert_eq!(status["folded"]["unsolicited"], 0, "{counts:#?}");
 }
 
+/// A real tunnel, upstream by way of the resolver: the finding is iodine's, and the resolver has none.
+#[rstest]
+#[case::unbound(Kind::Unbound, "TXT")]
+#[case::dnsmasq(Kind::Dnsmasq, "TXT")]
+#[case::dnsmasq_cname(Kind::Dnsmasq, "CNAME")]
+fn iodine_through_a_local_resolver_gives_one_finding(#[case] kind: Kind, #[case] qtype: &str) {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let resolver = require!(Resolver::start(kind, &client));
+    let sensor = require!(Sensor::start(&client, &[]));
+    let mut command = server.command(iodined);
+    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", "t.tunnel.example"]);
+    let daemon = Process::spawn(command);
+    daemon.wait_for_text("Listening to dns", Deadline::secs(10));
+    let mut command = client.command(iodine);
+    command.args(["-f", "-r", "-P", "secret", "-T", qtype, "127.0.0.1", "t.tunnel.example"]);
+    let tunnel = Process::spawn(command);
+    tunnel.wait_for_text("Connection setup complete", Deadline::secs(60));
+    let finding = sensor.wait_for_finding("tunnel.example", Deadline::secs(30), |finding| {
+        finding["state"] == "create" && finding["zone"] == "tunnel.example"
+    });
+    assert_eq!(finding["client"]["pid"], tunnel.pid(), "{finding:#}");
+    assert_eq!(finding["client"]["exe"], tunnel.exe(), "{finding:#}");
+    let (exe, via) = (tunnel.exe(), resolver.process.exe());
+    let findings = sensor.stop();
+    assert_eq!(in_state(&findings, "create").len(), 1, "one tunnel, one finding, {exe}: {findings:#?}");
+    assert_eq!(findings.last().unwrap()["client"]["via"], via, "{findings:#?}");
+}
+
+/// As glibc asks for a name that is nowhere: by itself and with each suffix of the search list, for two types each.
+#[test]
+fn a_search_list_is_one_look_up() {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let files = tempfile::tempdir().unwrap();
+    let (config, log) = logging(files.path());
+    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let resolv = files.path().join("resolv.conf");
+    std::fs::write(&resolv, format!("nameserver {SERVER_V4}\nsearch corp.test lab.test\n")).unwrap();
+    // The same file for both, as on any host.
+    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    let mut command = client.command("sh");
+    command.args(["-c", script]).arg(&resolv).arg("true");
+    assert!(Finished::of(Process::spawn(command)).status.success());
+    let sensor = require!(Sensor::start(&client, &["-c", config.to_str().unwrap(), "--xdp-mode", "off"]));
+    // The list is read once a second.
+    std::thread::park_timeout(std::time::Duration::from_millis(1500));
+    let dig = require!(peer::find("dig"));
+    let mut command = client.command(dig);
+    // One process and socket a name: dig asks for each name of its list by itself.
+    command.args([&format!("@{SERVER_V4}"), "+tries=1", "nowhere.corp.test", "nowhere.lab.test", "nowhere."]);
+    assert!(Finished::of(Process::spawn(command)).status.success());
+    let _ = sensor.settled(Deadline::secs(10));
+    let status = sensor.status();
+    sensor.stop();
+    let folded = &status["folded"];
+    assert_eq!((&folded["first"], &folded["twin"]), (&1.into(), &2.into()), "{:#?}", counted(&lines(&log)));
+}
+
 /// Docker's pattern: a process outside the container answers from a socket inside the container's network namespace, on a
 /// port that nat rules there put in 53's place, and asks upstream from its own.
 #[test]
