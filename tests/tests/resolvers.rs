@@ -124,8 +124,7 @@ fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[cas
 
     assert_eq!(in_state(&findings, "create").len(), 1, "{findings:#?}");
     assert_eq!((&finding["zone"], &finding["client"]["pid"]), (&"leak.example".into(), &app.into()));
-    // When the finding is made the resolver may not have been read from /proc yet, but for its name.
-    assert!(finding["client"]["via"].is_string(), "{finding:#}");
+    // The finding may be made before the resolver's first response.
     let close = findings.last().unwrap();
     assert_eq!(close["client"]["via"], resolver.process.exe(), "{close:#}");
     assert_eq!(finding["client"]["grade"], "exact", "{finding:#}");

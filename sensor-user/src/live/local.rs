@@ -70,7 +70,7 @@ const MAX_NAMESPACES: usize = 256;
 const MAX_PROCESSES: usize = 32_768;
 const MAX_FDS: usize = 65_536;
 const MAX_TABLE: u64 = 16 << 20;
-const MAX_TIME: Duration = Duration::from_millis(300);
+const MAX_TIME: Duration = Duration::from_secs(1);
 
 /// Who listens on port 53 now, in any network namespace that a process is in.
 pub fn listeners(proc: &Path) -> Vec<Listener> {
