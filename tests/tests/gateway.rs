@@ -46,9 +46,11 @@ fn row(masquerade: &str) -> Result<(Host, Host, Host), String> {
 
 /// Rewrites what leaves by an interface to the address of that interface.
 fn nat(host: &Host, interface: &str, masquerade: &str) -> Result<(), String> {
+    // A line each: nft 1.0 takes no `}` behind another one.
     let rules = format!(
-        "table ip nat {{ chain out {{ type nat hook postrouting priority srcnat; oifname \"{interface}\" \
-         {masquerade}; }} }}"
+        "table ip nat {{\n\
+         chain out {{ type nat hook postrouting priority srcnat; oifname \"{interface}\" {masquerade}; }}\n\
+         }}\n"
     );
     let mut nft = host.command(peer::find("nft")?);
     let mut nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
