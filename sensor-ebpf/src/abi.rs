@@ -555,14 +555,10 @@ pub struct KernelOffsets {
     pub task_flags: u32,
     /// task_struct.cred
     pub task_cred: u32,
-    /// task_struct.nsproxy
-    pub task_nsproxy: u32,
     /// task_struct.mm
     pub task_mm: u32,
     /// cred.uid
     pub cred_uid: u32,
-    /// nsproxy.net_ns
-    pub nsproxy_net_ns: u32,
     /// net.ns.inum
     pub net_ns_inum: u32,
     /// mm_struct.arg_start
@@ -571,14 +567,10 @@ pub struct KernelOffsets {
     pub mm_arg_end: u32,
     /// linux_binprm.filename
     pub binprm_filename: u32,
-    /// Zero.
-    pub pad: u32,
     /// task_struct.pid
     pub task_pid: u32,
     /// sock.__sk_common.skc_net.net
     pub sock_net: u32,
-    /// sock.__sk_common.skc_family
-    pub sock_family: u32,
     /// sock.__sk_common.skc_state
     pub sock_state: u32,
     /// sock.__sk_common.skc_dport, with skc_num behind it.
@@ -653,5 +645,5 @@ const _: () = {
     assert!(size_of::<ForkRecord>() == 48 && size_of::<ExitRecord>() == 24);
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowValue>() == 64 + 32 + 16 + FLOW_ZONE);
-    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 184);
+    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 168);
 };

@@ -10,7 +10,7 @@ pub mod names;
 pub mod record;
 
 pub use anomaly::{Anomalies, Anomaly};
-pub use canonical::Canonical;
+pub use canonical::{Canonical, labels};
 pub use name::Name;
 pub use record::{Edns, Record, Records, Section};
 

@@ -7,6 +7,8 @@ pub mod history;
 
 pub use history::History;
 
+use crate::dns::labels;
+
 /// Costs are counted in sixteenths of a bit.
 pub const UNIT: u32 = 16;
 
@@ -102,15 +104,6 @@ fn symbol(byte: u8) -> u8 {
         b'_' => 38,
         _ => OTHER,
     }
-}
-
-fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (&length, rest) = wire.split_first()?;
-        let (label, rest) = rest.split_at_checked(usize::from(length))?;
-        wire = rest;
-        Some(label)
-    })
 }
 
 #[cfg(test)]

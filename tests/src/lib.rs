@@ -31,5 +31,6 @@ pub mod host;
 pub mod peer;
 pub mod process;
 pub mod sensor;
+pub mod traffic;
 
 pub mod truth;

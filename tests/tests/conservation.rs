@@ -7,7 +7,7 @@ use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{Host, LINK, SERVER_V4};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Counters, Finished, Sensor};
-use earthdog_tests::{attached, host, require, serial};
+use earthdog_tests::{attached, host, require, serial, traffic};
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
 /// Rings so small that a burst overflows them at once.
@@ -22,7 +22,7 @@ fn with_the_reader_stopped_every_packet_is_delivered_or_counted_as_lost() {
     let (client, server) = require!(host::pair());
     let config = config_in(&client, SMALL_RINGS);
     let mut sensor = require!(Sensor::start(&client, &["-c", &config]));
-    let _sink = ready(&server, &["sink", &format!("{SERVER_V4}:53")]);
+    let _sink = traffic::ready(TRAFFIC, &server, &["sink", &format!("{SERVER_V4}:53")]);
     let starts = format!("i=0; while [ $i -lt {STARTS} ]; do /bin/true; i=$((i + 1)); done\n");
     std::fs::write(client.file("/run/starts.sh"), starts).unwrap();
 
@@ -59,7 +59,7 @@ fn a_stopped_reader_slows_nobody_down() {
     let (client, server) = require!(host::pair());
     let config = config_in(&client, SMALL_RINGS);
     let mut sensor = require!(Sensor::start(&client, &["-c", &config]));
-    let _sink = ready(&server, &["sink", &format!("{SERVER_V4}:53")]);
+    let _sink = traffic::ready(TRAFFIC, &server, &["sink", &format!("{SERVER_V4}:53")]);
     let (mut reading, mut stopped) = (Vec::new(), Vec::new());
     queries(&client, BURST, 0);
     for _ in 0..ROUNDS {
@@ -88,7 +88,7 @@ fn attaching_and_detaching_under_traffic_loses_no_packet() {
     let (client, server) = require!(host::pair());
     let echoes = [53, 7000].map(|port| {
         let address = format!("{SERVER_V4}:{port}");
-        let echo = ready(&server, &["echo", &address]);
+        let echo = traffic::ready(TRAFFIC, &server, &["echo", &address]);
         let mut command = client.command(TRAFFIC);
         command.args(["ping", &address, &PACKETS.to_string(), &GAP_US.to_string()]);
         (echo, Process::spawn(command))
@@ -129,7 +129,7 @@ fn programs_behind_ours_still_run() {
         assert!(said.to_lowercase().contains("already"), "it does not say that XDP is taken:\n{said}");
     }
 
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let before = [&first, &second].map(|sensor| sensor.settled(Deadline::secs(10)));
     let mut command = client.command(TRAFFIC);
     command.args(["lookup", &format!("{SERVER_V4}:53"), "500", "0"]);
@@ -192,14 +192,6 @@ fn queries(client: &Host, count: u64, gap_us: u64) -> f64 {
     let words: Vec<&str> = done.stdout.split(' ').collect();
     assert_eq!(words[..2], ["sent", &count.to_string()], "{}{}", done.stdout, done.stderr);
     words[3].parse().unwrap()
-}
-
-fn ready(host: &Host, words: &[&str]) -> Process {
-    let mut command = host.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    process.wait_for_text("ready", Deadline::secs(10));
-    process
 }
 
 /// Writes a configuration into the host's own /run and gives its path there.

@@ -10,7 +10,7 @@ use earthdog_tests::host::{CLIENT_V4, Host, LINK, SERVER_V4};
 use earthdog_tests::kernel::bpf;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, in_state};
-use earthdog_tests::{host, peer, require, serial};
+use earthdog_tests::{host, peer, require, serial, traffic};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ fn a_masquerading_gateway_shows_the_clients_own_address() {
     let config = config.to_str().unwrap();
     let arguments = ["-c", config, "--role", "gateway", "--interface", LAN];
     let sensor = require!(Sensor::start(&gateway, &arguments));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     lookups(&client);
     let count = folded(&sensor);
     let status = sensor.status();
@@ -108,14 +108,14 @@ fn both_sides_of_a_masquerading_gateway_count_once(#[case] masquerade: &str) {
     let (client, gateway, server) = require!(row(masquerade));
     let arguments = ["--role", "gateway", "--interface", LAN, "--interface", WAN];
     let sensor = require!(Sensor::start(&gateway, &arguments));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     lookups(&client);
     let count = folded(&sensor);
     assert_eq!((count("first"), count("answer")), (QUERIES, QUERIES));
     assert_eq!((count("duplicate"), count("unsolicited")), (2 * QUERIES, 0));
     assert_eq!(sensor.status()["clients"], 1);
 
-    let _pid = run_traffic(&client, &["leak", &format!("{SERVER_V4}:53"), "100", "5000"]);
+    let _pid = traffic::run(TRAFFIC, &client, &["leak", &format!("{SERVER_V4}:53"), "100", "5000"]);
     sensor.wait_for_finding("leak.example", Deadline::secs(30), |finding| finding["state"] == "create");
     // The look-ups before it may make a finding of their own: as many names that nobody asks twice.
     let findings = sensor.stop();
@@ -134,7 +134,7 @@ fn the_wire_view_of_own_traffic_is_joined_and_counted_once() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
     let sensor = require!(Sensor::start(&client, &["--interface", LINK]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     lookups(&client);
     let count = folded(&sensor);
     // The query at its socket; the answer on the wire, then at the socket.
@@ -157,7 +157,7 @@ fn the_wire_view_of_a_containers_traffic_is_joined_with_a_lower_grade(#[case] ma
         server.ip(&format!("route add 10.66.0.0/24 via {CLIENT_V4}"));
     }
     let sensor = require!(Sensor::start(&client, &["--interface", LINK]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let script = format!(
         "ip link set lo up && ip link add c0 type veth peer name cont0 netns {} && ip addr add 10.66.0.2/24 dev c0 \
          && ip link set c0 up && nsenter -t {} -n sh -c 'ip addr add 10.66.0.1/24 dev cont0 && ip link set cont0 up' \
@@ -179,23 +179,5 @@ fn the_wire_view_of_a_containers_traffic_is_joined_with_a_lower_grade(#[case] ma
 }
 
 fn lookups(from: &Host) {
-    run_traffic(from, &["lookup", &format!("{SERVER_V4}:53"), &QUERIES.to_string(), "0"]);
-}
-
-fn run_traffic(from: &Host, words: &[&str]) -> u32 {
-    let mut command = from.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    let pid = process.pid();
-    let done = Finished::of(process);
-    assert!(done.stdout.starts_with("sent "), "{}{}", done.stdout, done.stderr);
-    pid
-}
-
-fn ready(host: &Host, words: &[&str]) -> Process {
-    let mut command = host.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    process.wait_for_text("ready", Deadline::secs(10));
-    process
+    traffic::run(TRAFFIC, from, &["lookup", &format!("{SERVER_V4}:53"), &QUERIES.to_string(), "0"]);
 }

@@ -9,7 +9,7 @@ use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{CLIENT_V4, Host, LINK, SERVER_V4};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, in_state};
-use earthdog_tests::{host, peer, require, serial};
+use earthdog_tests::{host, peer, require, serial, traffic};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ fn dns2tcp_gives_one_finding(#[case] qtype: &str) {
     let _benign = require!(Benign::start(&client, &server));
 
     let files = tempfile::tempdir().unwrap();
-    let _echo = ready(&server, &["tcp-echo", "127.0.0.1:7000"]);
+    let _echo = traffic::ready(TRAFFIC, &server, &["tcp-echo", "127.0.0.1:7000"]);
     let _server = dns2tcpd_on(&server, &dns2tcpd, files.path());
     let mut command = client.command(&dns2tcpc);
     command.args(["-r", "echo", "-z", &format!("t.{ZONE}"), "-k", "secret", "-l", "7001", "-T", qtype]);
@@ -163,7 +163,7 @@ fn through_iodine(tunnel: &mut Process, client: &Host, server: &Host) -> Option<
     tunnel.try_wait_for(Deadline::secs(40), |lines| {
         lines.iter().any(|(_, line)| line.contains("Connection setup complete")).then_some(())
     })?;
-    let echo = ready(server, &["echo", "10.88.0.1:7000"]);
+    let echo = traffic::ready(TRAFFIC, server, &["echo", "10.88.0.1:7000"]);
     let mut command = client.command(TRAFFIC);
     command.args(["ping", "10.88.0.1:7000", "100", "20000"]);
     let sent = Finished::of(Process::spawn(command));
@@ -187,14 +187,6 @@ fn dns2tcpd_on(server: &Host, dns2tcpd: &Path, files: &Path) -> Process {
     process
 }
 
-fn ready(host: &Host, words: &[&str]) -> Process {
-    let mut command = host.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    process.wait_for_text("ready", Deadline::secs(10));
-    process
-}
-
 /// Ordinary look-ups from the client's side, beside whatever else runs there.
 struct Benign {
     _files: tempfile::TempDir,
@@ -209,7 +201,7 @@ impl Benign {
         server.ip(&format!("addr add {ORDINARY_V4}/24 dev {LINK}"));
         let files = tempfile::tempdir().unwrap();
         let servers = vec![
-            ready(server, &["dns", &format!("{ORDINARY_V4}:53")]),
+            traffic::ready(TRAFFIC, server, &["dns", &format!("{ORDINARY_V4}:53")]),
             unbound_on(client, &unbound, files.path()),
         ];
         let names = files.path().join("names");

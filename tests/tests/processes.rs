@@ -12,7 +12,7 @@ use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{Host, SERVER_V4};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Counters, Finished, Sensor, in_state};
-use earthdog_tests::{host, peer, require, serial};
+use earthdog_tests::{host, peer, require, serial, traffic};
 use serde_json::Value;
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
@@ -29,7 +29,7 @@ fn a_thousand_short_processes_are_one_finding() {
     let dig = require!(peer::find("dig"));
     let config = configured(&client, &format!("[pipeline]\nmax_processes = {TABLE}\n"));
     let sensor = require!(Sensor::start(&client, &["-c", &config]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
 
     let mut names = String::new();
     for number in 0..PROCESSES {
@@ -91,7 +91,7 @@ fn paths_scripts_and_sockets_of_processes_that_are_gone() {
     let bash = require!(peer::find("bash"));
     let config = configured(&client, "");
     let sensor = require!(Sensor::start(&client, &["-c", &config]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let files = tempfile::tempdir().unwrap();
     let directory = files.path().canonicalize().unwrap();
     let real = directory.join("deep").join("sender");
@@ -159,7 +159,7 @@ fn paths_scripts_and_sockets_of_processes_that_are_gone() {
 fn a_process_that_ran_before_the_sensor_is_known_with_its_parents() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let path = client.file("/sys/fs/cgroup/before.service");
     std::fs::create_dir(path).unwrap();
     // Sends once a line comes: after the sensor's start.
@@ -195,7 +195,7 @@ fn units_and_containers_are_named_and_apart() {
     let (client, server) = require!(host::pair());
     let config = configured(&client, "");
     let sensor = require!(Sensor::start(&client, &["-c", &config]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let docker = format!("docker-{ID}.scope");
     let groups = ["a.service", "b.service", docker.as_str(), "session-1.scope", "session-2.scope", "plain"];
     for (round, group) in groups.iter().cycle().take(2 * groups.len()).enumerate() {
@@ -259,12 +259,4 @@ fn real_dig(found: &Path) -> String {
     let beside = found.ancestors().nth(2).map(|peers| peers.join("root/usr/bin/dig"));
     let real: PathBuf = beside.filter(|path| path.is_file()).unwrap_or_else(|| found.to_owned());
     real.canonicalize().unwrap().to_str().unwrap().to_owned()
-}
-
-fn ready(host: &Host, words: &[&str]) -> Process {
-    let mut command = host.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    process.wait_for_text("ready", Deadline::secs(10));
-    process
 }

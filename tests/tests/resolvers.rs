@@ -9,7 +9,7 @@ use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{Host, SERVER_V4};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, in_state};
-use earthdog_tests::{host, peer, require, serial};
+use earthdog_tests::{host, peer, require, serial, traffic};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[cas
     let (client, server) = require!(host::pair());
     let files = tempfile::tempdir().unwrap();
     let (config, log) = logging(files.path());
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let config = config.to_str().unwrap();
     let before = if known_at_start { Some(require!(Resolver::start(kind, &client))) } else { None };
     let sensor = require!(Sensor::start(&client, &["-c", config, "--xdp-mode", "off"]));
@@ -113,7 +113,7 @@ fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[cas
         None => require!(Resolver::start(kind, &client)),
     };
 
-    let app = run_traffic(&client, &["leak", "127.0.0.1:53", &QUERIES.to_string(), "5000"]);
+    let app = traffic::run(TRAFFIC, &client, &["leak", "127.0.0.1:53", &QUERIES.to_string(), "5000"]);
     let finding =
         sensor.wait_for_finding("leak.example", Deadline::secs(30), |finding| finding["state"] == "create");
     sensor.settled(Deadline::secs(10));
@@ -189,7 +189,7 @@ fn a_search_list_is_one_look_up() {
     let (client, server) = require!(host::pair());
     let files = tempfile::tempdir().unwrap();
     let (config, log) = logging(files.path());
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let resolv = files.path().join("resolv.conf");
     std::fs::write(&resolv, format!("nameserver {SERVER_V4}\nsearch corp.test lab.test\n")).unwrap();
     // The same file for both, as on any host.
@@ -221,7 +221,7 @@ fn a_resolver_in_another_namespace_is_seen_through() {
     let nft = require!(peer::find("nft"));
     let files = tempfile::tempdir().unwrap();
     let (config, log) = logging(files.path());
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let sensor = require!(Sensor::start(&client, &["-c", config.to_str().unwrap(), "--xdp-mode", "off"]));
 
     let mut command = client.command("unshare");
@@ -276,22 +276,4 @@ fn a_resolver_in_another_namespace_is_seen_through() {
     for line in lines.iter().filter(|line| line["lookup"] == "first") {
         assert_eq!(line["dst"], "127.0.0.11:53", "{line:#}");
     }
-}
-
-fn run_traffic(from: &Host, words: &[&str]) -> u32 {
-    let mut command = from.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    let pid = process.pid();
-    let done = Finished::of(process);
-    assert!(done.stdout.starts_with("sent "), "{}{}", done.stdout, done.stderr);
-    pid
-}
-
-fn ready(host: &Host, words: &[&str]) -> Process {
-    let mut command = host.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    process.wait_for_text("ready", Deadline::secs(10));
-    process
 }

@@ -7,7 +7,7 @@ use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{CLIENT_V4, CLIENT_V6, Host, LINK, SERVER_V4, SERVER_V6};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, binary, in_state};
-use earthdog_tests::{attached, host, peer, require, serial};
+use earthdog_tests::{attached, host, peer, require, serial, traffic};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -33,7 +33,7 @@ fn every_mode_sees_every_query(#[case] mode: &str, #[case] hook: &str) {
     assert!(hooks.iter().any(|there| there.starts_with(hook)), "{hooks:?}");
     let egress = u64::from(hooks.iter().any(|there| there.starts_with("tcx_egress")));
     let _dns = [SERVER_V4.to_owned(), format!("[{SERVER_V6}]")]
-        .map(|address| ready(&server, &["dns", &format!("{address}:53")]));
+        .map(|address| traffic::ready(TRAFFIC, &server, &["dns", &format!("{address}:53")]));
 
     for (address, family) in [(SERVER_V4.to_owned(), "IPv4"), (format!("[{SERVER_V6}]"), "IPv6")] {
         let before = sensor.settled(Deadline::secs(10));
@@ -61,7 +61,7 @@ fn the_host_view_counts_each_query_once_and_names_the_process() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
     let sensor = require!(Sensor::start(&client, &["--xdp-mode", "off"]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let pid = queries(&client, SERVER_V4, QUERIES);
     let counters = sensor.settled(Deadline::secs(10));
     assert_eq!(counters["seen"], 2 * QUERIES, "{counters:#?}");
@@ -82,7 +82,7 @@ fn messages_over_tcp_are_put_together_from_segments() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
     let sensor = require!(Sensor::start(&client, &["--xdp-mode", "off"]));
-    let _echo = ready(&server, &["tcp-echo", &format!("{SERVER_V4}:53")]);
+    let _echo = traffic::ready(TRAFFIC, &server, &["tcp-echo", &format!("{SERVER_V4}:53")]);
     let mut command = client.command(TRAFFIC);
     command.args(["tcp-shapes", &format!("{SERVER_V4}:53")]);
     let done = Finished::of(Process::spawn(command));
@@ -109,8 +109,8 @@ fn a_gso_burst_is_as_many_messages_as_datagrams() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
     let sensor = require!(Sensor::start(&client, &["--xdp-mode", "off"]));
-    let _sink = ready(&server, &["sink", &format!("{SERVER_V4}:53")]);
-    let pid = run_traffic(&client, &["gso", &format!("{SERVER_V4}:53"), "128"]);
+    let _sink = traffic::ready(TRAFFIC, &server, &["sink", &format!("{SERVER_V4}:53")]);
+    let pid = traffic::run(TRAFFIC, &client, &["gso", &format!("{SERVER_V4}:53"), "128"]);
     let counters = sensor.settled(Deadline::secs(10));
     assert_eq!((counters["seen"], counters["extra_records"]), (1, 127), "{counters:#?}");
     assert_eq!((counters["delivered"], counters["chunks_cut"]), (128, 0), "{counters:#?}");
@@ -135,8 +135,8 @@ fn a_gateway_names_the_forwarded_client_by_its_address() {
         &server,
         &["--role", "gateway", "--interface", LINK, "--cgroup", "/sys/fs/cgroup/empty"],
     ));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
-    run_traffic(&client, &["leak", &format!("{SERVER_V4}:53"), "200", "5000"]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
+    traffic::run(TRAFFIC, &client, &["leak", &format!("{SERVER_V4}:53"), "200", "5000"]);
     let finding =
         sensor.wait_for_finding("leak.example", Deadline::secs(30), |finding| finding["state"] == "create");
     assert_eq!(finding["zone"], "leak.example", "{finding:#}");
@@ -154,7 +154,7 @@ fn a_process_per_query_is_one_client() {
     let (client, server) = require!(host::pair());
     let dig = require!(peer::find("dig"));
     let sensor = require!(Sensor::start(&client, &[]));
-    let _dns = ready(&server, &["dns", &format!("{SERVER_V4}:53")]);
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
     let names: Vec<String> = (0..60).map(earthdog_tests::capture::leaking_name).collect();
     let script = format!("for name; do \"$0\" @{SERVER_V4} +tries=1 +time=2 $name > /dev/null; done");
     let mut command = client.command("sh");
@@ -227,23 +227,5 @@ fn flow_of<'a>(flows: &'a [Value], client: &str, view: &str) -> &'a Value {
 
 /// Sends queries, each answered, and gives the sender's pid.
 fn queries(from: &Host, server: &str, count: u64) -> u32 {
-    run_traffic(from, &["lookup", &format!("{server}:53"), &count.to_string(), "0"])
-}
-
-fn run_traffic(from: &Host, words: &[&str]) -> u32 {
-    let mut command = from.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    let pid = process.pid();
-    let done = Finished::of(process);
-    assert!(done.stdout.starts_with("sent "), "{}{}", done.stdout, done.stderr);
-    pid
-}
-
-fn ready(host: &Host, words: &[&str]) -> Process {
-    let mut command = host.command(TRAFFIC);
-    command.args(words);
-    let process = Process::spawn(command);
-    process.wait_for_text("ready", Deadline::secs(10));
-    process
+    traffic::run(TRAFFIC, from, &["lookup", &format!("{server}:53"), &count.to_string(), "0"])
 }

@@ -129,3 +129,13 @@ pub fn text(mut wire: &[u8]) -> String {
     }
     out
 }
+
+/// Labels of a wire form without the root; ends where one is cut.
+pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (&length, rest) = wire.split_first()?;
+        let (label, rest) = rest.split_at_checked(usize::from(length))?;
+        wire = rest;
+        Some(label)
+    })
+}

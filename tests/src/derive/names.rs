@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::Bytes;
-use earthdog::dns::{Canonical, Message, Name, rtype};
+use earthdog::dns::{Canonical, Message, Name, labels, rtype};
 use earthdog::event::Packet;
 use earthdog::zone::Zone;
 
@@ -84,16 +84,6 @@ fn names(payload: &[u8]) -> Vec<Vec<Range<usize>>> {
         }
     }
     out
-}
-
-/// Labels of a wire form without the root.
-fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (&length, rest) = wire.split_first()?;
-        let (label, rest) = rest.split_at_checked(usize::from(length))?;
-        wire = rest;
-        Some(label)
-    })
 }
 
 #[cfg(test)]
