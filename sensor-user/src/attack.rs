@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::finding::Attack;
+use crate::rules::rules;
 
-/// Excerpt of ATT&CK Enterprise with each rule's strategies; the attribution is in the file.
+/// Excerpt of ATT&CK Enterprise; the attribution is in the file. Which rule maps to what is in `rules.json`.
 static DATA: &str = include_str!("../data/attack.json");
 
 /// Where a rule saw what it saw: ATT&CK has an analytic for each.
@@ -18,15 +19,15 @@ pub enum Platform {
 
 /// The mapping of a rule; empty for a rule the data does not know.
 pub fn of(rule: &str, platform: Platform) -> Attack {
-    static TABLE: LazyLock<Option<Table>> = LazyLock::new(|| serde_json::from_str(DATA).ok());
-    TABLE.as_ref().map(|table| table.rule(rule, platform)).unwrap_or_default()
+    static TABLE: LazyLock<Table> =
+        LazyLock::new(|| serde_json::from_str(DATA).expect("compiled in, read by a test"));
+    TABLE.rule(rule, platform)
 }
 
 #[derive(Debug, Deserialize)]
 struct Table {
     attack_version: String,
     strategies: Vec<Strategy>,
-    rules: std::collections::BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,7 +56,7 @@ impl Table {
             Platform::NetworkDevices => "Network Devices",
         };
         let mut attack = Attack { version: self.attack_version.clone(), ..Attack::default() };
-        for id in self.rules.get(rule).into_iter().flatten() {
+        for id in rules().rules.get(rule).into_iter().flat_map(|rule| &rule.strategies) {
             let Some(strategy) = self.strategies.iter().find(|s| s.id == *id) else { continue };
             attack.strategies.push(id.clone());
             for technique in &strategy.detects {
@@ -84,5 +85,37 @@ mod tests {
         assert_eq!(attack.tactics, ["command-and-control", "exfiltration"]);
         assert_eq!(of("dns-leak-ledger", Platform::NetworkDevices).analytics, ["AN1124", "AN0427"]);
         assert!(of("no-such-rule", Platform::Linux).techniques.is_empty());
+    }
+
+    /// Ids, tactics, platforms, data components and tunables are those of the published objects, where those are at hand.
+    #[test]
+    fn the_excerpt_says_what_the_source_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/attack/attack-18.1-dns.json");
+        let Ok(source) = std::fs::read_to_string(path) else {
+            println!("skipped: {path} is not there");
+            return;
+        };
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let (ours, theirs) = (parse(DATA), parse(&source));
+        for key in ["attack_version", "object_set_sha256", "licence"] {
+            assert_eq!(ours[key], theirs[key]);
+        }
+        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        assert_eq!(list(&ours["strategies"]).len(), list(&theirs["strategies"]).len());
+        for (ours, theirs) in list(&ours["strategies"]).iter().zip(&list(&theirs["strategies"])) {
+            assert_eq!((&ours["id"], &ours["name"]), (&theirs["id"], &theirs["name"]));
+            for (ours, theirs) in list(&ours["detects"]).iter().zip(&list(&theirs["detects"])) {
+                assert_eq!((&ours["id"], &ours["tactics"]), (&theirs["id"], &theirs["tactics"]));
+            }
+            for (ours, theirs) in list(&ours["analytics"]).iter().zip(&list(&theirs["analytics"])) {
+                assert_eq!((&ours["id"], &ours["platforms"]), (&theirs["id"], &theirs["platforms"]));
+                let fields: Vec<_> =
+                    list(&theirs["mutable_elements"]).iter().map(|e| e["field"].clone()).collect();
+                assert_eq!(list(&ours["mutable_elements"]), fields);
+                let components = list(&theirs["log_sources"]);
+                let known = |c: &serde_json::Value| components.iter().any(|l| l["data_component"] == *c);
+                assert!(list(&ours["data_components"]).iter().all(known));
+            }
+        }
     }
 }

@@ -34,6 +34,10 @@ pub mod model;
 
 pub mod ledger;
 
+pub mod detect;
+
+pub mod rules;
+
 pub mod verdict;
 
 pub mod attack;

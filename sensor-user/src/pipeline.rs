@@ -1,4 +1,4 @@
-//! One record going through every stage: decode, attribute, fold, ledger, verdict.
+//! One record going through every stage: decode, attribute, fold, ledger, detectors, verdict.
 
 pub mod stats;
 
@@ -9,15 +9,17 @@ use foldhash::quality::FixedState;
 use sensor_ebpf::abi::{flag, grade};
 
 use crate::attribute::{self, Client, Clients, Identity, Names, ProcessFacts, ProcessTable, Wanted};
+use crate::config::Config;
+use crate::detect::{Cases, Detectors, Emit, Look, Stray};
 use crate::dns::{Anomaly, Canonical, Message, Question, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
-use crate::finding::{ClientKind, Finding, Origin};
+use crate::finding::{ClientKind, Origin};
 use crate::fold;
 use crate::fold::{Answers, Asker, Fold, Leg, Query, Seen, Whose};
 use crate::ledger::{self, Charge, Key, Ledger, payload};
 use crate::logged::{Logged, LoggedOwner, Lookup, grade_name};
 use crate::reassemble::{self, Reassembler};
-use crate::report::{self, Reports, Sighting};
+use crate::report::{self, Reports, Scene, Sighting, who};
 use crate::zone::Zone;
 
 pub use stats::Stats;
@@ -30,6 +32,8 @@ pub struct Settings {
     pub fold: fold::Settings,
     pub ledger: ledger::Settings,
     pub report: report::Settings,
+    /// Of the detectors: each reads its own section.
+    pub config: Config,
     /// Keep what is known of every message for the message log.
     pub log_messages: bool,
     /// Seed of the hashes over attacker-chosen names: random live, fixed (the default) in replay.
@@ -50,6 +54,7 @@ impl Settings {
             + Names::WORST_CASE_BYTES
             + self.fold.worst_case_bytes()
             + self.report.max_open * finding
+            + Detectors::worst_case_bytes(&self.config)
             + self.reassemble.bytes
     }
 }
@@ -84,6 +89,7 @@ pub struct Pipeline {
     fold: Fold<FixedState>,
     search: Vec<Canonical>,
     ledger: Ledger,
+    detectors: Detectors,
     reports: Reports,
     stats: Stats,
     /// Messages not yet taken by `logged`; `None` where nobody asks for them.
@@ -109,13 +115,14 @@ impl Pipeline {
             search: Vec::new(),
             reports: Reports::new(settings.report, &settings.ledger, settings.attribute, origin),
             ledger: Ledger::new(settings.ledger),
+            detectors: Detectors::new(&settings.config),
             stats: Stats::default(),
             now_ns: 0,
         }
     }
 
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
-    pub fn push(&mut self, event: Event, emit: &mut dyn FnMut(&Finding)) {
+    pub fn push(&mut self, event: Event, emit: &mut Emit<'_>) {
         match event {
             Event::Packet(packet) => self.packet(packet, emit),
             Event::Exec(exec) => {
@@ -128,7 +135,7 @@ impl Pipeline {
     }
 
     /// Closes findings that have been quiet for a window; `now_ns` is Unix time.
-    pub fn tick(&mut self, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+    pub fn tick(&mut self, now_ns: u64, emit: &mut Emit<'_>) {
         self.now_ns = now_ns;
         let mut messages = std::mem::take(&mut self.reassembled);
         self.reassembler.tick(now_ns, &mut |message| messages.push(message));
@@ -138,7 +145,7 @@ impl Pipeline {
     }
 
     /// End of input: closes what is open.
-    pub fn finish(&mut self, emit: &mut dyn FnMut(&Finding)) {
+    pub fn finish(&mut self, emit: &mut Emit<'_>) {
         let mut messages = std::mem::take(&mut self.reassembled);
         self.reassembler.finish(&mut |message| messages.push(message));
         self.messages(messages, emit);
@@ -201,7 +208,7 @@ impl Pipeline {
         self.processes.len()
     }
 
-    fn packet(&mut self, packet: Packet, emit: &mut dyn FnMut(&Finding)) {
+    fn packet(&mut self, packet: Packet, emit: &mut Emit<'_>) {
         self.stats.packets += 1;
         self.now_ns = packet.time_ns;
         if self.reports.is_due(self.now_ns) {
@@ -215,23 +222,28 @@ impl Pipeline {
                 self.reassembler.push(packet, &mut |message| messages.push(message));
                 self.messages(messages, emit);
             }
-            Kind::Datagram => self.stats.datagrams += 1,
+            Kind::Datagram => self.datagram(&packet, emit),
         }
         self.counters();
     }
 
-    fn messages(&mut self, mut messages: Vec<Packet>, emit: &mut dyn FnMut(&Finding)) {
+    fn messages(&mut self, mut messages: Vec<Packet>, emit: &mut Emit<'_>) {
         for message in messages.drain(..) {
             if message.kind == Kind::Message {
                 self.message(&message, emit);
             } else {
-                self.stats.datagrams += 1;
+                self.datagram(&message, emit);
             }
         }
         self.reassembled = messages;
     }
 
-    fn message(&mut self, packet: &Packet, emit: &mut dyn FnMut(&Finding)) {
+    fn datagram(&mut self, packet: &Packet, emit: &mut Emit<'_>) {
+        self.stats.datagrams += 1;
+        self.stray(packet, None, packet.flags & flag::TO_SERVER != 0, emit);
+    }
+
+    fn message(&mut self, packet: &Packet, emit: &mut Emit<'_>) {
         self.stats.messages += 1;
         let mut message = Message::parse(&packet.payload, packet.true_len as usize);
         // What goes to a server has left, whatever its QR bit says.
@@ -241,12 +253,12 @@ impl Pipeline {
         }
         self.stats.anomalies.add(message.anomalies);
         *(if response { &mut self.stats.responses } else { &mut self.stats.queries }) += 1;
-        let (lookup, whose) = match message.question {
-            Some(question) => {
-                let (lookup, whose) = self.question(packet, &message, question, response, emit);
-                (Some(lookup), whose)
-            }
-            None => (None, None),
+        let (lookup, whose) = if let Some(question) = message.question {
+            let (lookup, whose) = self.question(packet, &message, question, response, emit);
+            (Some(lookup), whose)
+        } else {
+            self.stray(packet, Some(&message), !response, emit);
+            (None, None)
         };
         self.stats.folded(lookup);
         if self.log.is_some() {
@@ -261,7 +273,7 @@ impl Pipeline {
         message: &Message<'_>,
         question: Question<'_>,
         response: bool,
-        emit: &mut dyn FnMut(&Finding),
+        emit: &mut Emit<'_>,
     ) -> (Lookup, Option<Whose>) {
         let name = Canonical::new(question.name);
         let (client, server) = packet.client_server();
@@ -276,7 +288,7 @@ impl Pipeline {
             ifindex: packet.ifindex,
             netns: packet.owner.netns,
         };
-        let address = self.address(&leg);
+        let address = self.address(leg.client.ip(), leg.netns);
         if response {
             return self.response(packet, message, &name, &leg, address, emit);
         }
@@ -334,8 +346,8 @@ impl Pipeline {
         let client = whose.and_then(|whose| {
             let via = if whose.asker == whose.owner { None } else { Some(whose.asker) };
             let client = self.clients.find(whose.owner)?;
-            let mut client = self.reports.client(Some(client), &self.names);
-            client.via = via.and_then(|key| self.reports.program(key, &self.clients, &self.names));
+            let mut client = who::describe(Some(client), &self.names, &self.attribute);
+            client.via = via.and_then(|key| who::program(key, &self.clients, &self.names, &self.attribute));
             if whose.inferred && client.kind == ClientKind::Process {
                 client.grade = grade_name(grade::INFERRED);
             }
@@ -354,7 +366,7 @@ impl Pipeline {
         leg: &Leg,
         asking: Asking,
         charge: Charge,
-        emit: &mut dyn FnMut(&Finding),
+        emit: &mut Emit<'_>,
     ) -> u64 {
         let Asking { process, address, via } = asking;
         self.stats.lookups += u64::from(charge == Charge::Full);
@@ -387,10 +399,51 @@ impl Pipeline {
             entry.via = via.unwrap_or(entry.via);
             entry.query(said, charge, claimed && key.client == address, now_ns);
         }
+        let Self { reports, ledger, clients, names, .. } = self;
+        let mut scene = Scene { ledger, clients, names, sighting, emit };
         for key in keys {
-            self.reports.judge(key, sighting, &mut self.ledger, &self.clients, &self.names, emit);
+            reports.judge(key, &mut scene);
         }
+        let look = Look {
+            packet,
+            message,
+            part: match charge {
+                Charge::Full => Lookup::First,
+                Charge::Twin => Lookup::Twin,
+                Charge::Forwarded => Lookup::Forwarded,
+            },
+            name,
+            name_hash: leg.name,
+            qtype: leg.qtype,
+            zone,
+            zone_hash: zone_key,
+            client: sighting.client(),
+        };
+        self.detectors.query(&look, &mut Cases { reports, scene });
         zone_key
+    }
+
+    /// What holds no question goes to the detectors alone.
+    fn stray(
+        &mut self,
+        packet: &Packet,
+        message: Option<&Message<'_>>,
+        to_server: bool,
+        emit: &mut Emit<'_>,
+    ) {
+        let (client, server) = packet.client_server();
+        let (ip, now_ns) = (client.ip(), packet.time_ns);
+        let address = self.address(ip, packet.owner.netns);
+        self.clients.note(address, || Identity::Address(ip), ip, now_ns);
+        let process = self.process(&packet.owner);
+        if let Some(key) = process {
+            self.note_process(key, &packet.owner, ip, now_ns);
+        }
+        let sighting = Sighting { server: server.ip(), view: packet.view, now_ns, address, process };
+        let stray = Stray { packet, message, to_server, client: sighting.client() };
+        let Self { reports, ledger, clients, names, .. } = self;
+        let scene = Scene { ledger, clients, names, sighting, emit };
+        self.detectors.stray(&stray, &mut Cases { reports, scene });
     }
 
     fn response(
@@ -400,7 +453,7 @@ impl Pipeline {
         name: &Canonical,
         leg: &Leg,
         address: u64,
-        emit: &mut dyn FnMut(&Finding),
+        emit: &mut Emit<'_>,
     ) -> (Lookup, Option<Whose>) {
         let own = Whose { asker: address, owner: address, ..Whose::default() };
         let (lookup, whose) = match self.fold.response(leg, packet.time_ns) {
@@ -436,6 +489,23 @@ impl Pipeline {
                 entry.response(payload, packet.time_ns);
             }
         }
+        let process = (whose.owner != address).then_some(whose.owner);
+        let sighting =
+            Sighting { server: leg.server.ip(), view: packet.view, now_ns: packet.time_ns, address, process };
+        let look = Look {
+            packet,
+            message,
+            part: lookup,
+            name,
+            name_hash: leg.name,
+            qtype: leg.qtype,
+            zone,
+            zone_hash: zone_key,
+            client: whose.owner,
+        };
+        let Self { reports, ledger, clients, names, .. } = self;
+        let scene = Scene { ledger, clients, names, sighting, emit };
+        self.detectors.response(&look, &mut Cases { reports, scene });
         (lookup, Some(whose))
     }
 
@@ -461,13 +531,8 @@ impl Pipeline {
     }
 
     /// Key of the asking address. Loopback addresses are others in each network namespace.
-    fn address(&self, leg: &Leg) -> u64 {
-        let ip = leg.client.ip();
-        if ip.is_loopback() && leg.netns != 0 {
-            self.seed.hash_one((ip, leg.netns))
-        } else {
-            self.seed.hash_one(ip)
-        }
+    fn address(&self, ip: IpAddr, netns: u32) -> u64 {
+        if ip.is_loopback() && netns != 0 { self.seed.hash_one((ip, netns)) } else { self.seed.hash_one(ip) }
     }
 
     /// To the tick of /proc, from where processes that ran before are known. No number is given away twice in one tick.
@@ -524,6 +589,7 @@ impl Pipeline {
             ("recent queries", self.fold.evicted()),
             ("ledger keys", self.ledger.evicted),
             ("open findings", self.reports.evicted),
+            ("detectors' keys", self.detectors.evictions().map(|(_, count)| count).sum()),
         ];
     }
 }

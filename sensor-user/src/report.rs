@@ -1,25 +1,27 @@
-//! The life of a finding: created when its ledger passes the bound, updated when the bytes have doubled, closed when a
-//! window has passed without a query.
+//! The life of a finding: created when evidence is at its threshold, updated when there is more of it or the bytes have
+//! doubled, closed when its client has been quiet.
 
+pub mod case;
+mod evidence;
 pub mod text;
+pub mod who;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sensor_ebpf::abi::grade;
+pub use case::{Case, Figures, Said, Signal};
 
 use crate::attack::{self, Platform};
-use crate::attribute::clients::comm;
-use crate::attribute::clients::{FNV_START, fnv, text as bytes_text};
-use crate::attribute::{self, Client, Clients, Description, Identity, Names};
+use crate::attribute::clients::{FNV_START, fnv};
+use crate::attribute::{self, Clients, Identity, Names};
 use crate::dns::canonical;
 use crate::event::View;
-use crate::finding::{self, Bounds, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, State};
+use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, State};
 use crate::ledger::entry::{self, Window};
 use crate::ledger::{self, Entry, Key, Ledger};
-use crate::logged::grade_name;
 use crate::model::UNIT;
-use crate::verdict::{family, verdict};
+use crate::rules::rules;
+use crate::verdict::verdict;
 use crate::zone::Class;
 
 /// The rule that speaks for the ledger.
@@ -39,7 +41,7 @@ impl Default for Settings {
     }
 }
 
-/// The query that made the ledger look.
+/// The packet that made anybody look.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
     pub server: IpAddr,
@@ -50,15 +52,30 @@ pub struct Sighting {
     pub process: Option<u64>,
 }
 
+impl Sighting {
+    /// Who is told of: the process where it is known.
+    pub fn client(&self) -> u64 {
+        self.process.unwrap_or(self.address)
+    }
+}
+
+/// What is known beside the findings, for as long as one packet is looked at.
+#[expect(missing_debug_implementations, reason = "holds a closure")]
+pub struct Scene<'a> {
+    pub ledger: &'a mut Ledger,
+    pub clients: &'a Clients,
+    pub names: &'a Names,
+    pub sighting: Sighting,
+    pub emit: &'a mut dyn FnMut(&Finding),
+}
+
 #[derive(Debug)]
 pub struct Reports {
     settings: Settings,
-    bound_units: u64,
-    address_bound_units: u64,
-    window_s: u64,
+    bounds: evidence::Bounds,
     attribute: attribute::Settings,
     origin: Origin,
-    open: BTreeMap<Key, Open>,
+    open: BTreeMap<Case, Open>,
     swept_ns: u64,
     /// By severity.
     pub created: [u64; 4],
@@ -70,19 +87,64 @@ pub struct Reports {
 #[derive(Debug)]
 struct Open {
     finding: Finding,
+    /// Rules that have spoken, the first first.
+    rules: Vec<&'static str>,
+    /// What the client does, by whoever has the heaviest evidence.
+    does: String,
     last_ns: u64,
-    /// Upper bound of bytes out from which the next update is due.
+    quiet_ns: u64,
+    /// Lower bound of bytes out from which the ledger's next update is due.
     update_at: u64,
-    /// Of the heaviest evidence stated.
-    weight: f64,
+    /// The ledger has spoken.
+    ledger: bool,
+    /// The last detector's, for cases that the ledger has no entry of.
+    figures: Figures,
 }
 
-/// Names of the ledger's evidence: what new names say, and what the reversed addresses in them do.
-const NAMES: &str = "new_name_bytes";
-const ADDRESSES: &str = "new_address_bytes";
+impl Open {
+    /// Weight of the evidence of this name, 0 if there is none.
+    fn weight(&self, name: &str) -> f64 {
+        self.finding.evidence.iter().find(|e| e.name == name).map_or(0.0, |e| e.weight)
+    }
+
+    /// Takes evidence: the heaviest of each name stays, since it stands for the severity. Whether it is the heaviest of
+    /// all.
+    fn add(&mut self, rule: &'static str, new: Evidence) -> bool {
+        if !self.rules.contains(&rule) {
+            self.rules.push(rule);
+        }
+        let list = &mut self.finding.evidence;
+        let heaviest = list.iter().all(|old| old.weight <= new.weight);
+        match list.iter_mut().find(|old| old.name == new.name) {
+            Some(old) if old.weight > new.weight => {}
+            Some(old) => *old = new,
+            None => list.push(new),
+        }
+        heaviest
+    }
+
+    /// The finding's figures are the detector's.
+    fn detected(&mut self) {
+        let Figures { queries, responses, name_bytes, up, down, .. } = self.figures;
+        let finding = &mut self.finding;
+        finding.last_seen = finding::time(self.last_ns);
+        (finding.queries, finding.responses, finding.name_bytes) = (queries, responses, name_bytes);
+        (finding.bytes_up, finding.bytes_down) = (up, down);
+    }
+
+    /// Severity and confidence never fall while a finding is open: what has left stays gone.
+    fn judge(&mut self) {
+        let finding = &mut self.finding;
+        let (severity, confidence) = verdict(rules(), &self.rules, &finding.evidence);
+        finding.severity = finding.severity.max(severity);
+        finding.confidence = finding.confidence.max(confidence);
+    }
+}
 
 /// Quiet findings are looked for this often.
 const SWEEP_NS: u64 = 1_000_000_000;
+/// A detector's evidence is stated anew once it is this many times as heavy.
+const HEAVIER: f64 = 2.0;
 
 impl Reports {
     pub fn new(
@@ -91,12 +153,9 @@ impl Reports {
         attribute: attribute::Settings,
         origin: Origin,
     ) -> Self {
-        let units = |bytes: u64| bytes.saturating_mul(8 * u64::from(UNIT));
         Self {
             settings,
-            bound_units: units(ledger.bound_bytes),
-            address_bound_units: units(ledger.address_bound_bytes),
-            window_s: ledger.window_s,
+            bounds: evidence::Bounds::new(ledger),
             attribute,
             origin,
             open: BTreeMap::new(),
@@ -107,37 +166,32 @@ impl Reports {
         }
     }
 
+    /// Whether the ledger speaks for this key.
     pub fn is_open(&self, key: Key) -> bool {
-        self.open.contains_key(&key)
+        self.open.get(&Case::client_zone(key)).is_some_and(|open| open.ledger)
     }
 
-    /// Looks at an entry that just took a query.
-    pub fn judge(
-        &mut self,
-        key: Key,
-        sighting: Sighting,
-        ledger: &mut Ledger,
-        clients: &Clients,
-        names: &Names,
-        emit: &mut dyn FnMut(&Finding),
-    ) {
-        let Some(entry) = ledger.find(key) else { return };
+    pub fn has(&self, case: Case) -> bool {
+        self.open.contains_key(&case)
+    }
+
+    /// Looks at a ledger entry that just took a query.
+    pub fn judge(&mut self, key: Key, scene: &mut Scene<'_>) {
+        let sighting = scene.sighting;
         let now_ns = sighting.now_ns;
-        if entry.reported {
-            let Some(open) = self.open.get_mut(&key) else { return };
+        let Some(entry) = scene.ledger.find(key) else { return };
+        if let Some(open) = self.open.get_mut(&Case::client_zone(key)) {
             open.last_ns = open.last_ns.max(now_ns);
-            if entry.totals.up_low / u64::from(UNIT) / 8 < open.update_at {
+            if open.ledger {
+                if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
+                    let window = entry.window(now_ns);
+                    self.update(key, window, State::Update, scene);
+                }
                 return;
             }
-            let window = entry.window(now_ns);
-            self.update(key, entry, window, now_ns, clients, names);
-            if let Some(open) = self.open.get(&key) {
-                emit(&open.finding);
-            }
-            return;
         }
         let window = entry.window(now_ns);
-        if window.new_units < self.bound_units && window.address_units < self.address_bound_units {
+        if !self.bounds.is_over(window) {
             return;
         }
         if key.client == sighting.address
@@ -146,71 +200,130 @@ impl Reports {
             let process = Key { client, zone: key.zone };
             // Some of its packets may have come without an owner: most of the bytes make it the process's finding.
             let most = !self.is_open(process)
-                && ledger.find(process).is_some_and(|entry| {
+                && scene.ledger.find(process).is_some_and(|entry| {
                     let own = entry.window(now_ns);
                     (own.new_units + own.address_units) * 2 >= window.new_units + window.address_units
                 });
             if most {
-                claim(key, key, ledger, now_ns);
-                self.create(process, window, sighting, ledger, clients, names, emit);
+                claim(key, key, scene.ledger, now_ns);
+                self.leak(process, window, scene);
                 return;
             }
         }
         if sighting.process == Some(key.client) {
             let address = Key { client: sighting.address, zone: key.zone };
-            self.close(address, now_ns, ledger, emit);
-            claim(key, address, ledger, now_ns);
+            self.close(Case::client_zone(address), now_ns, scene.ledger, scene.emit);
+            claim(key, address, scene.ledger, now_ns);
         }
-        self.create(key, window, sighting, ledger, clients, names, emit);
+        self.leak(key, window, scene);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything a finding is made of")]
+    /// Takes what a detector saw.
+    pub fn raise(&mut self, signal: &Signal<'_>, scene: &mut Scene<'_>) {
+        let now_ns = scene.sighting.now_ns;
+        let weight = rounded(signal.weight);
+        let known = self.open.get_mut(&signal.case);
+        let is_new = known.is_none();
+        if let Some(open) = known {
+            open.last_ns = open.last_ns.max(now_ns);
+            open.quiet_ns = open.quiet_ns.max(signal.quiet_s * 1_000_000_000);
+            open.figures = signal.figures;
+            let stated = open.weight(signal.name);
+            if stated > 0.0 && weight < stated * HEAVIER {
+                return;
+            }
+        }
+        if weight < 1.0 {
+            return;
+        }
+        if is_new {
+            let first_ns = signal.figures.first_ns;
+            self.create(signal.case, signal.rule, signal.zone, signal.class, first_ns, scene);
+        }
+        let said = (signal.say)();
+        let Some(open) = self.open.get_mut(&signal.case) else { return };
+        open.quiet_ns = open.quiet_ns.max(signal.quiet_s * 1_000_000_000);
+        open.figures = signal.figures;
+        match scene.ledger.find(signal.case.key).filter(|_| signal.case.rule.is_empty()) {
+            Some(entry) => {
+                figures(&mut open.finding, entry);
+                open.finding.samples = samples(entry, self.settings.max_samples);
+            }
+            None => open.detected(),
+        }
+        let observed = said.observed;
+        let baseline = said.baseline;
+        let evidence = Evidence { family: signal.family, name: signal.name, observed, baseline, weight };
+        let heaviest = open.add(signal.rule, evidence);
+        let finding = &mut open.finding;
+        if finding.samples.is_empty() {
+            finding.samples = said.samples.into_iter().take(self.settings.max_samples).collect();
+        }
+        finding.tool = finding.tool.take().or_else(|| said.tool.map(str::to_owned));
+        if heaviest || open.does.is_empty() {
+            open.does = said.does;
+            finding.counterfactual = said.counterfactual;
+        }
+        self.state(signal.case, if is_new { State::Create } else { State::Update }, scene);
+    }
+
+    /// A ledger entry is over its bound: its finding is made, or the ledger's evidence joins what is there.
+    fn leak(&mut self, key: Key, window: Window, scene: &mut Scene<'_>) {
+        let Some(entry) = scene.ledger.find(key) else { return };
+        let case = Case::client_zone(key);
+        let state = if self.open.contains_key(&case) {
+            State::Update
+        } else {
+            let (zone, class, first_ns) = (entry.zone.clone(), entry.class, entry.first_ns);
+            self.create(case, RULE, &zone, class, first_ns, scene);
+            State::Create
+        };
+        self.update(key, window, state, scene);
+    }
+
+    /// Makes room for a finding and begins it.
     fn create(
         &mut self,
-        key: Key,
-        window: Window,
-        sighting: Sighting,
-        ledger: &mut Ledger,
-        clients: &Clients,
-        names: &Names,
-        emit: &mut dyn FnMut(&Finding),
+        case: Case,
+        rule: &'static str,
+        zone: &[u8],
+        class: Class,
+        first_ns: u64,
+        scene: &mut Scene<'_>,
     ) {
-        let now_ns = sighting.now_ns;
+        let Sighting { now_ns, server, view, .. } = scene.sighting;
         if self.open.len() >= self.settings.max_open.max(1)
-            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.last_ns).map(|(key, _)| *key)
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.last_ns).map(|(case, _)| *case)
         {
             self.evicted += 1;
-            self.close(oldest, now_ns, ledger, emit);
+            self.close(oldest, now_ns, scene.ledger, scene.emit);
         }
-        let Some(entry) = ledger.find(key) else { return };
-        entry.reported = true;
-        let client = clients.find(key.client);
-        let platform = match sighting.view {
-            View::HostEgress | View::HostIngress => Platform::Linux,
-            View::WireIngress | View::WireEgress | View::Capture => Platform::NetworkDevices,
+        if let Some(entry) = scene.ledger.find(case.key).filter(|_| case.rule.is_empty()) {
+            entry.reported = true;
+        }
+        let client = scene.clients.find(case.key.client);
+        let (platform, view) = match view {
+            View::HostEgress | View::HostIngress => (Platform::Linux, "host"),
+            View::WireIngress | View::WireEgress => (Platform::NetworkDevices, "wire"),
+            View::Capture => (Platform::NetworkDevices, "capture"),
         };
-        let zone = (!entry.zone.is_empty()).then(|| canonical::text(&entry.zone));
         let finding = Finding {
             schema: SCHEMA,
-            id: id(client.map(|c| &c.identity), &entry.zone),
+            id: id(rule, client.map(|c| &c.identity), zone),
             origin: self.origin,
             state: State::Create,
             time: finding::time(now_ns),
-            rule: RULE,
+            rule,
             title: String::new(),
             severity: finding::Severity::Low,
             confidence: 0.0,
-            scope: if entry.class == Class::None { Scope::NoZone } else { Scope::ClientZone },
-            zone,
-            client: self.client(client, names),
-            resolver: Some(sighting.server.to_string()),
-            view: match sighting.view {
-                View::HostEgress | View::HostIngress => "host",
-                View::WireIngress | View::WireEgress => "wire",
-                View::Capture => "capture",
-            },
-            first_seen: finding::time(entry.first_ns),
-            last_seen: finding::time(entry.last_ns),
+            scope: case.scope(class),
+            zone: (!zone.is_empty()).then(|| canonical::text(zone)),
+            client: who::describe(client, scene.names, &self.attribute),
+            resolver: Some(server.to_string()),
+            view,
+            first_seen: finding::time(first_ns),
+            last_seen: finding::time(now_ns),
             queries: 0,
             responses: 0,
             bytes_up: Bounds { low: 0, high: 0 },
@@ -221,140 +334,61 @@ impl Reports {
             samples: Vec::new(),
             evidence: Vec::new(),
             counterfactual: String::new(),
-            attack: attack::of(RULE, platform),
+            attack: attack::of(rule, platform),
         };
-        self.open.insert(key, Open { finding, last_ns: now_ns, update_at: 0, weight: 0.0 });
-        self.update(key, entry, window, now_ns, clients, names);
-        if let Some(open) = self.open.get_mut(&key) {
-            open.finding.state = State::Create;
-            self.created[open.finding.severity as usize] += 1;
-            emit(&open.finding);
-        }
+        let open = Open {
+            finding,
+            rules: vec![rule],
+            does: String::new(),
+            last_ns: now_ns,
+            quiet_ns: self.bounds.window_s * 1_000_000_000,
+            update_at: 0,
+            ledger: false,
+            figures: Figures::default(),
+        };
+        self.open.insert(case, open);
     }
 
-    /// Brings a finding's figures up to date.
-    fn update(
-        &mut self,
-        key: Key,
-        entry: &Entry,
-        window: Window,
-        now_ns: u64,
-        clients: &Clients,
-        names: &Names,
-    ) {
-        let client = clients.find(key.client).map(|client| self.client(Some(client), names));
-        let via = self.program(entry.via, clients, names);
-        let evidence = self.evidence(entry, window, now_ns);
-        let Some(open) = self.open.get_mut(&key) else { return };
+    /// Brings a finding that the ledger speaks for up to date.
+    fn update(&mut self, key: Key, window: Window, state: State, scene: &mut Scene<'_>) {
+        let case = Case::client_zone(key);
+        let (Some(entry), Some(open)) = (scene.ledger.find(key), self.open.get_mut(&case)) else { return };
+        figures(&mut open.finding, entry);
+        open.finding.samples = samples(entry, self.settings.max_samples);
+        open.ledger = true;
+        open.update_at = (open.finding.bytes_up.low * 2).max(1);
+        open.finding.state = state;
+        for evidence in self.bounds.evidence(entry, window, scene.sighting.now_ns) {
+            let name = evidence.name;
+            if open.add(RULE, evidence) {
+                let said = self.bounds.said(&open.finding, name);
+                open.does.clear(); // the ledger's own, with figures that grow
+                open.finding.counterfactual = said.counterfactual;
+            }
+        }
+        self.state(case, state, scene);
+    }
+
+    /// States a finding as it is now.
+    fn state(&mut self, case: Case, state: State, scene: &mut Scene<'_>) {
+        let client = scene.clients.find(case.key.client);
+        let via = scene.ledger.find(case.key).map_or(0, |entry| entry.via);
+        let via = who::program(via, scene.clients, scene.names, &self.attribute);
+        let Some(open) = self.open.get_mut(&case) else { return };
+        open.judge();
         let finding = &mut open.finding;
-        figures(finding, entry);
-        finding.state = State::Update;
-        finding.time = finding::time(now_ns);
-        if let Some(client) = client {
+        finding.state = state;
+        finding.time = finding::time(scene.sighting.now_ns);
+        if client.is_some() {
             let before = finding.client.via.take();
-            finding.client = client;
+            finding.client = who::describe(client, scene.names, &self.attribute);
             finding.client.via = via.or(before);
         }
-        // Severity and confidence never fall while a finding is open: what has left stays gone.
-        let (severity, confidence) = verdict(&evidence);
-        finding.severity = finding.severity.max(severity);
-        finding.confidence = finding.confidence.max(confidence);
-        finding.samples = samples(entry, self.settings.max_samples);
-        finding.title = text::title(finding);
-        // They stand for the severity, so they are those of the heaviest window, not of one that has emptied since.
-        if let Some(heaviest) = evidence.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))
-            && heaviest.weight >= open.weight
-        {
-            let addresses = heaviest.name == ADDRESSES;
-            let bound_units = if addresses { self.address_bound_units } else { self.bound_units };
-            finding.counterfactual =
-                text::counterfactual(finding, addresses, bound_units / u64::from(UNIT) / 8, self.window_s);
-            open.weight = heaviest.weight;
-            finding.evidence = evidence;
+        title(finding, &open.does);
+        if state == State::Create {
+            self.created[finding.severity as usize] += 1;
         }
-        open.update_at = (finding.bytes_up.low * 2).max(1);
-    }
-
-    fn evidence(&self, entry: &Entry, window: Window, now_ns: u64) -> Vec<Evidence> {
-        let bytes = |units: u64| units / u64::from(UNIT) / 8;
-        let seconds = (now_ns.saturating_sub(entry.first_ns) / 1_000_000_000).min(self.window_s);
-        let mut list = Vec::new();
-        let mut over = |name, units, bound_units| {
-            let (names, queries, bytes_said) = (window.new_names, window.queries, bytes(units));
-            let what = if name == ADDRESSES {
-                format!("with addresses that hold as much as {bytes_said} random bytes")
-            } else {
-                format!("together as improbable for host names as {bytes_said} random bytes")
-            };
-            list.push(Evidence {
-                family: family::INFORMATION,
-                name,
-                observed: format!("{names} new names of {queries} look-ups within {seconds} s, {what}"),
-                baseline: format!("{} such bytes in {} s", bytes(bound_units), self.window_s),
-                weight: (units as f64 / bound_units.max(1) as f64 * 100.0).floor() / 100.0,
-            });
-        };
-        if window.address_units == 0 || window.new_units >= self.bound_units {
-            over(NAMES, window.new_units, self.bound_units);
-        }
-        if window.address_units > 0 {
-            over(ADDRESSES, window.address_units, self.address_bound_units);
-        }
-        list
-    }
-
-    /// What a finding says of a client.
-    pub fn client(&self, client: Option<&Client>, names: &Names) -> finding::Client {
-        let mut out = finding::Client {
-            kind: ClientKind::Address,
-            ip: client.map(|c| c.ip),
-            pid: None,
-            pids: Vec::new(),
-            start_time: None,
-            exe: None,
-            comm: None,
-            cmdline: None,
-            uid: None,
-            user: None,
-            unit: None,
-            container: None,
-            pod: None,
-            script: None,
-            interpreter: None,
-            stdio_socket: None,
-            ancestry: Vec::new(),
-            via: None,
-            grade: grade_name(client.map_or(grade::NONE, |c| c.grade)),
-        };
-        let Some(Client { identity: Identity::Process { uid, .. }, pids, comm: name, image, .. }) = client
-        else {
-            return out;
-        };
-        out.kind = ClientKind::Process;
-        out.uid = Some(*uid);
-        out.comm = Some(bytes_text(comm(name))).filter(|name| !name.is_empty());
-        out.pids = pids.iter().map(|(pid, _)| *pid).collect();
-        out.user = names.user(*uid).map(str::to_owned);
-        let Description { exe, cmdline, script, interpreter, stdio_socket } =
-            attribute::describe(image, &self.attribute);
-        (out.exe, out.cmdline, out.script) = (exe, cmdline, script);
-        (out.interpreter, out.stdio_socket) = (interpreter, stdio_socket);
-        out.ancestry = client.iter().flat_map(|c| &c.ancestry).map(|exe| bytes_text(exe)).collect();
-        if let Some(place) = client.and_then(|c| c.place.as_deref()) {
-            out.unit.clone_from(&place.unit);
-            out.container.clone_from(&place.container);
-            out.pod.clone_from(&place.pod);
-        }
-        let Some(&(pid, start)) = pids.first() else { return out };
-        out.pid = Some(pid);
-        out.start_time = self.attribute.boot_unix_ns.map(|boot| finding::time(boot.saturating_add(start)));
-        out
-    }
-
-    /// Executable of a client, or its name where that is unknown.
-    pub fn program(&self, key: u64, clients: &Clients, names: &Names) -> Option<String> {
-        let client = self.client(Some(clients.find(key)?), names);
-        client.exe.or(client.comm)
+        (scene.emit)(finding);
     }
 
     /// Whether it is time to look for quiet findings.
@@ -362,46 +396,51 @@ impl Reports {
         now_ns.abs_diff(self.swept_ns) >= SWEEP_NS && !self.open.is_empty()
     }
 
-    /// Closes findings whose client has not asked for a window.
+    /// Closes findings whose client has been quiet.
     pub fn close_quiet(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
         self.swept_ns = now_ns;
-        let window_ns = self.window_s.saturating_mul(1_000_000_000);
-        let quiet: Vec<Key> = self
-            .open
-            .iter()
-            .filter(|(_, open)| now_ns.saturating_sub(open.last_ns) > window_ns)
-            .map(|(key, _)| *key)
-            .collect();
-        for key in quiet {
-            self.close(key, now_ns, ledger, emit);
+        let is_quiet = |open: &Open| now_ns.saturating_sub(open.last_ns) > open.quiet_ns;
+        let quiet: Vec<Case> =
+            self.open.iter().filter(|(_, open)| is_quiet(open)).map(|(case, _)| *case).collect();
+        for case in quiet {
+            self.close(case, now_ns, ledger, emit);
         }
     }
 
-    /// Closes all, in the order of their creation in the ledger's keys.
+    /// Closes all, in the order of their keys.
     pub fn close_all(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
-        while let Some(key) = self.open.first_key_value().map(|(key, _)| *key) {
-            self.close(key, now_ns, ledger, emit);
+        while let Some(case) = self.open.first_key_value().map(|(case, _)| *case) {
+            self.close(case, now_ns, ledger, emit);
         }
     }
 
     /// The ledger forgets an entry: its finding closes with what it last said.
     pub fn forget(&mut self, entry: &Entry, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
         if entry.reported
-            && let Some(mut open) = self.open.remove(&entry.key)
+            && let Some(mut open) = self.open.remove(&Case::client_zone(entry.key))
         {
             figures(&mut open.finding, entry);
-            finish(open.finding, now_ns, emit);
+            finish(open, now_ns, emit);
         }
     }
 
-    fn close(&mut self, key: Key, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
-        let Some(mut open) = self.open.remove(&key) else { return };
-        if let Some(entry) = ledger.find(key) {
-            entry.reported = false;
-            figures(&mut open.finding, entry);
+    fn close(&mut self, case: Case, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
+        let Some(mut open) = self.open.remove(&case) else { return };
+        match ledger.find(case.key).filter(|_| case.rule.is_empty()) {
+            Some(entry) => {
+                entry.reported = false;
+                figures(&mut open.finding, entry);
+            }
+            None => open.detected(),
         }
-        finish(open.finding, now_ns.max(open.last_ns), emit);
+        let now_ns = now_ns.max(open.last_ns);
+        finish(open, now_ns, emit);
     }
+}
+
+/// Weights are stated to two places, rounded down: what is stated as at its threshold is.
+fn rounded(weight: f64) -> f64 {
+    (weight * 100.0).floor() / 100.0
 }
 
 /// Takes what one key's window holds out of another's: it is reported already.
@@ -413,11 +452,20 @@ fn claim(of: Key, from: Key, ledger: &mut Ledger, now_ns: u64) {
     }
 }
 
-fn finish(mut finding: Finding, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
-    finding.state = State::Close;
-    finding.time = finding::time(now_ns);
-    finding.title = text::title(&finding);
-    emit(&finding);
+fn finish(mut open: Open, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+    open.finding.state = State::Close;
+    open.finding.time = finding::time(now_ns);
+    title(&mut open.finding, &open.does);
+    emit(&open.finding);
+}
+
+/// What a detector says it does, else what the ledger does.
+fn title(finding: &mut Finding, does: &str) {
+    finding.title = if does.is_empty() {
+        text::title(finding, &text::leaks(finding))
+    } else {
+        text::title(finding, does)
+    };
 }
 
 /// The ledger's figures; they stand alone, so that a close states the final ones.
@@ -441,8 +489,8 @@ fn samples(entry: &Entry, max: usize) -> Vec<String> {
 }
 
 /// Deterministic: rule, client and zone give the id, in every run.
-fn id(client: Option<&Identity>, zone: &[u8]) -> String {
-    let hash = fnv(fnv(FNV_START, RULE.as_bytes()), &[0xff]);
+fn id(rule: &str, client: Option<&Identity>, zone: &[u8]) -> String {
+    let hash = fnv(fnv(FNV_START, rule.as_bytes()), &[0xff]);
     let hash = fnv(hash, &client.map_or(0, Identity::stable_hash).to_le_bytes());
-    format!("{RULE}-{:016x}", fnv(hash, zone))
+    format!("{rule}-{:016x}", fnv(hash, zone))
 }

@@ -75,6 +75,16 @@ keys! {
         max_keys: u64 = 8192, integer(16, 1 << 24);
     }
 
+    /// Detector dns-non-dns: bytes on port 53 that are not DNS.
+    non_dns: NonDns {
+        /// Bytes between one client and one server, both ways, within the window that make a finding.
+        bound_bytes: u64 = 256, integer(1, 1 << 30);
+        /// Length of the window, seconds.
+        window_s: u64 = 600, integer(1, 86_400);
+        /// Client and server pairs remembered; the one with fewest bytes goes first.
+        max_keys: u64 = 1024, integer(16, 1 << 24);
+    }
+
     /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.

@@ -105,6 +105,7 @@ impl Config {
                 max_open: self.pipeline.max_open as usize,
                 max_samples: self.pipeline.max_samples as usize,
             },
+            config: self.clone(),
             ..pipeline::Settings::default()
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::event::{Exec, Transport, View, no_owner};
-use crate::finding::{ClientKind, Scope, Severity, State};
+use crate::finding::{ClientKind, Finding, Scope, Severity, State};
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;

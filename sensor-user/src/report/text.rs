@@ -2,10 +2,15 @@
 
 use crate::finding::{Bounds, ClientKind, Finding, Scope, State};
 
-/// One sentence to decide on: who, what, where, how much.
-pub fn title(finding: &Finding) -> String {
+/// One sentence to decide on: who, and what it does.
+pub fn title(finding: &Finding, does: &str) -> String {
+    format!("{} {does}", who(finding))
+}
+
+/// What the ledger says a client does.
+pub fn leaks(finding: &Finding) -> String {
     let verb = if finding.state == State::Close { "sent" } else { "is sending" };
-    format!("{} {verb} data out in DNS names {}: {}", who(finding), place(finding), range(finding.bytes_up))
+    format!("{verb} data out in DNS names {}: {}", place(finding), range(finding.bytes_up))
 }
 
 /// What would have had to be different for this finding not to exist.

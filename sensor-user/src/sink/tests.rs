@@ -8,6 +8,7 @@ use crate::finding::{
     Attack, Bounds, Client, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, Severity, State,
 };
 use crate::logged::{Logged, LoggedOwner, Lookup};
+use crate::report::text;
 
 const EVIL: &str = "\x1b[2J\x07\u{202e}evil\r\nMEDIUM fake\u{7f}\u{9b}1m\u{2028}\u{feff}\u{e0041}ü";
 
@@ -135,7 +136,7 @@ fn an_analyst_reads_who_what_where_and_how_much() {
     (calm.client.unit, calm.client.container, calm.client.pod) = (Some("cron.service".into()), None, None);
     calm.client.ancestry =
         ["/bin/sh", "/bin/sh", "/bin/bash", "/usr/sbin/cron", "/sbin/init"].map(Into::into).into();
-    calm.title = crate::report::text::title(&Finding {
+    let about = Finding {
         zone: Some("tunnel.test".into()),
         client: Client {
             exe: Some("/usr/sbin/iodine".into()),
@@ -144,7 +145,8 @@ fn an_analyst_reads_who_what_where_and_how_much() {
             ..calm.client.clone()
         },
         ..calm.clone()
-    });
+    };
+    calm.title = text::title(&about, &text::leaks(&about));
     assert_eq!(
         calm.title,
         "iodine (pid 42, root) is sending data out in DNS names under tunnel.test: 251 to 1,321 bytes"
