@@ -18,6 +18,9 @@ pub mod capture;
 
 pub mod derive;
 
+pub mod emulate;
+pub mod hazard;
+
 pub mod corpus;
 pub mod fuzz;
 
@@ -30,6 +33,7 @@ pub mod attached;
 pub mod host;
 pub mod peer;
 pub mod process;
+pub mod replayed;
 pub mod sensor;
 pub mod traffic;
 

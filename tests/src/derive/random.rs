@@ -31,6 +31,43 @@ impl Random {
     pub fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
+
+    /// At least 0, less than 1.
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + self.unit() * (high - low)
+    }
+
+    pub fn chance(&mut self, of_one: f64) -> bool {
+        self.unit() < of_one
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next() as u8).collect()
+    }
+
+    pub fn byte(&mut self) -> u8 {
+        self.next() as u8
+    }
+
+    /// One of them; there must be one.
+    pub fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+
+    /// So many of the alphabet's characters.
+    pub fn text(&mut self, alphabet: &str, count: usize) -> String {
+        let alphabet = alphabet.as_bytes();
+        (0..count).map(|_| char::from(alphabet[self.below(alphabet.len())])).collect()
+    }
+
+    /// The pause to the next of events that come by chance, `mean` apart (a Poisson process).
+    pub fn pause(&mut self, mean: f64) -> f64 {
+        -mean * (1.0 - self.unit()).ln()
+    }
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use earthdog_tests::derive::session::Sent;
 use earthdog_tests::derive::{self, Random, Session, mix, names, spread, stretch, transport};
 
 use crate::files::{File, Kind};
-use crate::measure::{first, is_below};
-use crate::sensor::{Record, Sensor, Severity};
+use crate::measure::first;
+use crate::sensor::{Record, Sensor, Severity, is_below};
 use crate::work;
 
 pub(crate) use outcome::{Outcome, text};

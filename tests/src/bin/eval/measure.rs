@@ -1,13 +1,13 @@
 //! One file: what was found, how soon, and among how much.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::files::{File, Kind};
-use crate::sensor::{Logged, Record, Scope, Sensor, Severity};
+use crate::sensor::{Findings, Logged, Record, Scope, Sensor, Severity, is_below};
 
 /// A row of the JSON file. Figures up to the first finding of medium or higher are absent where there is none.
 #[derive(Clone, Debug, Serialize)]
@@ -29,15 +29,6 @@ pub(crate) struct Row {
     /// Queries in all, each seen once.
     pub(crate) all_queries: u64,
     pub(crate) again: bool,
-}
-
-/// Findings by the highest severity each had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Findings {
-    pub(crate) low: u64,
-    pub(crate) medium: u64,
-    pub(crate) high: u64,
-    pub(crate) critical: u64,
 }
 
 pub(crate) fn file(sensor: &Sensor, file: &File) -> Result<Row> {
@@ -75,46 +66,6 @@ fn row(file: &File, records: &[Record], lines: &mut dyn Iterator<Item = Result<L
 /// The first record of medium or higher among those that `count`.
 pub(crate) fn first(records: &[Record], counts: impl Fn(&Record) -> bool) -> Option<&Record> {
     records.iter().find(|record| record.severity >= Severity::Medium && counts(record))
-}
-
-/// Whether a name is a zone's own or below it.
-pub(crate) fn is_below(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
-impl Findings {
-    pub(crate) fn of(records: &[Record]) -> Self {
-        let mut highest: BTreeMap<&str, Severity> = BTreeMap::new();
-        for record in records {
-            let severity = highest.entry(&record.id).or_insert(record.severity);
-            *severity = record.severity.max(*severity);
-        }
-        let mut findings = Self::default();
-        for severity in highest.into_values() {
-            *match severity {
-                Severity::Low => &mut findings.low,
-                Severity::Medium => &mut findings.medium,
-                Severity::High => &mut findings.high,
-                Severity::Critical => &mut findings.critical,
-            } += 1;
-        }
-        findings
-    }
-
-    pub(crate) fn add(&mut self, other: Self) {
-        self.low += other.low;
-        self.medium += other.medium;
-        self.high += other.high;
-        self.critical += other.critical;
-    }
-
-    pub(crate) fn medium_or_higher(&self) -> u64 {
-        self.medium + self.high + self.critical
-    }
-
-    pub(crate) fn cells(&self) -> [String; 4] {
-        [self.low, self.medium, self.high, self.critical].map(|count| count.to_string())
-    }
 }
 
 /// What a file holds.
@@ -175,8 +126,9 @@ impl Until {
 
 #[cfg(test)]
 mod tests {
+    use earthdog_tests::replayed::Client;
+
     use super::*;
-    use crate::sensor::Client;
     use crate::sensor::tests::record;
 
     fn line(second: u64, ip: &str, name: &str, response: bool, lookup: &str) -> Logged {
@@ -236,13 +188,5 @@ mod tests {
         let json = serde_json::to_value(&row).unwrap();
         assert_eq!((&json["kind"], &json["findings"]["low"]), (&"tunnel".into(), &1.into()));
         assert!(json["seconds"].is_null());
-    }
-
-    #[test]
-    fn zones_end_at_dots() {
-        assert!(
-            is_below("a.tunnel.example", "tunnel.example") && is_below("tunnel.example", "tunnel.example")
-        );
-        assert!(!is_below("nottunnel.example", "tunnel.example"));
     }
 }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use earthdog::escape::escape;
 
 use crate::files::Kind;
-use crate::measure::{Findings, Row};
+use crate::measure::Row;
 use crate::poisson::upper_bound;
+use crate::sensor::Findings;
 use crate::table::{Measure, Table, figure, median_worst};
 
 /// A tunnel is found in time within so many seconds or queries, whichever is later.
@@ -40,7 +41,7 @@ fn found(rows: &[&Row]) -> String {
             row.queries.map(|count| count.to_string()).unwrap_or_default(),
             row.bytes_out.map(|count| count.to_string()).unwrap_or_default(),
         ];
-        cells.extend(row.findings.cells());
+        cells.extend(counts(row.findings));
         table.row(cells);
     }
     let mut out = table.to_string();
@@ -102,6 +103,10 @@ fn left_alone(rows: &[&Row]) -> String {
     out + "\n"
 }
 
+fn counts(findings: Findings) -> [String; 4] {
+    [findings.low, findings.medium, findings.high, findings.critical].map(|count| count.to_string())
+}
+
 fn rates(name: String, queries: u64, hours: u64, findings: Findings) -> Vec<String> {
     let per = |count: u64, units: f64| {
         if units == 0.0 {
@@ -111,7 +116,7 @@ fn rates(name: String, queries: u64, hours: u64, findings: Findings) -> Vec<Stri
     };
     let heavy = findings.medium_or_higher();
     let mut cells = vec![name, queries.to_string(), hours.to_string()];
-    cells.extend(findings.cells());
+    cells.extend(counts(findings));
     cells.push(per(heavy, queries as f64 / 1e6));
     cells.push(per(heavy, hours as f64));
     cells.push(per(findings.low, hours as f64));

@@ -1,131 +1,11 @@
-//! The release binary, replaying one file: its findings and, where asked for, its message log.
+//! The release binary, replaying one file.
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use anyhow::{Context as _, Result, bail};
-use earthdog::escape::escape;
-use serde::{Deserialize, Deserializer, Serialize, de};
-
-pub(crate) struct Sensor {
-    path: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Severity {
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-/// What is read of a finding's record.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Record {
-    pub(crate) id: String,
-    #[serde(rename = "time", deserialize_with = "unix_ns")]
-    pub(crate) time_ns: u64,
-    pub(crate) rule: String,
-    pub(crate) severity: Severity,
-    pub(crate) scope: Scope,
-    pub(crate) zone: Option<String>,
-    pub(crate) client: Client,
-    pub(crate) name_bytes: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Scope {
-    ClientZone,
-    Client,
-    Zone,
-    NoZone,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Client {
-    pub(crate) ip: Option<IpAddr>,
-}
-
-/// What is read of a line of the message log.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Logged {
-    #[serde(rename = "time", deserialize_with = "unix_ns")]
-    pub(crate) time_ns: u64,
-    pub(crate) src: SocketAddr,
-    pub(crate) response: bool,
-    pub(crate) name: Option<String>,
-    pub(crate) lookup: Option<String>,
-    pub(crate) client: Option<Client>,
-}
-
-impl Sensor {
-    pub(crate) fn new(path: &Path) -> Result<Self> {
-        if !path.is_file() {
-            bail!(
-                "no sensor at {}: build it with `cargo build --release --locked -p sensor-user`",
-                path.display()
-            );
-        }
-        Ok(Self { path: path.to_path_buf() })
-    }
-
-    /// Every state change of every finding, in the order they came.
-    pub(crate) fn findings(&self, file: &Path) -> Result<Vec<Record>> {
-        self.replay(file, None)
-    }
-
-    /// As `findings`; then each line of the message log goes to `take`.
-    pub(crate) fn messages<T>(
-        &self,
-        file: &Path,
-        measure: impl FnOnce(&[Record], &mut dyn Iterator<Item = Result<Logged>>) -> Result<T>,
-    ) -> Result<T> {
-        let dir = tempfile::tempdir()?;
-        let (config, log) = (dir.path().join("config.toml"), dir.path().join("messages"));
-        let key = toml::Value::String(log.to_string_lossy().into_owned());
-        fs::write(&config, format!("[output]\nmessages = {key}\n"))?;
-        let records = self.replay(file, Some(&config))?;
-        let log = BufReader::new(File::open(&log).context("the sensor wrote no message log")?);
-        let mut lines = log.lines().map(|line| {
-            let line = line.context("cannot read the message log")?;
-            serde_json::from_str(&line).with_context(|| format!("not a line of the message log: {line}"))
-        });
-        measure(&records, &mut lines)
-    }
-
-    fn replay(&self, file: &Path, config: Option<&Path>) -> Result<Vec<Record>> {
-        let mut command = Command::new(&self.path);
-        command.arg("replay").arg(file).args(["--output", "json"]).stdin(Stdio::null());
-        if let Some(config) = config {
-            command.arg("-c").arg(config);
-        }
-        let output = command.output().with_context(|| format!("cannot start {}", self.path.display()))?;
-        if !output.status.success() {
-            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-            let said: Vec<_> = errors.lines().filter(|line| line.starts_with("earthdog: ")).collect();
-            bail!("{} ({})", escape(said.join("; ").as_bytes()), output.status);
-        }
-        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let record =
-            |line| serde_json::from_slice(line).with_context(|| format!("not a finding: {}", escape(line)));
-        lines.map(record).collect()
-    }
-}
-
-/// RFC 3339 as Unix nanoseconds.
-fn unix_ns<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(input)?;
-    let time: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
-    u64::try_from(time.as_nanosecond()).map_err(de::Error::custom)
-}
+pub(crate) use earthdog_tests::replayed::{Findings, Logged, Record, Scope, Sensor, Severity, is_below};
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use earthdog_tests::replayed::Client;
+
     use super::*;
 
     /// A finding's record as the sensor writes it, with what is not read here left out.
@@ -140,23 +20,5 @@ pub(crate) mod tests {
             client: Client { ip: Some("192.0.2.7".parse().unwrap()) },
             name_bytes: second * 10,
         }
-    }
-
-    #[test]
-    fn records_and_lines_are_read_as_the_sensor_writes_them() {
-        let line = r#"{"schema":1,"id":"a-1","time":"1970-01-01T00:00:02.000000005Z","rule":"r","severity":"high",
-            "scope":"client_zone","zone":"tunnel.example","client":{"kind":"address","ip":"192.0.2.7","grade":"none"},
-            "name_bytes":20,"queries":3}"#;
-        let record: Record = serde_json::from_str(line).unwrap();
-        assert_eq!((record.time_ns, record.severity, record.name_bytes), (2_000_000_005, Severity::High, 20));
-        let line = r#"{"time":"1970-01-01T00:00:01.000000000Z","view":"capture","src":"192.0.2.7:4000","response":false,"owner":{}}"#;
-        let logged: Logged = serde_json::from_str(line).unwrap();
-        assert_eq!((logged.time_ns, logged.name, logged.lookup.is_none()), (1_000_000_000, None, true));
-    }
-
-    #[test]
-    fn a_sensor_that_is_not_there_is_named() {
-        let error = Sensor::new(Path::new("/nonexistent/earthdog")).err().unwrap().to_string();
-        assert!(error.contains("/nonexistent/earthdog") && error.contains("cargo build"), "{error}");
     }
 }

@@ -1,0 +1,1 @@
+//! Honest traffic that detectors are easily wrong about.
