@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod bench;
 pub mod non_dns;
+pub mod roles;
 pub mod table;
 
 use crate::config::Config;
@@ -17,6 +18,8 @@ use crate::ledger::{Entry, Key};
 use crate::logged::Lookup;
 use crate::report::{Case, Reports, Scene, Sighting, Signal};
 use crate::zone::Zone;
+
+pub use roles::{Role, Roles};
 
 /// A message with a question that could be read; never the same message at another hook.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,8 @@ pub struct Look<'a> {
     pub zone_hash: u64,
     /// Who is charged: the process where it is known, else the address. Of a response: who asked.
     pub client: u64,
+    /// What part `client` plays, as far as it is learned.
+    pub role: Role,
 }
 
 impl Look<'_> {

@@ -10,7 +10,7 @@ use sensor_ebpf::abi::{flag, grade};
 
 use crate::attribute::{self, Client, Clients, Identity, Names, ProcessFacts, ProcessTable, Wanted};
 use crate::config::Config;
-use crate::detect::{Cases, Detectors, Emit, Look, Stray};
+use crate::detect::{Cases, Detectors, Emit, Look, Role, Roles, Stray};
 use crate::dns::{Anomaly, Canonical, Message, Question, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::finding::{ClientKind, Origin};
@@ -54,6 +54,7 @@ impl Settings {
             + Names::WORST_CASE_BYTES
             + self.fold.worst_case_bytes()
             + self.report.max_open * finding
+            + Roles::worst_case_bytes(&self.config)
             + Detectors::worst_case_bytes(&self.config)
             + self.reassemble.bytes
     }
@@ -89,6 +90,7 @@ pub struct Pipeline {
     fold: Fold<FixedState>,
     search: Vec<Canonical>,
     ledger: Ledger,
+    roles: Roles,
     detectors: Detectors,
     reports: Reports,
     stats: Stats,
@@ -115,6 +117,7 @@ impl Pipeline {
             search: Vec::new(),
             reports: Reports::new(settings.report, &settings.ledger, settings.attribute, origin),
             ledger: Ledger::new(settings.ledger),
+            roles: Roles::new(&settings.config),
             detectors: Detectors::new(&settings.config),
             stats: Stats::default(),
             now_ns: 0,
@@ -206,6 +209,12 @@ impl Pipeline {
     /// Processes in the table.
     pub fn process_count(&self) -> usize {
         self.processes.len()
+    }
+
+    /// What part an address plays.
+    #[cfg(test)]
+    pub(crate) fn role(&mut self, ip: IpAddr) -> Role {
+        self.roles.of(self.address(ip, 0))
     }
 
     fn packet(&mut self, packet: Packet, emit: &mut Emit<'_>) {
@@ -399,12 +408,13 @@ impl Pipeline {
             entry.via = via.unwrap_or(entry.via);
             entry.query(said, charge, claimed && key.client == address, now_ns);
         }
+        let server = self.address(leg.server.ip(), leg.netns);
         let Self { reports, ledger, clients, names, .. } = self;
         let mut scene = Scene { ledger, clients, names, sighting, emit };
         for key in keys {
             reports.judge(key, &mut scene);
         }
-        let look = Look {
+        let mut look = Look {
             packet,
             message,
             part: match charge {
@@ -418,7 +428,9 @@ impl Pipeline {
             zone,
             zone_hash: zone_key,
             client: sighting.client(),
+            role: Role::Host,
         };
+        look.role = self.roles.query(&look, server);
         self.detectors.query(&look, &mut Cases { reports, scene });
         zone_key
     }
@@ -492,7 +504,7 @@ impl Pipeline {
         let process = (whose.owner != address).then_some(whose.owner);
         let sighting =
             Sighting { server: leg.server.ip(), view: packet.view, now_ns: packet.time_ns, address, process };
-        let look = Look {
+        let mut look = Look {
             packet,
             message,
             part: lookup,
@@ -502,7 +514,9 @@ impl Pipeline {
             zone,
             zone_hash: zone_key,
             client: whose.owner,
+            role: Role::Host,
         };
+        look.role = self.roles.response(&look);
         let Self { reports, ledger, clients, names, .. } = self;
         let scene = Scene { ledger, clients, names, sighting, emit };
         self.detectors.response(&look, &mut Cases { reports, scene });
@@ -589,6 +603,7 @@ impl Pipeline {
             ("recent queries", self.fold.evicted()),
             ("ledger keys", self.ledger.evicted),
             ("open findings", self.reports.evicted),
+            ("roles", self.roles.evicted()),
             ("detectors' keys", self.detectors.evictions().map(|(_, count)| count).sum()),
         ];
     }

@@ -85,6 +85,22 @@ keys! {
         max_keys: u64 = 1024, integer(16, 1 << 24);
     }
 
+    /// What part a client plays (resolver, mail server, NAT, crawler); detectors that judge a whole client ask for it.
+    roles: Roles {
+        /// Length of the window in which it is learned, and for which it is kept after it last held, seconds.
+        window_s: u64 = 3600, integer(60, 86_400);
+        /// Zones that answered which make a client that is asked by others, or asks many servers itself, a resolver.
+        resolver_zones: u64 = 32, integer(1, 1024);
+        /// Zones that answered, with few look-ups in each, which make a client a crawler.
+        crawler_zones: u64 = 256, integer(1, 1024);
+        /// Look-ups of each of three kinds (MX, reversed addresses, DNSBL forms, TXT) which make a client a mail server.
+        mail_lookups: u64 = 16, integer(1, 1 << 20);
+        /// Manners of asking (flags, EDNS), each often, which make a client a NAT.
+        nat_manners: u64 = 4, integer(2, 8);
+        /// Clients remembered; the one with fewest look-ups and no role goes first.
+        max_keys: u64 = 4096, integer(16, 1 << 24);
+    }
+
     /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.

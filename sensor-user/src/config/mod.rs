@@ -1,6 +1,7 @@
 //! Configuration: a strict TOML file over the defaults of one key table.
 
 mod keys;
+pub mod list;
 mod value;
 
 use std::{fmt::Write as _, fs, path::Path};
@@ -145,7 +146,10 @@ impl Config {
                     continue;
                 };
                 if (key.read)(self, value.get_ref()).is_err() {
-                    let written = shown(written, value.get_ref());
+                    let written = match key.allowed {
+                        Allowed::List(_) => one_line(written),
+                        _ => shown(written, value.get_ref()),
+                    };
                     problems.push((
                         at,
                         format!("{section}.{name} = {written} is not allowed: use {}", key.allowed),

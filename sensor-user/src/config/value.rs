@@ -4,6 +4,8 @@ use std::fmt;
 
 use toml::de::DeValue;
 
+use super::list::Item;
+
 /// The values a key takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Allowed {
@@ -23,6 +25,7 @@ pub enum Allowed {
     OneOf(&'static [&'static str]),
     /// Any text that is what the words say.
     Text(&'static str),
+    List(Item),
 }
 
 impl fmt::Display for Allowed {
@@ -37,6 +40,7 @@ impl fmt::Display for Allowed {
                 write!(out, "one of {}", quoted.join(", "))
             }
             Self::Text(what) => write!(out, "{what}"),
+            Self::List(item) => write!(out, "{item}"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use sensor_ebpf::abi::flag;
 
 use crate::config::Config;
+use crate::detect::Role;
 use crate::dns::Canonical;
 use crate::event::{Event, Kind, Owner, Packet, Transport, View, no_owner};
 use crate::finding::{Finding, Origin, State};
@@ -98,6 +99,11 @@ impl Bench {
     pub(super) fn finish(&mut self) {
         let found = &mut self.found;
         self.pipeline.finish(&mut |f| found.push(f.clone()));
+    }
+
+    /// What the pipeline takes an address for.
+    pub(super) fn role(&mut self, client: &str) -> Role {
+        self.pipeline.role(client.parse().unwrap())
     }
 
     /// Findings created by a rule.

@@ -51,7 +51,7 @@ pub struct Stats {
     pub absorbed: u64,
     pub anomalies: AnomalyCounts,
     /// What was forgotten to stay within bounds, with its collection's name.
-    pub evictions: [(&'static str, u64); 8],
+    pub evictions: [(&'static str, u64); 9],
     known_zones: HashSet<u64>,
 }
 

@@ -1,0 +1,126 @@
+//! Lists in a configuration: words, paths, domain names, networks.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use toml::de::DeValue;
+
+use super::value::{Allowed, Refusal, Setting};
+
+/// What the entries of a list may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// Any text that is not empty, described by the words.
+    Word(&'static str),
+    Path,
+    /// A domain name in presentation form; the root is none.
+    Domain,
+    /// An address or an address with a prefix length.
+    Network,
+}
+
+/// Most entries of a list; longer ones belong into a file.
+const MAX_ENTRIES: usize = 1024;
+
+impl fmt::Display for Item {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Word(what) => what,
+            Self::Path => "absolute paths",
+            Self::Domain => "domain names",
+            Self::Network => "addresses or networks like \"192.0.2.0/24\"",
+        };
+        write!(out, "a list of at most {MAX_ENTRIES} {what}")
+    }
+}
+
+impl Setting for Vec<String> {
+    fn read(value: &DeValue<'_>, allowed: &Allowed) -> Result<Self, Refusal> {
+        let Allowed::List(item) = *allowed else { return Err(Refusal) };
+        let entries = value.as_array().filter(|list| list.len() <= MAX_ENTRIES).ok_or(Refusal)?;
+        let mut list = Self::new();
+        for entry in entries {
+            let text = entry.get_ref().as_str().ok_or(Refusal)?;
+            let fits = match item {
+                Item::Word(_) => !text.trim().is_empty() && !text.contains('\0'),
+                Item::Path => text.starts_with('/') && !text.contains('\0'),
+                Item::Domain => is_domain(text),
+                Item::Network => Network::parse(text).is_some(),
+            };
+            if !fits {
+                return Err(Refusal);
+            }
+            list.push(text.to_owned());
+        }
+        Ok(list)
+    }
+
+    fn show(&self) -> String {
+        toml::Value::Array(self.iter().cloned().map(toml::Value::String).collect()).to_string()
+    }
+}
+
+/// Labels of 1 to 63 bytes without spaces, 253 in all, with or without the dot at the end; a name in Punycode, not in
+/// Unicode, since that is what queries have.
+pub fn is_domain(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic());
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Addresses with the same first bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    base: IpAddr,
+    /// Bits that are the same.
+    prefix: u8,
+}
+
+impl Network {
+    /// `192.0.2.0/24`, `2001:db8::/32`, or an address for itself alone.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (base, prefix) = text.split_once('/').map_or((text, None), |(base, prefix)| (base, Some(prefix)));
+        let base: IpAddr = base.parse().ok()?;
+        let most = if base.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
+            Some(_) => return None,
+            None => most,
+        };
+        (prefix <= most).then_some(Self { base, prefix })
+    }
+
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
+            IpAddr::V6(ip) => ip.to_bits(),
+        };
+        let differ = bits(self.base) ^ bits(ip);
+        self.base.is_ipv4() == ip.is_ipv4() && differ.leading_zeros() >= u32::from(self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_the_addresses_with_their_prefix() {
+        let holds = |network: &str, ip: &str| Network::parse(network).unwrap().contains(ip.parse().unwrap());
+        assert!(holds("192.0.2.0/24", "192.0.2.255") && !holds("192.0.2.0/24", "192.0.3.0"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.6"));
+        assert!(holds("0.0.0.0/0", "203.0.113.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "2001:db9::"));
+        for wrong in ["192.0.2.0/33", "192.0.2/24", "192.0.2.0/", "192.0.2.0/+4", "x", "", "::/129"] {
+            assert_eq!(Network::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn domains_have_labels() {
+        assert!(
+            ["example.com", "example.com.", "xn--bcher-kva.example", "_dmarc.a"].into_iter().all(is_domain)
+        );
+        assert!(!["", ".", "a..b", "bücher.example", "a b"].into_iter().any(is_domain));
+    }
+}
