@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod bench;
+pub mod direct_mode;
 pub mod non_dns;
 pub mod roles;
 pub mod table;
@@ -152,6 +153,7 @@ macro_rules! detectors {
 
 detectors! {
     non_dns: non_dns::NonDns,
+    direct_mode: direct_mode::DirectMode,
 }
 
 /// The emitter of findings, as stages hand it on.

@@ -53,6 +53,13 @@ impl Zone {
         let suffix = suffix_labels(name, info.len);
         Self { class: Class::Registered, labels: labels.min(suffix + 1) }
     }
+
+    /// Whether anybody could register the name, or one above it: it ends in a suffix of the list and is more than that.
+    pub fn is_registrable(name: &Canonical) -> bool {
+        let labels = name.labels();
+        let info = psl::List.find((0..labels).rev().map(|index| name.label(index)));
+        info.typ.is_some() && suffix_labels(name, info.len) < labels
+    }
 }
 
 /// Labels of a suffix that is `len` bytes long in dotted form.
@@ -77,6 +84,20 @@ fn may_be_internal(label: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::dns::canonical::text;
+
+    #[test]
+    fn what_can_be_registered() {
+        for (name, can) in [
+            ("example.com", true),
+            ("a.example.co.uk", true),
+            ("co.uk", false),
+            ("tenant.cloudfront.net", true),
+            ("xkqwjzr.lan", false),
+            ("xkqwjzr", false),
+        ] {
+            assert_eq!(Zone::is_registrable(&Canonical::from_text(name)), can, "{name}");
+        }
+    }
 
     #[test]
     fn names_split_where_they_are_registered() {

@@ -75,6 +75,16 @@ keys! {
         max_keys: u64 = 8192, integer(16, 1 << 24);
     }
 
+    /// Detector dns-direct-mode: encoded names without a valid zone.
+    direct_mode: DirectMode {
+        /// Bytes in encoded labels of such names from one client within the window that make a finding (MITRE: OutboundDNSVolume).
+        outbound_dns_volume_bytes: u64 = 48, integer(1, 1 << 30);
+        /// Length of the window, seconds (MITRE: TimeWindow).
+        time_window_s: u64 = 600, integer(1, 86_400);
+        /// Clients remembered; the one with fewest bytes goes first.
+        max_keys: u64 = 1024, integer(16, 1 << 24);
+    }
+
     /// Detector dns-non-dns: bytes on port 53 that are not DNS.
     non_dns: NonDns {
         /// Bytes between one client and one server, both ways, within the window that make a finding.
