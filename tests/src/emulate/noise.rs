@@ -26,7 +26,7 @@ pub(super) fn enumeration(tape: &mut Tape) {
     let names = words::all();
     let tails = ["", "1", "2", "-dev", "-test", "-old", "-vpn", "01"];
     for tail in tails {
-        for name in &names {
+        for name in names {
             let address = [203, 0, 113, tape.random.byte()];
             let answer = if tape.random.chance(0.02) { Answer::a(address, 300) } else { Answer::nxdomain() };
             tape.moves(format!("{name}{tail}.target-company.example"), rtype::A, &answer, 0);

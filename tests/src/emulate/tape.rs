@@ -121,6 +121,11 @@ impl Tape {
         self.ask(name.into(), qtype, answer, &Extra::default());
     }
 
+    /// As `lookup`, with something beside the question.
+    pub fn lookup_beside(&mut self, name: impl Into<Name>, qtype: u16, answer: &Answer, extra: &Extra) {
+        self.ask(name.into(), qtype, answer, extra);
+    }
+
     /// As `lookup`, by the emulated tool: so many payload bytes go out in the query or come in with the answer.
     pub fn moves(&mut self, name: impl Into<Name>, qtype: u16, answer: &Answer, payload: usize) {
         self.moves_beside(name, qtype, answer, &Extra::default(), payload);
@@ -167,6 +172,9 @@ impl Tape {
         let edns = machine.edns || !extra.options.is_empty();
         let options: Vec<_> = extra.options.iter().map(|(code, data)| (*code, &data[..])).collect();
         let mut query = Message::query(name.clone(), qtype).id(id).tail(&extra.tail);
+        if extra.iterative {
+            query = query.flags(0);
+        }
         if edns {
             query = query.edns(1232, &options);
         }
@@ -222,6 +230,19 @@ impl Tape {
 }
 
 impl Made {
+    /// Queries, and active host-hours: hours of the clock in which an address asks.
+    pub fn asked(&self) -> (u64, u64) {
+        // Addresses and ports of Ethernet, IPv4 without options, UDP.
+        let query = |frame: &&(u64, Vec<u8>)| frame.1[36..38] == 53_u16.to_be_bytes();
+        let hours: BTreeSet<_> = self
+            .frames
+            .iter()
+            .filter(query)
+            .map(|(time_ns, frame)| (frame[26..30].to_vec(), time_ns / 3_600_000_000_000))
+            .collect();
+        (self.frames.iter().filter(query).count() as u64, hours.len() as u64)
+    }
+
     pub fn pcap(&self) -> Vec<u8> {
         Pcap { nanos: true, ..Pcap::default() }.file(ETHERNET, &self.frames)
     }
@@ -244,6 +265,8 @@ pub struct Extra {
     pub options: Vec<(u16, Vec<u8>)>,
     /// Behind the message.
     pub tail: Vec<u8>,
+    /// From a resolver to a server of the zone, which answers for itself: no recursion.
+    pub iterative: bool,
 }
 
 /// What a resolver says.
@@ -252,6 +275,7 @@ pub struct Answer {
     rcode: u8,
     /// Owner (the question's where `None`), type, TTL in seconds, data.
     records: Vec<(Option<Name>, u16, u32, Vec<u8>)>,
+    proofs: Vec<(Name, u16, Vec<u8>)>,
     silent: bool,
 }
 
@@ -300,6 +324,13 @@ impl Answer {
         self
     }
 
+    /// A record of another name that proves something, beside the start of authority.
+    #[must_use]
+    pub fn proof(mut self, owner: Name, rtype: u16, rdata: Vec<u8>) -> Self {
+        self.proofs.push((owner, rtype, rdata));
+        self
+    }
+
     /// How long it may be kept; a name that is not there for five minutes, an error not at all.
     fn ttl(&self) -> Option<u32> {
         match self.records.iter().map(|(_, _, ttl, _)| *ttl).min() {
@@ -322,6 +353,9 @@ impl Answer {
         if self.records.is_empty() && (self.rcode == 0 || self.rcode == 3) {
             let name = Name::new().raw(&zone).root();
             message = message.record(1, name, rtype::SOA, 1, 300_u32.saturating_sub(age), soa(&zone));
+        }
+        for (owner, rtype, rdata) in &self.proofs {
+            message = message.record(1, owner.clone(), *rtype, 1, 300, rdata.clone());
         }
         message
     }

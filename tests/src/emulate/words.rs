@@ -1,5 +1,7 @@
 //! Names that people give: words of them, hosts and sites.
 
+use std::sync::LazyLock;
+
 use crate::derive::Random;
 
 /// 256 words, in the order of the alphabet.
@@ -26,12 +28,13 @@ const HOSTS: &str = "www www www api cdn static img images assets mail login m a
     blog account auth data ads track metrics edge web files download update search maps content";
 
 /// The 256 words; a byte is one of them.
-pub fn all() -> Vec<&'static str> {
-    WORDS.split_ascii_whitespace().collect()
+pub fn all() -> &'static [&'static str] {
+    static ALL: LazyLock<Vec<&str>> = LazyLock::new(|| WORDS.split_ascii_whitespace().collect());
+    &ALL
 }
 
 pub fn word(random: &mut Random) -> &'static str {
-    random.pick(&all())
+    random.pick(all())
 }
 
 /// A label that somebody could have registered.
@@ -48,12 +51,13 @@ pub fn registered(random: &mut Random) -> String {
 
 /// A host of a site: most often www or another usual one.
 pub fn host(random: &mut Random) -> String {
-    let usual: Vec<_> = HOSTS.split_ascii_whitespace().collect();
+    static USUAL: LazyLock<Vec<&str>> = LazyLock::new(|| HOSTS.split_ascii_whitespace().collect());
+    let usual = USUAL.as_slice();
     match random.below(10) {
         0 => word(random).to_owned(),
-        1 => format!("{}{}", random.pick(&usual), random.below(9) + 1),
-        2 => format!("{}-{}", random.pick(&usual), random.pick(&["eu", "us", "prod", "west", "v2", "edge"])),
-        _ => random.pick(&usual).to_owned(),
+        1 => format!("{}{}", random.pick(usual), random.below(9) + 1),
+        2 => format!("{}-{}", random.pick(usual), random.pick(&["eu", "us", "prod", "west", "v2", "edge"])),
+        _ => random.pick(usual).to_owned(),
     }
 }
 
