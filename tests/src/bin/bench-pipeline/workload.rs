@@ -1,0 +1,117 @@
+//! What the pipeline is measured on: traffic made here, and captures.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use earthdog::event::Event;
+use earthdog::source::{self, Tally};
+use earthdog_tests::capture::{ETHERNET, Pcap, leaking_name};
+use earthdog_tests::message::{Message, rtype};
+use earthdog_tests::packet::Frame;
+
+pub(crate) struct Workload {
+    pub(crate) name: String,
+    pub(crate) events: Vec<Event>,
+}
+
+/// Messages of the made workloads.
+const MESSAGES: u32 = 100_000;
+const START_NS: u64 = 1_700_000_000_000_000_000;
+/// Captures of the development data that differ most: a crawl, a tunnel, one host asking the same for hours.
+const CAPTURES: [&str; 3] = [
+    "benign/graphtunnel_normal_00020_20230805215042.pcap.gz",
+    "tunnel/graphtunnel_iodine-cname.pcap.gz",
+    "benign/leshark_clean_oraclevm.pcap.gz",
+];
+
+/// Made ones, then the captures named; those of the development data if none is named and they are there.
+pub(crate) fn all(captures: &[PathBuf]) -> Result<Vec<Workload>> {
+    let mut list = vec![
+        made("mixed: 100 hosts, Zipf", Lookup::of_a_mix)?,
+        made("random names, one zone", |number| Lookup {
+            client: 1,
+            name: leaking_name(number),
+            qtype: rtype::TXT,
+        })?,
+        made("random zones, spoofed clients", |number| Lookup {
+            client: number * 7919,
+            name: format!("www.z{:x}.example", mix(number)),
+            qtype: rtype::A,
+        })?,
+    ];
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/dev");
+    let default: Vec<PathBuf> =
+        CAPTURES.iter().map(|name| data.join(name)).filter(|file| file.is_file()).collect();
+    if captures.is_empty() && default.is_empty() {
+        eprintln!("skipped: {} is not there, so that only made traffic is measured", data.display());
+    }
+    for file in if captures.is_empty() { &default } else { captures } {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name.split('.').next().unwrap_or_default().chars().take(28).collect();
+        list.push(Workload { name, events: read(file)? });
+    }
+    Ok(list)
+}
+
+struct Lookup {
+    client: u32,
+    name: String,
+    qtype: u16,
+}
+
+impl Lookup {
+    /// What a gateway sees: few names asked often, many seldom; one in fifty new.
+    fn of_a_mix(number: u32) -> Self {
+        let random = mix(number);
+        let client = random % 100;
+        // Each doubling of the rank is asked for as often as the one before: Zipf of exponent 1, in steps, over 4,096 names.
+        let doublings = (random >> 8) % 12;
+        let rank = (1 << doublings) + (random >> 20) % (1 << doublings);
+        let name = if random.is_multiple_of(50) {
+            format!("host-{number}.fresh{rank}.example")
+        } else {
+            format!("{}.site{}.example", ["www", "api", "cdn", "static-assets"][rank as usize % 4], rank / 3)
+        };
+        let qtype = [rtype::A, rtype::AAAA][(random >> 5) as usize % 2];
+        Self { client, name, qtype }
+    }
+}
+
+/// A look-up's query and answer, so many messages in all.
+fn made(name: &str, lookup: impl Fn(u32) -> Lookup) -> Result<Workload> {
+    let frames = (0..MESSAGES / 2).flat_map(|number| {
+        let Lookup { client, name, qtype } = lookup(number);
+        let time_ns = START_NS + u64::from(number) * 2_000_000;
+        let client = std::net::Ipv4Addr::from(0x0a00_0000 | client & 0xff_ffff);
+        let port = 1024 + (mix(number) >> 16) as u16 % 60_000;
+        let id = mix(number) as u16;
+        let query = Message::query(name.as_str(), qtype).id(id).build();
+        let rdata = if qtype == rtype::AAAA { vec![0x20; 16] } else { vec![192, 0, 2, 1] };
+        let response = Message::response(name.as_str(), qtype).id(id).answer(qtype, 60, rdata).build();
+        let out = Frame::v4(client, [10, 255, 255, 53]).udp(port, 53).payload(query).build();
+        let back = Frame::v4([10, 255, 255, 53], client).udp(53, port).payload(response).build();
+        [(time_ns, out), (time_ns + 1_000_000, back)]
+    });
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), Pcap::default().file(ETHERNET, &frames.collect::<Vec<_>>()))?;
+    Ok(Workload { name: name.to_owned(), events: read(file.path())? })
+}
+
+fn read(file: &Path) -> Result<Vec<Event>> {
+    let mut events = Vec::new();
+    source::read(file, &mut Tally::default(), &mut |event| {
+        events.push(event);
+        ControlFlow::Continue(())
+    })
+    .with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(events)
+}
+
+/// A number that looks random, the same every time (the finaliser of MurmurHash3).
+fn mix(number: u32) -> u32 {
+    let mut x = number.wrapping_add(0x9e37_79b9);
+    x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
+    x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
+    x ^ x >> 16
+}
