@@ -1,0 +1,184 @@
+//! Measuring, and the table that is printed.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use earthdog::config::Config;
+use earthdog::dns::{Canonical, Message};
+use earthdog::event::{Event, Packet};
+use earthdog::finding::Origin;
+use earthdog::pipeline::Pipeline;
+use earthdog_tests::deadline::now;
+use serde_json::json;
+
+use crate::workload::{self, Workload};
+
+const ROUNDS: usize = 7;
+/// Most that a message may cost, and what is aimed at, nanoseconds.
+const GOAL: (f64, f64) = (2000.0, 1000.0);
+/// Messages run under callgrind, some fifty times slower.
+const COUNTED: usize = 20_000;
+
+#[derive(Debug, Default)]
+struct Arguments {
+    json: Option<PathBuf>,
+    captures: Vec<PathBuf>,
+    /// Only push this workload's first messages, for callgrind to count.
+    once: Option<String>,
+}
+
+fn arguments() -> Result<Arguments> {
+    let mut found = Arguments::default();
+    let mut list = std::env::args().skip(1);
+    while let Some(argument) = list.next() {
+        match argument.as_str() {
+            "--json" => found.json = Some(list.next().context("--json takes a file name")?.into()),
+            "--once" => found.once = Some(list.next().context("--once takes a workload")?),
+            option if option.starts_with('-') => {
+                bail!("unknown option {option}; usage: bench pipeline [--json FILE] [CAPTURE…]")
+            }
+            capture => found.captures.push(capture.into()),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the goal was met.
+pub(crate) fn bench() -> Result<bool> {
+    let arguments = arguments()?;
+    let mut workloads = workload::all(&arguments.captures)?;
+    if let Some(name) = arguments.once {
+        let workload = workloads.iter_mut().find(|w| w.name == name).context("no such workload")?;
+        workload.events.truncate(COUNTED);
+        push_all(workload.events.clone());
+        return Ok(true);
+    }
+    let mut rows = Vec::new();
+    let mut met = true;
+    println!(
+        "{:28} {:>8} {:>8} {:>8} {:>7} {:>11} {:>12} {:>13}",
+        "workload", "messages", "floor ns", "ours ns", "ratio", "messages/s", "allocations", "instructions"
+    );
+    for workload in &workloads {
+        let measured = measure(workload);
+        let instructions = instructions(workload, &arguments.captures)?;
+        let counted = instructions.map_or_else(|| "no valgrind".to_owned(), |count| format!("{count:.0}"));
+        println!(
+            "{:28} {:>8} {:>8.0} {:>8.0} {:>7.1} {:>11.0} {:>12.2} {counted:>13}",
+            workload.name,
+            measured.messages,
+            measured.floor_ns,
+            measured.ours_ns,
+            measured.ours_ns / measured.floor_ns,
+            1e9 / measured.ours_ns,
+            measured.allocations,
+        );
+        met &= measured.ours_ns <= GOAL.0;
+        let mut row = |metric: &str, unit: &str, value: f64, floor: Option<f64>| {
+            rows.push(json!({
+                "part": "pipeline", "case": workload.name, "metric": metric, "unit": unit, "value": value, "floor": floor,
+            }));
+        };
+        row("time_per_message", "ns", measured.ours_ns, Some(measured.floor_ns));
+        row("messages_per_second", "1/s", 1e9 / measured.ours_ns, Some(1e9 / measured.floor_ns));
+        row("allocations_per_message", "1", measured.allocations, None);
+        if let Some(count) = instructions {
+            row("instructions_per_message", "1", count, None);
+        }
+    }
+    println!(
+        "goal: at most {:.0} ns a message on each ({}), on the way to {:.0}",
+        GOAL.0,
+        if met { "met" } else { "MISSED" },
+        GOAL.1
+    );
+    if let Some(file) = arguments.json {
+        let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
+        fs::write(&file, lines.join("\n") + "\n")
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(met)
+}
+
+struct Measured {
+    messages: u64,
+    floor_ns: f64,
+    ours_ns: f64,
+    allocations: f64,
+}
+
+fn measure(workload: &Workload) -> Measured {
+    let messages = push_all(workload.events.clone());
+    let per_message = |elapsed: std::time::Duration| elapsed.as_nanos() as f64 / messages.max(1) as f64;
+    let (mut floors, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let start = now();
+        look_at_all(&workload.events);
+        floors.push(per_message(now() - start));
+        let events = workload.events.clone();
+        let start = now();
+        black_box(push_all(events));
+        ours.push(per_message(now() - start));
+    }
+    let events = workload.events.clone();
+    let allocated = allocation_counter::measure(|| {
+        black_box(push_all(events));
+    });
+    Measured {
+        messages,
+        floor_ns: median(&mut floors),
+        ours_ns: median(&mut ours),
+        allocations: allocated.count_total as f64 / messages.max(1) as f64,
+    }
+}
+
+/// Everything through a new pipeline; how many messages it saw. Its own name is what callgrind is told to count.
+#[inline(never)]
+fn push_all(events: Vec<Event>) -> u64 {
+    let mut pipeline = Pipeline::new(Config::default().pipeline(), Origin::Replay);
+    for event in events {
+        pipeline.push(event, &mut |finding| {
+            black_box(finding);
+        });
+    }
+    pipeline.stats().messages
+}
+
+fn look_at_all(events: &[Event]) {
+    for event in events {
+        let Event::Packet(Packet { payload, true_len, .. }) = event else { continue };
+        let message = Message::parse(payload, *true_len as usize);
+        black_box(message.question.map(|question| Canonical::new(question.name)));
+    }
+}
+
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// Instructions a message by callgrind; `None` where it is not installed.
+fn instructions(workload: &Workload, captures: &[PathBuf]) -> Result<Option<f64>> {
+    let valgrind = Path::new("/usr/bin/valgrind");
+    if !valgrind.is_file() {
+        return Ok(None);
+    }
+    let output = Command::new(valgrind)
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*push_all*"])
+        .arg(std::env::current_exe()?)
+        .args(["--once", &workload.name])
+        .args(captures)
+        .output()
+        .context("cannot start valgrind")?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected =
+        text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    let collected: f64 = collected
+        .and_then(|count| count.parse().ok())
+        .with_context(|| format!("callgrind counted nothing:\n{text}"))?;
+    let counted = workload.events.len().min(COUNTED);
+    Ok(Some(collected / counted as f64))
+}
