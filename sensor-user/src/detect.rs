@@ -6,9 +6,11 @@
 
 #[cfg(test)]
 mod bench;
+pub mod dga;
 pub mod direct_mode;
 pub mod non_dns;
 pub mod roles;
+pub mod seen;
 pub mod table;
 
 use crate::config::Config;
@@ -154,6 +156,7 @@ macro_rules! detectors {
 detectors! {
     non_dns: non_dns::NonDns,
     direct_mode: direct_mode::DirectMode,
+    dga: dga::Dga,
 }
 
 /// The emitter of findings, as stages hand it on.

@@ -38,13 +38,7 @@ pub fn static_cost_up_to(sub: &[u8], most: u32) -> u32 {
         if cost > most {
             break;
         }
-        let mut context = [BOUNDARY; 2];
-        for &byte in label {
-            let symbol = symbol(byte);
-            cost += table(context, symbol) + escape_cost(symbol);
-            context = [context[1], symbol];
-        }
-        cost += table(context, BOUNDARY) + MORE_LABELS_COST;
+        cost += label_cost(label) + MORE_LABELS_COST;
     }
     cost
 }
@@ -53,6 +47,23 @@ pub fn static_cost_up_to(sub: &[u8], most: u32) -> u32 {
 /// least, however unlike a host name it looks.
 pub fn alphabet_cost(sub: &[u8]) -> u32 {
     labels(sub).map(|label| LABEL_COST + label.len() as u32 * alphabet(label)).sum()
+}
+
+/// Cost of one label to someone who knows host names in general.
+pub fn label_cost(label: &[u8]) -> u32 {
+    let mut cost = 0;
+    let mut context = [BOUNDARY; 2];
+    for &byte in label {
+        let symbol = symbol(byte);
+        cost += table(context, symbol) + escape_cost(symbol);
+        context = [context[1], symbol];
+    }
+    cost + table(context, BOUNDARY)
+}
+
+/// Cost of one label whose characters are drawn at random, to someone who knows its length and alphabet.
+pub fn label_cost_at_random(label: &[u8]) -> u32 {
+    label.len() as u32 * alphabet(label)
 }
 
 /// Cost of each character by the smallest alphabet that holds them all.

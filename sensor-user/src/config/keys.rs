@@ -111,6 +111,18 @@ keys! {
         max_keys: u64 = 4096, integer(16, 1 << 24);
     }
 
+    /// Detector dns-dga: registered names that a program generates.
+    dga: Dga {
+        /// Registered names new for a client that do not exist, from which on there may be a finding; MITRE's NXDOMAINThreshold.
+        nxdomain_threshold: u64 = 8, integer(2, 10_000);
+        /// Bits of evidence that make a finding: four for each such name, more or less by its letters, five off for each new name that exists.
+        bound_bits: u64 = 60, integer(8, 10_000);
+        /// Seconds in which so many bits fade.
+        window_s: u64 = 86_400, integer(60, 2_592_000);
+        /// Clients remembered; the one with least evidence goes first.
+        max_keys: u64 = 2048, integer(16, 1 << 24);
+    }
+
     /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.

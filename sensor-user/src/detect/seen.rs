@@ -1,0 +1,82 @@
+//! Whether a hash has been seen of late, in fixed room: two Bloom filters, of which the older is forgotten in turn.
+//!
+//! A hash that was not seen may be taken for one that was (one in twenty at worst), never the other way round within one
+//! turn: who counts new ones counts too few, not too many.
+
+/// `2 * WORDS * 8` bytes.
+#[derive(Clone, Debug)]
+pub struct Seen<const WORDS: usize> {
+    now: [u64; WORDS],
+    before: [u64; WORDS],
+    /// Hashes in `now`.
+    count: u16,
+}
+
+/// Bits of the filter to one hash kept.
+const BITS_EACH: usize = 8;
+/// Bits set for a hash: of 8 bits each, four of them err least but for five and six.
+const PROBES: u32 = 4;
+
+impl<const WORDS: usize> Default for Seen<WORDS> {
+    fn default() -> Self {
+        const { assert!(WORDS.is_power_of_two() && WORDS <= 2048, "12 and more bits of a hash to each probe") }
+        Self { now: [0; WORDS], before: [0; WORDS], count: 0 }
+    }
+}
+
+impl<const WORDS: usize> Seen<WORDS> {
+    /// Hashes after which the older half is forgotten.
+    pub const TURN: usize = WORDS * 64 / BITS_EACH;
+
+    /// Whether a hash is new; it is known from here on.
+    pub fn is_new(&mut self, hash: u64) -> bool {
+        let (mut in_now, mut in_before) = (true, true);
+        // The hash is keyed and good in all its bits; two of its halves make as many probes as one likes (Kirsch and
+        // Mitzenmacher 2006).
+        let (first, step) = (hash as u32, (hash >> 32) as u32 | 1);
+        for probe in 0..PROBES {
+            let bit = first.wrapping_add(step.wrapping_mul(probe)) as usize % (WORDS * 64);
+            let mask = 1 << (bit % 64);
+            in_now &= self.now[bit / 64] & mask != 0;
+            in_before &= self.before[bit / 64] & mask != 0;
+            self.now[bit / 64] |= mask;
+        }
+        if !in_now {
+            self.count += 1;
+            if usize::from(self.count) >= Self::TURN {
+                self.before = std::mem::replace(&mut self.now, [0; WORDS]);
+                self.count = 0;
+            }
+        }
+        !in_now && !in_before
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_known_and_what_was_not_is_mostly_new() {
+        let state = foldhash::quality::FixedState::with_seed(1);
+        let mut seen = Seen::<64>::default();
+        let mut taken_for_seen = 0;
+        for n in 0..20_000_u64 {
+            taken_for_seen += u32::from(!seen.is_new(state.hash_one(n)));
+            assert!(!seen.is_new(state.hash_one(n)), "{n} just now");
+            let recent = n.saturating_sub(Seen::<64>::TURN as u64 / 2 - 1);
+            assert!(!seen.is_new(state.hash_one(recent)), "{recent} a while before {n}");
+        }
+        eprintln!("{taken_for_seen} of 20000");
+        assert!(taken_for_seen <= 1000, "{taken_for_seen}");
+        seen.clear();
+        assert!(seen.is_new(state.hash_one(19_999_u64)));
+    }
+}
