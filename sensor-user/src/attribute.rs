@@ -1,6 +1,7 @@
 //! Who asked: a bounded table of processes, fed by exec events and by what the rim reads from /proc.
 
 pub mod place;
+pub mod programs;
 pub mod script;
 pub mod table;
 

@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 pub mod canonical;
+pub mod carrier;
 pub mod name;
 pub mod names;
 pub mod record;

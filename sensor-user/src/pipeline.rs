@@ -11,7 +11,7 @@ use sensor_ebpf::abi::{flag, grade};
 use crate::attribute::{self, Client, Clients, Identity, Names, ProcessFacts, ProcessTable, Wanted};
 use crate::config::Config;
 use crate::detect::{Cases, Detectors, Emit, Look, Role, Roles, Stray};
-use crate::dns::{Anomaly, Canonical, Message, Question, rtype};
+use crate::dns::{Anomaly, Canonical, Message, Question, carrier, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::finding::{ClientKind, Origin};
 use crate::fold;
@@ -396,7 +396,14 @@ impl Pipeline {
             letters: name.letters,
             extra_bytes: extra_bytes(message),
         };
-        let sighting = Sighting { server: leg.server.ip(), view: packet.view, now_ns, address, process };
+        let sighting = Sighting {
+            server: leg.server.ip(),
+            view: packet.view,
+            now_ns,
+            address,
+            process,
+            has_payload: carrier::is_unusual(message, leg.qtype),
+        };
         let keys = process.into_iter().chain([address]).map(|client| Key { client, zone: zone_key });
         let claimed = process.is_some_and(|client| self.reports.is_open(Key { client, zone: zone_key }));
         self.reports.absorbed += u64::from(claimed);
@@ -451,7 +458,8 @@ impl Pipeline {
         if let Some(key) = process {
             self.note_process(key, &packet.owner, ip, now_ns);
         }
-        let sighting = Sighting { server: server.ip(), view: packet.view, now_ns, address, process };
+        let sighting =
+            Sighting { server: server.ip(), view: packet.view, now_ns, address, process, has_payload: true };
         let stray = Stray { packet, message, to_server, client: sighting.client() };
         let Self { reports, ledger, clients, names, .. } = self;
         let scene = Scene { ledger, clients, names, sighting, emit };
@@ -502,8 +510,14 @@ impl Pipeline {
             }
         }
         let process = (whose.owner != address).then_some(whose.owner);
-        let sighting =
-            Sighting { server: leg.server.ip(), view: packet.view, now_ns: packet.time_ns, address, process };
+        let sighting = Sighting {
+            server: leg.server.ip(),
+            view: packet.view,
+            now_ns: packet.time_ns,
+            address,
+            process,
+            has_payload: false,
+        };
         let mut look = Look {
             packet,
             message,
@@ -594,6 +608,7 @@ impl Pipeline {
         self.stats.clients = self.clients.seen;
         self.stats.findings = self.reports.created;
         self.stats.absorbed = self.reports.absorbed;
+        self.stats.allowed = self.reports.allowed;
         self.stats.reassembly = *self.reassembler.stats();
         self.stats.evictions = [
             ("processes", self.processes.evicted),

@@ -3,6 +3,7 @@
 
 pub mod case;
 mod evidence;
+pub mod process;
 pub mod text;
 pub mod who;
 
@@ -14,6 +15,7 @@ pub use case::{Case, Figures, Said, Signal};
 use crate::attack::{self, Platform};
 use crate::attribute::clients::{FNV_START, fnv};
 use crate::attribute::{self, Clients, Identity, Names};
+use crate::config;
 use crate::dns::canonical;
 use crate::event::View;
 use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, State};
@@ -21,7 +23,7 @@ use crate::ledger::entry::{self, Window};
 use crate::ledger::{self, Entry, Key, Ledger};
 use crate::model::UNIT;
 use crate::rules::rules;
-use crate::verdict::verdict;
+use crate::verdict::{family, verdict};
 use crate::zone::Class;
 
 /// The rule that speaks for the ledger.
@@ -33,11 +35,13 @@ pub struct Settings {
     pub max_open: usize,
     /// Sample names in a finding.
     pub max_samples: usize,
+    /// What counts of who asked.
+    pub process: config::Process,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_open: 1024, max_samples: entry::SAMPLES }
+        Self { max_open: 1024, max_samples: entry::SAMPLES, process: config::Process::default() }
     }
 }
 
@@ -50,6 +54,8 @@ pub struct Sighting {
     /// The asking address's key, and the process's where it is known.
     pub address: u64,
     pub process: Option<u64>,
+    /// It carries something beside a name of a common type: NULL, a type nobody publishes, EDNS data, trailing bytes.
+    pub has_payload: bool,
 }
 
 impl Sighting {
@@ -81,6 +87,8 @@ pub struct Reports {
     pub created: [u64; 4],
     /// Queries that a process's open finding speaks for in its address's place.
     pub absorbed: u64,
+    /// Findings of a daemon on the allow list.
+    pub allowed: u64,
     pub evicted: u64,
 }
 
@@ -97,6 +105,8 @@ struct Open {
     update_at: u64,
     /// The ledger has spoken.
     ledger: bool,
+    /// A packet of it had one of the carriers that no allow list covers.
+    has_payload: bool,
     /// The last detector's, for cases that the ledger has no entry of.
     figures: Figures,
 }
@@ -114,13 +124,24 @@ impl Open {
             self.rules.push(rule);
         }
         let list = &mut self.finding.evidence;
-        let heaviest = list.iter().all(|old| old.weight <= new.weight);
+        let heaviest = list.iter().all(|old| old.weight <= new.weight || old.family == family::PROCESS);
         match list.iter_mut().find(|old| old.name == new.name) {
             Some(old) if old.weight > new.weight => {}
             Some(old) => *old = new,
             None => list.push(new),
         }
         heaviest
+    }
+
+    /// What is known of who asked joins evidence of what was sent, or when; alone it says nothing, nor beside a policy.
+    fn add_process(&mut self, stdio: Option<u16>, settings: &config::Process) {
+        const SENT: [&str; 4] = [family::INFORMATION, family::SHAPE, family::TIMING, family::RESPONSE];
+        let list = &mut self.finding.evidence;
+        list.retain(|evidence| ![process::CONTEXT, process::ALLOWED].contains(&evidence.name));
+        if list.iter().any(|evidence| SENT.contains(&evidence.family)) {
+            let facts = process::Facts { client: &self.finding.client, stdio, has_payload: self.has_payload };
+            list.extend(process::evidence(&facts, settings));
+        }
     }
 
     /// The finding's figures are the detector's.
@@ -162,6 +183,7 @@ impl Reports {
             swept_ns: 0,
             created: [0; 4],
             absorbed: 0,
+            allowed: 0,
             evicted: 0,
         }
     }
@@ -182,6 +204,7 @@ impl Reports {
         let Some(entry) = scene.ledger.find(key) else { return };
         if let Some(open) = self.open.get_mut(&Case::client_zone(key)) {
             open.last_ns = open.last_ns.max(now_ns);
+            open.has_payload |= sighting.has_payload;
             if open.ledger {
                 if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
                     let window = entry.window(now_ns);
@@ -226,6 +249,7 @@ impl Reports {
         let is_new = known.is_none();
         if let Some(open) = known {
             open.last_ns = open.last_ns.max(now_ns);
+            open.has_payload |= scene.sighting.has_payload;
             open.quiet_ns = open.quiet_ns.max(signal.quiet_s * 1_000_000_000);
             open.figures = signal.figures;
             let stated = open.weight(signal.name);
@@ -344,6 +368,7 @@ impl Reports {
             quiet_ns: self.bounds.window_s * 1_000_000_000,
             update_at: 0,
             ledger: false,
+            has_payload: scene.sighting.has_payload,
             figures: Figures::default(),
         };
         self.open.insert(case, open);
@@ -375,18 +400,21 @@ impl Reports {
         let via = scene.ledger.find(case.key).map_or(0, |entry| entry.via);
         let via = who::program(via, scene.clients, scene.names, &self.attribute);
         let Some(open) = self.open.get_mut(&case) else { return };
+        if let Some(client) = client {
+            let before = open.finding.client.via.take();
+            open.finding.client = who::describe(Some(client), scene.names, &self.attribute);
+            open.finding.client.via = via.or(before);
+            open.add_process(client.image.stdio, &self.settings.process);
+        }
         open.judge();
         let finding = &mut open.finding;
         finding.state = state;
         finding.time = finding::time(scene.sighting.now_ns);
-        if client.is_some() {
-            let before = finding.client.via.take();
-            finding.client = who::describe(client, scene.names, &self.attribute);
-            finding.client.via = via.or(before);
-        }
         title(finding, &open.does);
         if state == State::Create {
             self.created[finding.severity as usize] += 1;
+            let is_allowed = finding.evidence.iter().any(|evidence| evidence.name == process::ALLOWED);
+            self.allowed += u64::from(is_allowed);
         }
         (scene.emit)(finding);
     }

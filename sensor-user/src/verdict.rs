@@ -24,13 +24,16 @@ const AT_THRESHOLD: f64 = 1.0;
 /// Severity is that of the combination of families, or what the heaviest rule weighs alone if that is more. Confidence is
 /// 0.6 at a threshold and nears 0.95 the further the heaviest evidence is past it, since at the bound a talkative but
 /// honest host is still possible, at ten times it is not; every further family takes a third off what is missing to 1.
+/// Evidence with a negative weight (an allow list) takes as much off all others; what was above it then, still is.
 pub fn verdict(rules: &Rules, raised: &[&str], evidence: &[Evidence]) -> (Severity, f64) {
-    let weight = evidence.iter().map(|e| e.weight).fold(0.0, f64::max);
+    let lowered = evidence.iter().map(|e| e.weight.min(0.0)).sum::<f64>();
+    let weight = evidence.iter().map(|e| e.weight).fold(0.0, f64::max) + lowered;
     if weight < AT_THRESHOLD {
-        return (Severity::Low, rounded(0.6 * weight));
+        return (Severity::Low, rounded(0.6 * weight.max(0.0)));
     }
-    let families = present(evidence);
-    let combined = rules.verdict.iter().find(|c| holds(c, &families, evidence)).map(|c| c.severity);
+    let least = AT_THRESHOLD - lowered;
+    let families = present(evidence, least);
+    let combined = rules.verdict.iter().find(|c| holds(c, &families, evidence, least)).map(|c| c.severity);
     let alone = raised.iter().filter_map(|rule| rules.rules.get(*rule)).map(|rule| rule.alone).max();
     let severity = combined.max(alone).unwrap_or(Severity::Low);
     let further = families.iter().skip(1).map(|_| 2.0 / 3.0).product::<f64>();
@@ -38,19 +41,19 @@ pub fn verdict(rules: &Rules, raised: &[&str], evidence: &[Evidence]) -> (Severi
     (severity, rounded(1.0 - missing))
 }
 
-fn present(evidence: &[Evidence]) -> Vec<&'static str> {
-    let at_threshold = |name: &&str| evidence.iter().any(|e| e.family == *name && e.weight >= AT_THRESHOLD);
+fn present(evidence: &[Evidence], least: f64) -> Vec<&'static str> {
+    let at_threshold = |name: &&str| evidence.iter().any(|e| e.family == *name && e.weight >= least);
     family::ALL.into_iter().filter(at_threshold).collect()
 }
 
-fn holds(combination: &Combination, families: &[&str], evidence: &[Evidence]) -> bool {
+fn holds(combination: &Combination, families: &[&str], evidence: &[Evidence], least: f64) -> bool {
     let named = &combination.families;
     named.iter().all(|name| families.contains(&name.as_str()))
         && families.len() >= named.len() + combination.others
         && combination
             .evidence
             .as_ref()
-            .is_none_or(|name| evidence.iter().any(|e| e.name == *name && e.weight >= AT_THRESHOLD))
+            .is_none_or(|name| evidence.iter().any(|e| e.name == *name && e.weight >= least))
 }
 
 fn rounded(confidence: f64) -> f64 {
@@ -76,6 +79,16 @@ mod tests {
         assert_eq!(verdict(rules(), LEDGER, &ledger(1.0)), (Severity::Medium, 0.6));
         assert!(verdict(rules(), LEDGER, &ledger(8.0)).1 > 0.9);
         assert!(verdict(rules(), LEDGER, &ledger(1e9)).1 <= 0.95);
+    }
+
+    #[test]
+    fn what_is_allowed_weighs_less_and_is_seen_all_the_same() {
+        let with = |weight, lowered| {
+            verdict(rules(), LEDGER, &[of(family::INFORMATION, weight), of(family::PROCESS, lowered)])
+        };
+        assert_eq!(with(1.2, -0.5), (Severity::Low, 0.42));
+        assert_eq!(with(1.5, -0.5), (Severity::Medium, 0.6));
+        assert_eq!(with(0.2, -0.5), (Severity::Low, 0.0));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! The typed `Config`, the strict reader, `config print` and its documentation all come from this table. A new setting
 //! is one line here and one place that uses it.
 
+use super::list::Item;
 use super::value::{Allowed, Refusal, Setting};
+use crate::report::process::CONTEXTS;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -93,6 +95,16 @@ keys! {
         window_s: u64 = 600, integer(1, 86_400);
         /// Client and server pairs remembered; the one with fewest bytes goes first.
         max_keys: u64 = 1024, integer(16, 1 << 24);
+    }
+
+    /// Evidence from who asked; it joins findings and opens none. The keys are named after MITRE's DaemonAllowList, ProcessImageFilter and UncommonProcessContext.
+    process: Process {
+        /// Daemons that are expected to ask much: their findings weigh less and say so. Not where NULL, unknown types, EDNS data or trailing bytes are seen.
+        daemon_allow_list: Vec<String> = Vec::new(), Allowed::List(Item::Word("programs, each a name or an absolute path"));
+        /// Executables and scripts below these paths count as out of place.
+        process_image_filter: Vec<String> = ["/tmp", "/var/tmp", "/dev/shm"].map(String::from).into(), Allowed::List(Item::Path);
+        /// Contexts that count.
+        uncommon_process_context: Vec<String> = CONTEXTS.iter().map(|name| (*name).to_owned()).collect(), Allowed::List(Item::OneOf(CONTEXTS));
     }
 
     /// What part a client plays (resolver, mail server, NAT, crawler); detectors that judge a whole client ask for it.

@@ -17,6 +17,7 @@ pub enum Item {
     Domain,
     /// An address or an address with a prefix length.
     Network,
+    OneOf(&'static [&'static str]),
 }
 
 /// Most entries of a list; longer ones belong into a file.
@@ -29,6 +30,10 @@ impl fmt::Display for Item {
             Self::Path => "absolute paths",
             Self::Domain => "domain names",
             Self::Network => "addresses or networks like \"192.0.2.0/24\"",
+            Self::OneOf(names) => {
+                let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                return write!(out, "a list of any of {}", quoted.join(", "));
+            }
         };
         write!(out, "a list of at most {MAX_ENTRIES} {what}")
     }
@@ -46,6 +51,7 @@ impl Setting for Vec<String> {
                 Item::Path => text.starts_with('/') && !text.contains('\0'),
                 Item::Domain => is_domain(text),
                 Item::Network => Network::parse(text).is_some(),
+                Item::OneOf(names) => names.contains(&text),
             };
             if !fits {
                 return Err(Refusal);

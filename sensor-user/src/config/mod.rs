@@ -16,8 +16,8 @@ use crate::{
 };
 
 pub use keys::{
-    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnerSource, Privacy, Reassembly,
-    SECTIONS,
+    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnerSource, Privacy, Process,
+    Reassembly, SECTIONS,
 };
 pub use value::{Allowed, Refusal};
 
@@ -105,6 +105,7 @@ impl Config {
             report: report::Settings {
                 max_open: self.pipeline.max_open as usize,
                 max_samples: self.pipeline.max_samples as usize,
+                process: self.process.clone(),
             },
             config: self.clone(),
             ..pipeline::Settings::default()

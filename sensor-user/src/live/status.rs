@@ -138,6 +138,7 @@ impl Numbers<'_> {
             "clients": self.stats.clients,
             "zones": self.stats.zones,
             "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
+            "findings_of_allowed_daemons": self.stats.allowed,
             "lost": lost(self.counters),
             "execs_lost": execs_lost(self.counters),
             "message_log": self.message_log.map(|lines| named(&["lines", "lost"], &lines)),

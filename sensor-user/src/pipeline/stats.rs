@@ -49,6 +49,8 @@ pub struct Stats {
     pub findings: [u64; 4],
     /// Queries that an open finding of their process speaks for: they do not count again for their address.
     pub absorbed: u64,
+    /// Findings of daemons on the allow list: lowered, not left out.
+    pub allowed: u64,
     pub anomalies: AnomalyCounts,
     /// What was forgotten to stay within bounds, with its collection's name.
     pub evictions: [(&'static str, u64); 9],

@@ -10,6 +10,8 @@ use super::*;
 use crate::event::{Exec, Transport, View, no_owner};
 use crate::finding::{ClientKind, Finding, Scope, Severity, State};
 
+mod who;
+
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
 
