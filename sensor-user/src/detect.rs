@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod bench;
+pub mod carriers;
 pub mod dga;
 pub mod direct_mode;
 pub mod non_dns;
@@ -156,6 +157,7 @@ macro_rules! detectors {
 detectors! {
     non_dns: non_dns::NonDns,
     direct_mode: direct_mode::DirectMode,
+    carriers: carriers::Carriers,
     dga: dga::Dga,
 }
 

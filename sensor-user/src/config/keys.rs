@@ -77,6 +77,16 @@ keys! {
         max_keys: u64 = 8192, integer(16, 1 << 24);
     }
 
+    /// Detector dns-carriers: bytes beside the question.
+    carriers: Carriers {
+        /// Bytes between one client and one server that were never there before, within the window, that make a finding (MITRE: OutboundDNSVolume).
+        outbound_dns_volume_bytes: u64 = 128, integer(1, 1 << 30);
+        /// Length of the window, seconds (MITRE: TimeWindow).
+        time_window_s: u64 = 600, integer(1, 86_400);
+        /// Client and server pairs remembered; the one with fewest bytes goes first.
+        max_keys: u64 = 2048, integer(16, 1 << 24);
+    }
+
     /// Detector dns-direct-mode: encoded names without a valid zone.
     direct_mode: DirectMode {
         /// Bytes in encoded labels of such names from one client within the window that make a finding (MITRE: OutboundDNSVolume).

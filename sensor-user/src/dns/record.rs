@@ -128,7 +128,7 @@ impl<'a> Edns<'a> {
     }
 
     /// Option codes and their data; ends at the first that does not fit.
-    pub fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
+    pub fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let mut rest = self.rdata;
         std::iter::from_fn(move || {
             let (head, tail) = rest.split_first_chunk::<4>()?;
