@@ -417,7 +417,7 @@ impl Pipeline {
         }
         let server = self.address(leg.server.ip(), leg.netns);
         let Self { reports, ledger, clients, names, .. } = self;
-        let mut scene = Scene { ledger, clients, names, sighting, emit };
+        let mut scene = Scene { ledger, clients, names, sighting, sub: said.sub, qtype: leg.qtype, emit };
         for key in keys {
             reports.judge(key, &mut scene);
         }
@@ -462,7 +462,7 @@ impl Pipeline {
             Sighting { server: server.ip(), view: packet.view, now_ns, address, process, has_payload: true };
         let stray = Stray { packet, message, to_server, client: sighting.client() };
         let Self { reports, ledger, clients, names, .. } = self;
-        let scene = Scene { ledger, clients, names, sighting, emit };
+        let scene = Scene { ledger, clients, names, sighting, sub: &[], qtype: 0, emit };
         self.detectors.stray(&stray, &mut Cases { reports, scene });
     }
 
@@ -532,7 +532,7 @@ impl Pipeline {
         };
         look.role = self.roles.response(&look);
         let Self { reports, ledger, clients, names, .. } = self;
-        let scene = Scene { ledger, clients, names, sighting, emit };
+        let scene = Scene { ledger, clients, names, sighting, sub: look.sub_wire(), qtype: leg.qtype, emit };
         self.detectors.response(&look, &mut Cases { reports, scene });
         (lookup, Some(whose))
     }

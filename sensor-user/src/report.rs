@@ -5,6 +5,7 @@ pub mod case;
 mod evidence;
 pub mod process;
 pub mod text;
+mod tool;
 pub mod who;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,9 @@ pub struct Scene<'a> {
     pub clients: &'a Clients,
     pub names: &'a Names,
     pub sighting: Sighting,
+    /// Of the packet, below its zone: wire form, lower case.
+    pub sub: &'a [u8],
+    pub qtype: u16,
     pub emit: &'a mut dyn FnMut(&Finding),
 }
 
@@ -107,6 +111,7 @@ struct Open {
     ledger: bool,
     /// A packet of it had one of the carriers that no allow list covers.
     has_payload: bool,
+    label: tool::Label,
     /// The last detector's, for cases that the ledger has no entry of.
     figures: Figures,
 }
@@ -131,6 +136,13 @@ impl Open {
             None => list.push(new),
         }
         heaviest
+    }
+
+    /// Looks at a name for the form of a known tool.
+    fn name(&mut self, sub: &[u8], qtype: u16) {
+        if self.finding.tool.is_none() {
+            self.finding.tool = self.label.observe(sub, qtype).map(str::to_owned);
+        }
     }
 
     /// What is known of who asked joins evidence of what was sent, or when; alone it says nothing, nor beside a policy.
@@ -205,6 +217,7 @@ impl Reports {
         if let Some(open) = self.open.get_mut(&Case::client_zone(key)) {
             open.last_ns = open.last_ns.max(now_ns);
             open.has_payload |= sighting.has_payload;
+            open.name(scene.sub, scene.qtype);
             if open.ledger {
                 if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
                     let window = entry.window(now_ns);
@@ -369,6 +382,7 @@ impl Reports {
             update_at: 0,
             ledger: false,
             has_payload: scene.sighting.has_payload,
+            label: tool::Label::default(),
             figures: Figures::default(),
         };
         self.open.insert(case, open);
@@ -397,7 +411,13 @@ impl Reports {
     /// States a finding as it is now.
     fn state(&mut self, case: Case, state: State, scene: &mut Scene<'_>) {
         let client = scene.clients.find(case.key.client);
-        let via = scene.ledger.find(case.key).map_or(0, |entry| entry.via);
+        let entry = scene.ledger.find(case.key);
+        if let (Some(entry), Some(open)) = (&entry, self.open.get_mut(&case))
+            && open.label.is_empty()
+        {
+            entry.samples.iter().for_each(|sub| open.name(sub, scene.qtype));
+        }
+        let via = entry.map_or(0, |entry| entry.via);
         let via = who::program(via, scene.clients, scene.names, &self.attribute);
         let Some(open) = self.open.get_mut(&case) else { return };
         if let Some(client) = client {

@@ -52,11 +52,18 @@ fn created(findings: &[Finding]) -> Vec<&Finding> {
     findings.iter().filter(|f| f.state == State::Create && f.severity >= Severity::Medium).collect()
 }
 
+/// The tool that made a capture, by the name of its file.
+fn tool(path: &Path) -> &'static str {
+    let tools = ["iodine", "dnscat2", "dns2tcp"];
+    tools.into_iter().find(|tool| name(path).contains(tool)).unwrap()
+}
+
 #[test]
 fn tunnels_are_found_early() {
     let Some(data) = data() else { return };
     let files = files(&data.join("tunnel"));
     let mut leaked = Vec::new();
+    let mut labelled = 0;
     for path in &files {
         let (_, findings) = replay(path);
         let created = created(&findings);
@@ -73,6 +80,9 @@ fn tunnels_are_found_early() {
             name(path)
         );
         leaked.push(first.name_bytes);
+        let labels: Vec<_> = findings.iter().filter_map(|finding| finding.tool.as_deref()).collect();
+        assert!(labels.iter().all(|label| *label == tool(path)), "{}: {labels:?}", name(path));
+        labelled += usize::from(!labels.is_empty());
         for finding in &findings {
             assert!(finding.bytes_up.low <= finding.bytes_up.high, "{finding:#?}");
             assert!(finding.bytes_down.low <= finding.bytes_down.high, "{finding:#?}");
@@ -87,6 +97,8 @@ fn tunnels_are_found_early() {
     );
     assert!(leaked.len() >= 20, "{} of {} found", leaked.len(), files.len());
     assert!(worst <= 1000, "{worst}");
+    eprintln!("{labelled} labelled with their tool, none with another");
+    assert!(labelled >= 25, "{labelled}");
 }
 
 /// Honest traffic, and how many findings each capture may have.
@@ -105,6 +117,7 @@ fn honest_traffic_is_left_alone() {
             stats.messages,
             name(&path)
         );
+        assert!(findings.iter().all(|finding| finding.tool.is_none()), "{findings:#?}");
         for finding in &created {
             eprintln!("    {} {}", finding.title, finding.samples.join(" "));
         }
