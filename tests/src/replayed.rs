@@ -37,6 +37,7 @@ pub struct Record {
     pub zone: Option<String>,
     pub client: Client,
     pub name_bytes: u64,
+    pub tool: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

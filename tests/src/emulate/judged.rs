@@ -110,6 +110,7 @@ mod tests {
             zone: Some(zone.into()),
             client: Client { ip: moved.clients.first().copied() },
             name_bytes: 77,
+            tool: None,
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod tests {
             zone: zone.map(str::to_owned),
             client: Client { ip: Some("192.0.2.7".parse().unwrap()) },
             name_bytes: second * 10,
+            tool: None,
         }
     }
 }
