@@ -11,8 +11,11 @@
 //!   much it takes to say it at all, which is more for several words in a row than for names that are worth registering.
 //!
 //! The first two alone make a case of some fifteen names, so that dictionaries are found as well; one name never does.
+//! Spellings of one name, as who watches over a brand asks for, count once.
 //! Evidence fades over a day, so that a few names an hour are enough and a few a day are not. Random single labels, as
 //! Chromium asks for, and names under a suffix that nobody can register in are no registered names.
+
+mod near;
 
 use std::fmt::Write as _;
 
@@ -63,6 +66,12 @@ struct Sample {
 }
 
 const SAMPLES: usize = 5;
+
+impl Sample {
+    fn label(&self) -> &[u8] {
+        &self.wire[1..1 + usize::from(self.wire[0].min(62))]
+    }
+}
 
 impl Default for Sample {
     fn default() -> Self {
@@ -161,7 +170,11 @@ impl Dga {
         }
         host.last_ns = now_ns;
         let bare = look.name.labels() == labels;
-        let bits = label_bits(look.name.label(look.name.labels() - labels));
+        let label = look.name.label(look.name.labels() - labels);
+        if host.samples.iter().any(|sample| near::is_near(label, sample.label())) {
+            return;
+        }
+        let bits = label_bits(label);
         host.likelihood += bits;
         host.add(ABSENT_BITS + if bare { BARE_BITS } else { BELOW_BITS } + bits);
         host.note(look.zone_wire());

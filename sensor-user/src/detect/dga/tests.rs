@@ -83,6 +83,10 @@ fn honest_hosts_that_miss_much_are_left_alone() {
         bench.look_up("10.0.0.5", &format!("{}.com", letters(&mut state, 9)), 1, rcode, &[]);
         // A failing device.
         bench.look_up("10.0.0.6", "gone-maker.com", 1, NXDOMAIN, &[]);
+        // A watch over spellings of a brand.
+        let letter = char::from(b'a' + (n % 26) as u8);
+        let spelt = format!("silver{letter}bridge.{}", ["com", "net", "org"][n / 26 % 3]);
+        bench.look_up("10.0.0.9", &spelt, 1, NXDOMAIN, &[]);
         // A typo every few hours.
         if n % 50 == 0 {
             bench.look_up("10.0.0.7", &format!("{}.com", letters(&mut state, 9)), 1, NXDOMAIN, &[]);
