@@ -4,14 +4,19 @@
 //! sees at its threshold it hands to [`Cases::raise`] as one piece of evidence of one family; the verdict is made there
 //! from all that is on record. Thresholds are configuration keys in a section named after the detector.
 
+mod addresses;
 #[cfg(test)]
 mod bench;
 pub mod carriers;
 pub mod dga;
 pub mod direct_mode;
+pub mod fast_flux;
 pub mod non_dns;
+pub mod rebinding;
+pub mod recon;
 pub mod roles;
 pub mod seen;
+pub mod subdomain_flood;
 pub mod table;
 
 use crate::config::Config;
@@ -159,6 +164,10 @@ detectors! {
     direct_mode: direct_mode::DirectMode,
     carriers: carriers::Carriers,
     dga: dga::Dga,
+    recon: recon::Recon,
+    subdomain_flood: subdomain_flood::SubdomainFlood,
+    fast_flux: fast_flux::FastFlux,
+    rebinding: rebinding::Rebinding,
 }
 
 /// The emitter of findings, as stages hand it on.

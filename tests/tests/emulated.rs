@@ -37,13 +37,9 @@ const NOT_YET: &[(&str, Falls)] = &[
     ("beacon, 60 min", Falls::Missed),
     ("beacon, 60 min, 20 %", Falls::Missed),
     ("beacon, 60 min, 50 %", Falls::Missed),
-    ("reverse sweep", Falls::Missed),
     ("subdomain enumeration", Falls::Overrated),
     ("random-subdomain flood", Falls::Overrated),
     ("amplification", Falls::Missed),
-    ("fast flux", Falls::Missed),
-    ("rebinding", Falls::Missed),
-    ("dns calculation", Falls::Missed),
 ];
 
 /// Honest traffic of which too much is said, and what; a line goes as soon as that is over.

@@ -145,6 +145,54 @@ keys! {
         max_keys: u64 = 2048, integer(16, 1 << 24);
     }
 
+    /// Detector dns-recon: sweeps, guessed names, transfers, versions.
+    recon: Recon {
+        /// Of 256 neighbouring addresses, PTR look-ups for so many within the window make a finding, a quarter if one after the other; MITRE's TargetIPRange.
+        sweep_addresses: u64 = 128, integer(8, 256);
+        /// Plausible names of one zone that do not exist, for one client within the window, that make a finding.
+        enumeration_names: u64 = 60, integer(4, 200);
+        /// Plausible names new to one client within a minute that make a finding.
+        cold_names: u64 = 300, integer(16, 100_000);
+        /// Length of the window, seconds.
+        window_s: u64 = 600, integer(10, 86_400);
+        /// Client and network, and client and zone pairs remembered, and a quarter as many clients.
+        max_keys: u64 = 2048, integer(16, 1 << 24);
+    }
+
+    /// Detector dns-subdomain-flood: random names of one zone that nobody answers.
+    subdomain_flood: SubdomainFlood {
+        /// New names of one zone within the window that make a finding.
+        names: u64 = 500, integer(16, 1 << 20);
+        /// Length of the window, seconds; MITRE's TimeWindow.
+        window_s: u64 = 60, integer(1, 3600);
+        /// Zones remembered; the one with fewest new names goes first.
+        max_keys: u64 = 1024, integer(16, 1 << 24);
+    }
+
+    /// Detector dns-fast-flux: names whose addresses are others each time.
+    fast_flux: FastFlux {
+        /// Addresses of one name, hardly any given twice, that make a finding.
+        addresses: u64 = 200, integer(8, 400);
+        /// The same where each answer has one address, and none is given twice.
+        single_addresses: u64 = 24, integer(4, 400);
+        /// Longest TTL of such answers, seconds; MITRE's TTLThreshold.
+        ttl_threshold: u64 = 300, integer(0, 86_400);
+        /// Length of the window, seconds.
+        window_s: u64 = 86_400, integer(60, 2_592_000);
+        /// Names remembered of those that have moved to another network; the one with fewest addresses goes first.
+        max_keys: u64 = 512, integer(16, 1 << 24);
+    }
+
+    /// Detector dns-rebinding: names that lead outside, then inside the network.
+    rebinding: Rebinding {
+        /// Longest TTL of the answer that led outside, seconds.
+        ttl_threshold: u64 = 60, integer(0, 86_400);
+        /// Seconds within which the name leads inside.
+        window_s: u64 = 600, integer(1, 86_400);
+        /// Client and zone pairs remembered.
+        max_keys: u64 = 256, integer(16, 1 << 24);
+    }
+
     /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.

@@ -69,7 +69,7 @@ const SAMPLES: usize = 5;
 
 impl Sample {
     fn label(&self) -> &[u8] {
-        &self.wire[1..1 + usize::from(self.wire[0].min(62))]
+        &self.wire[1..=usize::from(self.wire[0].min(62))]
     }
 }
 

@@ -24,9 +24,13 @@ pub fn counterfactual(finding: &Finding, addresses: bool, bound_bytes: u64, wind
     format!("{had} {bound_bytes} random bytes within {window_s} s, there would be no finding.")
 }
 
-/// `iodine (pid 4242, root)`, or an address.
+/// `iodine (pid 4242, root)`, or an address; the zone, or the server, where it is about no client.
 pub fn who(finding: &Finding) -> String {
     let client = &finding.client;
+    if finding.scope == Scope::Zone {
+        let place = finding.zone.as_ref().or(finding.resolver.as_ref());
+        return place.cloned().unwrap_or_else(|| "A zone".to_owned());
+    }
     if client.kind == ClientKind::Address {
         return client.ip.map_or_else(|| "An unknown client".to_owned(), |ip| ip.to_string());
     }
