@@ -1,4 +1,5 @@
-//! `cargo xtask eval [DIR]`: how soon the release binary finds what is in captures, and what it says of honest traffic.
+//! `cargo xtask eval [DIR]`: how soon the release binary finds what is in captures and what emulated tools send, and what
+//! it says of honest traffic.
 
 use std::env;
 use std::path::PathBuf;
@@ -15,10 +16,13 @@ use crate::{data, process, run};
 pub(crate) struct Options {
     /// Folder with tunnel/ and benign/, or with an eval.toml that lists its files; the development data without it
     dir: Option<PathBuf>,
+    /// One part alone
+    #[arg(long, value_parser = ["files", "emulated", "hazards"])]
+    only: Option<String>,
     /// Also write one JSON object a line: a row for each file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also what is made from these tunnels: slower, among the honest traffic, shared out, over TCP, IPv6 and more
+    /// Also what is made from the files' tunnels: slower, among the honest traffic, shared out, over TCP, IPv6 and more
     #[arg(long)]
     derive: bool,
     /// All that can be derived, not a sample
@@ -29,17 +33,17 @@ pub(crate) struct Options {
     seed: u64,
 }
 
-/// Whether every file could be read.
+/// Whether everything could be replayed and no goal is missed.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<bool> {
-    let beside = || data::named().unwrap_or_else(|| data::beside(process::workspace())).join("dev");
-    let dir = options.dir.clone().unwrap_or_else(beside);
-    let dir = dir.canonicalize().with_context(|| {
-        format!("cannot read {}: name a folder with tunnel/ and benign/, or with an eval.toml", dir.display())
-    })?;
+    let files = options.only.as_deref().is_none_or(|only| only == "files");
+    let dir = if files { Some(folder(options)?) } else { None };
     run::build(cache, Needs { toolchain: true, ..Needs::default() })?;
     let mut cargo = process::cargo();
     cargo.args(["run", "--quiet", "--locked", "--release", "-p", "earthdog-tests", "--bin", "eval", "--"]);
-    cargo.arg(sensor()).arg(dir);
+    cargo.arg(sensor()).args(dir);
+    if let Some(only) = &options.only {
+        cargo.args(["--only", only]);
+    }
     if let Some(json) = &options.json {
         // cargo runs in the workspace, the caller may be elsewhere.
         cargo.arg("--json").arg(env::current_dir()?.join(json));
@@ -52,4 +56,15 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<bool> {
     cargo.args(["--seed", &options.seed.to_string()]);
     let status = cargo.status().context("cannot start cargo")?;
     Ok(status.success())
+}
+
+fn folder(options: &Options) -> Result<PathBuf> {
+    let beside = || data::named().unwrap_or_else(|| data::beside(process::workspace())).join("dev");
+    let dir = options.dir.clone().unwrap_or_else(beside);
+    dir.canonicalize().with_context(|| {
+        format!(
+            "cannot read {}: name a folder with tunnel/ and benign/, or with an eval.toml, or leave files out with --only",
+            dir.display()
+        )
+    })
 }

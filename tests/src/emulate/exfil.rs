@@ -49,16 +49,17 @@ pub(super) fn in_letters(tape: &mut Tape) {
     fast(tape, |bytes| bits("etaoinshrdlucmfw", bytes));
 }
 
-/// Syllables that can be said aloud: a consonant and a vowel for six bits.
 pub(super) fn in_syllables(tape: &mut Tape) {
-    fast(tape, |bytes| {
-        let syllable = |value: u8| {
-            let (consonants, vowels) = (b"bdfghklmnprstvzj", b"aeio");
-            [consonants[usize::from(value >> 2)], vowels[usize::from(value & 3)]].map(char::from)
-        };
-        let index = bits(ALPHABET64, bytes);
-        index.bytes().flat_map(|letter| syllable(value64(letter))).collect()
-    });
+    fast(tape, syllables);
+}
+
+/// Syllables that can be said aloud: a consonant and a vowel for six bits.
+fn syllables(bytes: &[u8]) -> String {
+    let syllable = |value: u8| {
+        let (consonants, vowels) = (b"bdfghklmnprstvzj", b"aeio");
+        [consonants[usize::from(value >> 2)], vowels[usize::from(value & 3)]].map(char::from)
+    };
+    bits(ALPHABET64, bytes).bytes().flat_map(|letter| syllable(value64(letter))).collect()
 }
 
 /// 64 characters in the order of their codes, so that a value is found again.
@@ -89,28 +90,28 @@ pub(super) fn a_day(tape: &mut Tape, bytes: u32, encode: fn(&[u8]) -> String) {
     }
 }
 
-pub(super) fn base32_4096(tape: &mut Tape) {
-    a_day(tape, 4096, base32);
+pub(super) fn base32_a_day<const BYTES: u32>(tape: &mut Tape) {
+    a_day(tape, BYTES, base32);
 }
 
-pub(super) fn base32_1024(tape: &mut Tape) {
-    a_day(tape, 1024, base32);
+pub(super) fn hex_a_day<const BYTES: u32>(tape: &mut Tape) {
+    a_day(tape, BYTES, hex);
 }
 
-pub(super) fn base32_256(tape: &mut Tape) {
-    a_day(tape, 256, base32);
+pub(super) fn base58_a_day<const BYTES: u32>(tape: &mut Tape) {
+    a_day(tape, BYTES, |bytes| number(BASE58, bytes));
 }
 
-pub(super) fn hex_4096(tape: &mut Tape) {
-    a_day(tape, 4096, hex);
+pub(super) fn base64url_a_day<const BYTES: u32>(tape: &mut Tape) {
+    a_day(tape, BYTES, base64url);
 }
 
-pub(super) fn hex_1024(tape: &mut Tape) {
-    a_day(tape, 1024, hex);
+pub(super) fn base36_a_day<const BYTES: u32>(tape: &mut Tape) {
+    a_day(tape, BYTES, |bytes| number(BASE36, bytes));
 }
 
-pub(super) fn hex_256(tape: &mut Tape) {
-    a_day(tape, 256, hex);
+pub(super) fn syllables_a_day<const BYTES: u32>(tape: &mut Tape) {
+    a_day(tape, BYTES, syllables);
 }
 
 /// Nothing longer than nine characters, nothing that looks encoded: what a person typed, and numbers.

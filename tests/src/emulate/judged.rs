@@ -38,6 +38,17 @@ pub enum Falls {
     Misattributed,
 }
 
+impl Falls {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Late => "late",
+            Self::Overrated => "overrated",
+            Self::Misattributed => "misattributed",
+        }
+    }
+}
+
 impl Emulation {
     pub fn judge(&self, moved: &Moved, records: &[Record]) -> Judged {
         let (own, others): (Vec<_>, Vec<_>) = records.iter().partition(|record| is_of(record, moved));

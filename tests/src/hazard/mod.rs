@@ -87,6 +87,15 @@ pub enum Falls {
     Noisy,
 }
 
+impl Falls {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alarmed => "alarmed",
+            Self::Noisy => "noisy",
+        }
+    }
+}
+
 impl Hazard {
     pub fn make(&self, seed: u64) -> Made {
         let mut tape = Tape::new(seed, self.name, Pace::default());

@@ -21,6 +21,8 @@ pub(crate) struct File {
     pub(crate) kind: Kind,
     /// Holds traffic of other files once more: shown, but not counted in totals nor derived from.
     pub(crate) again: bool,
+    /// Findings of medium or higher that honest traffic may have.
+    pub(crate) allowed: u64,
 }
 
 const MANIFEST: &str = "eval.toml";
@@ -28,11 +30,16 @@ const MANIFEST: &str = "eval.toml";
 /// Of the development data: the log is of the crawl that the captures beside it are parts of.
 const AGAIN: [&str; 1] = ["graphtunnel_crawl_zeek_dns.log.gz"];
 
+/// Of the development data: captures and the log of a program that walks a list of a million sites, which somebody
+/// watching would want to know of once, or once for each hour of the whole walk.
+const CRAWLS: [(&str, u64); 2] = [("graphtunnel_normal_", 1), ("graphtunnel_crawl_", 12)];
+
 /// ```toml
 /// [[file]]
 /// file = "captures/a.pcap"
 /// kind = "tunnel"            # or "benign"
 /// again = false              # true: the same traffic as in other files, not counted in totals
+/// allowed = 0                # findings of medium or higher that this honest traffic may have
 /// ```
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +54,8 @@ struct Listed {
     kind: Kind,
     #[serde(default)]
     again: bool,
+    #[serde(default)]
+    allowed: u64,
 }
 
 /// In the order of their names.
@@ -66,7 +75,13 @@ fn listed(dir: &Path, manifest: &Path) -> Result<Vec<File>> {
     let manifest: Manifest = toml::from_str(&text).with_context(|| {
         format!("{name}: wants [[file]] with file = \"…\" and kind = \"tunnel\" or \"benign\"")
     })?;
-    let file = |Listed { file, kind, again }| File { path: dir.join(&file), name: file, kind, again };
+    let file = |Listed { file, kind, again, allowed }| File {
+        path: dir.join(&file),
+        name: file,
+        kind,
+        again,
+        allowed,
+    };
     Ok(manifest.file.into_iter().map(file).collect())
 }
 
@@ -87,7 +102,10 @@ fn found(dir: &Path) -> Result<Vec<File>> {
                 folders.push(path);
             } else if let Some(kind) = kind(&path).filter(|_| !note) {
                 let again = AGAIN.iter().any(|file| path.ends_with(file));
-                files.push(File { path, name, kind, again });
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                let crawl = CRAWLS.iter().find(|(start, _)| file.starts_with(start));
+                let allowed = crawl.map_or(0, |(_, count)| *count);
+                files.push(File { path, name, kind, again, allowed });
             }
         }
     }

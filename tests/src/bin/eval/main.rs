@@ -1,11 +1,13 @@
-//! What `cargo xtask eval` runs: captures through the release binary, and how soon what is in them was found.
+//! What `cargo xtask eval` runs: captures, emulated tools and honest traffic through the release binary; how soon what is
+//! in them was found, and what was said where there is nothing to find.
 //!
 //! ```text
-//! eval SENSOR DIR [--json FILE] [--derive] [--full] [--seed N]
+//! eval SENSOR [DIR] [--only files|emulated|hazards] [--json FILE] [--derive] [--full] [--seed N]
 //! ```
 
 mod arguments;
 mod derived;
+mod emulated;
 mod files;
 mod measure;
 mod poisson;
@@ -13,6 +15,7 @@ mod report;
 mod run;
 mod sensor;
 mod table;
+mod verdict;
 mod work;
 
 use std::process::ExitCode;

@@ -6,13 +6,16 @@ use std::net::IpAddr;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::arguments::Set;
 use crate::files::{File, Kind};
 use crate::sensor::{Findings, Logged, Record, Scope, Sensor, Severity, is_below};
 
 /// A row of the JSON file. Figures up to the first finding of medium or higher are absent where there is none.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
+    /// Or the emulated tool's name, or the hazard's.
     pub(crate) file: String,
+    pub(crate) set: Set,
     pub(crate) kind: Kind,
     pub(crate) found: bool,
     pub(crate) severity: Option<Severity>,
@@ -20,8 +23,11 @@ pub(crate) struct Row {
     /// From the tunnel's first query, by the packets' times.
     pub(crate) seconds: Option<f64>,
     pub(crate) queries: Option<u64>,
-    /// The finding's `name_bytes`.
+    /// The finding's `name_bytes`; payload bytes where names are not what carries it.
     pub(crate) bytes_out: Option<u64>,
+    /// Payload bytes that were out or in by then, where they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) payload: Option<u64>,
     pub(crate) findings: Findings,
     pub(crate) messages: u64,
     /// Hours of the clock with at least one query of a client, summed over clients.
@@ -29,7 +35,15 @@ pub(crate) struct Row {
     /// Queries in all, each seen once.
     pub(crate) all_queries: u64,
     pub(crate) again: bool,
+    /// What falls short of the goals, if anything does.
+    pub(crate) falls: Option<&'static str>,
 }
+
+/// A tunnel is found in time within so many seconds or queries, whichever is later.
+pub(crate) const SOON_SECONDS: f64 = 5.0;
+pub(crate) const SOON_QUERIES: u64 = 25;
+/// Findings of low severity that honest traffic may have in an active host-hour.
+pub(crate) const LOW_PER_HOST_HOUR: f64 = 1.0;
 
 pub(crate) fn file(sensor: &Sensor, file: &File) -> Result<Row> {
     sensor.messages(&file.path, |records, lines| row(file, records, lines))
@@ -46,8 +60,9 @@ fn row(file: &File, records: &[Record], lines: &mut dyn Iterator<Item = Result<L
             until.take(&line, first);
         }
     }
-    Ok(Row {
+    let mut row = Row {
         file: file.name.clone(),
+        set: Set::Files,
         kind: file.kind,
         found: first.is_some(),
         severity: first.map(|first| first.severity),
@@ -55,12 +70,29 @@ fn row(file: &File, records: &[Record], lines: &mut dyn Iterator<Item = Result<L
         seconds: first.map(|first| until.seconds(first)),
         queries: first.map(|_| until.queries),
         bytes_out: first.map(|first| first.name_bytes),
+        payload: None,
         findings: Findings::of(records),
         messages: traffic.messages,
         host_hours: traffic.hours.len() as u64,
         all_queries: traffic.queries,
         again: file.again,
-    })
+        falls: None,
+    };
+    row.falls = row.falls_short(file.allowed);
+    Ok(row)
+}
+
+impl Row {
+    fn falls_short(&self, allowed: u64) -> Option<&'static str> {
+        let late = self.seconds > Some(SOON_SECONDS) && self.queries > Some(SOON_QUERIES);
+        let noisy = self.findings.low as f64 > LOW_PER_HOST_HOUR * self.host_hours as f64;
+        match self.kind {
+            Kind::Tunnel if !self.found => Some("missed"),
+            Kind::Tunnel => late.then_some("late"),
+            Kind::Benign if self.findings.medium_or_higher() > allowed => Some("alarmed"),
+            Kind::Benign => noisy.then_some("noisy"),
+        }
+    }
 }
 
 /// The first record of medium or higher among those that `count`.
@@ -158,7 +190,7 @@ mod tests {
             line(15, ME, "x.nottunnel.example", false, "first"),
             line(3_700, ME, "c.tunnel.example", false, "first"),
         ];
-        let file = File { path: "x".into(), name: "x".into(), kind: Kind::Tunnel, again: false };
+        let file = File { path: "x".into(), name: "x".into(), kind: Kind::Tunnel, again: false, allowed: 0 };
         row(&file, records, &mut lines.into_iter().map(Ok)).unwrap()
     }
 
@@ -188,5 +220,24 @@ mod tests {
         let json = serde_json::to_value(&row).unwrap();
         assert_eq!((&json["kind"], &json["findings"]["low"]), (&"tunnel".into(), &1.into()));
         assert!(json["seconds"].is_null());
+        assert_eq!((row.falls, &json["set"]), (Some("missed"), &"files".into()));
+    }
+
+    #[test]
+    fn what_falls_short_is_named() {
+        let found = measured(&[record("a", 14, Severity::Medium, Some("tunnel.example"))]);
+        assert_eq!(found.falls, None, "five seconds");
+        let of = |seconds, queries| Row { seconds: Some(seconds), queries: Some(queries), ..found.clone() };
+        assert_eq!(of(5.1, 26).falls_short(0), Some("late"));
+        assert_eq!((of(5.1, 25).falls_short(0), of(4.9, 900).falls_short(0)), (None, None));
+        let honest = |low, medium| {
+            let findings = Findings { low, medium, ..Findings::default() };
+            Row { kind: Kind::Benign, host_hours: 4, findings, ..found.clone() }
+        };
+        assert_eq!(honest(4, 1).falls_short(1), None);
+        assert_eq!(
+            (honest(0, 1).falls_short(0), honest(5, 0).falls_short(0)),
+            (Some("alarmed"), Some("noisy"))
+        );
     }
 }

@@ -4,33 +4,32 @@ use std::fmt::Write as _;
 
 use earthdog::escape::escape;
 
+use crate::arguments::Set;
 use crate::files::Kind;
 use crate::measure::Row;
 use crate::poisson::upper_bound;
 use crate::sensor::Findings;
 use crate::table::{Measure, Table, figure, median_worst};
 
-/// A tunnel is found in time within so many seconds or queries, whichever is later.
-const SOON_SECONDS: f64 = 5.0;
-const SOON_QUERIES: u64 = 25;
-
-pub(crate) fn text(rows: &[Row]) -> String {
-    let of = |kind| rows.iter().filter(|row| row.kind == kind).collect::<Vec<_>>();
+pub(crate) fn text(rows: &[Row], set: Set) -> String {
+    let of = |kind| rows.iter().filter(|row| row.set == set && row.kind == kind).collect::<Vec<_>>();
     let (tunnels, benign) = (of(Kind::Tunnel), of(Kind::Benign));
     let mut out = String::new();
     if !tunnels.is_empty() {
-        out += &found(&tunnels);
+        out += &found(&tunnels, if set == Set::Emulated { "emulated tool" } else { "tunnel" });
     }
     if !benign.is_empty() {
         out += if out.is_empty() { "" } else { "\n" };
-        out += &left_alone(&benign);
+        out += &left_alone(&benign, if set == Set::Hazards { "hazard" } else { "benign" });
     }
     out
 }
 
-fn found(rows: &[&Row]) -> String {
-    let head =
-        ["tunnel", "found", "rule", "seconds", "queries", "bytes out", "low", "medium", "high", "critical"];
+fn found(rows: &[&Row], what: &str) -> String {
+    let truth = rows.iter().any(|row| row.payload.is_some());
+    let mut head = vec![what, "found", "rule", "seconds", "queries", "bytes out"];
+    head.extend(truth.then_some("payload"));
+    head.extend(["low", "medium", "high", "critical", "falls short"]);
     let mut table = Table::new(3, &head);
     for row in rows {
         let mut cells = vec![
@@ -41,15 +40,19 @@ fn found(rows: &[&Row]) -> String {
             row.queries.map(|count| count.to_string()).unwrap_or_default(),
             row.bytes_out.map(|count| count.to_string()).unwrap_or_default(),
         ];
+        if truth {
+            cells.push(row.payload.map(|count| count.to_string()).unwrap_or_default());
+        }
         cells.extend(counts(row.findings));
+        cells.push(row.falls.unwrap_or_default().to_owned());
         table.row(cells);
     }
     let mut out = table.to_string();
     let counted: Vec<_> = rows.iter().filter(|row| !row.again).collect();
     let hits = counted.iter().filter(|row| row.found).count();
-    let _ = writeln!(out, "\n{hits} of {} tunnels found", counted.len());
+    let _ = writeln!(out, "\n{hits} of {} {what}s found", counted.len());
     let measures: [(&str, Measure<'_, Row>); 3] = [
-        ("name bytes out", &|row| row.bytes_out.map(|bytes| bytes as f64)),
+        (if truth { "bytes out" } else { "name bytes out" }, &|row| row.bytes_out.map(|bytes| bytes as f64)),
         ("seconds", &|row| row.seconds),
         ("queries", &|row| row.queries.map(|count| count as f64)),
     ];
@@ -63,15 +66,14 @@ fn found(rows: &[&Row]) -> String {
             );
         }
     }
-    let late = |row: &Row| row.seconds > Some(SOON_SECONDS) && row.queries > Some(SOON_QUERIES);
-    let late = counted.iter().filter(|row| late(row)).count();
-    let _ = writeln!(out, "later than {SOON_SECONDS} s and {SOON_QUERIES} queries: {late}");
+    let late = counted.iter().filter(|row| row.falls == Some("late")).count();
+    let _ = writeln!(out, "later than asked for: {late}");
     out
 }
 
-fn left_alone(rows: &[&Row]) -> String {
+fn left_alone(rows: &[&Row], what: &str) -> String {
     let head = [
-        "benign",
+        what,
         "queries",
         "host-hours",
         "low",
@@ -81,13 +83,16 @@ fn left_alone(rows: &[&Row]) -> String {
         "≥ medium/M queries",
         "≥ medium/host-hour",
         "low/host-hour",
+        "falls short",
     ];
     let mut table = Table::new(1, &head);
     let (mut queries, mut hours, mut findings) = (0, 0, Findings::default());
     for row in rows {
         let name = escape(row.file.as_bytes()).into_owned();
         let name = if row.again { format!("({name})") } else { name };
-        table.row(rates(name, row.all_queries, row.host_hours, row.findings));
+        let mut cells = rates(name, row.all_queries, row.host_hours, row.findings);
+        cells.push(row.falls.unwrap_or_default().to_owned());
+        table.row(cells);
         if !row.again {
             queries += row.all_queries;
             hours += row.host_hours;
@@ -131,6 +136,7 @@ mod tests {
     fn row(file: &str, kind: Kind, hit: Option<(f64, u64, u64)>, findings: Findings) -> Row {
         Row {
             file: file.into(),
+            set: Set::Files,
             kind,
             found: hit.is_some(),
             severity: hit.map(|_| Severity::Medium),
@@ -138,11 +144,13 @@ mod tests {
             seconds: hit.map(|(seconds, ..)| seconds),
             queries: hit.map(|(_, queries, _)| queries),
             bytes_out: hit.map(|(.., bytes)| bytes),
+            payload: None,
             findings,
             messages: 1000,
             host_hours: 10,
             all_queries: 500_000,
             again: file == "again",
+            falls: hit.filter(|(seconds, queries, _)| *seconds > 5.0 && *queries > 25).map(|_| "late"),
         }
     }
 
@@ -155,12 +163,12 @@ mod tests {
             row("c", Kind::Tunnel, Some((60.0, 20, 250)), one),
             row("d", Kind::Tunnel, None, Findings::default()),
         ];
-        let text = text(&rows);
+        let text = text(&rows, Set::Files);
         for says in [
             "3 of 4 tunnels found",
             "name bytes out before the finding: median 250, worst 900",
             "seconds before the finding: median 60.0, worst 60.0",
-            "later than 5 s and 25 queries: 1",
+            "later than asked for: 1",
         ] {
             assert!(text.contains(says), "{says:?} not in:\n{text}");
         }
@@ -172,7 +180,7 @@ mod tests {
         let none = Findings::default();
         let some = Findings { low: 4, high: 1, ..none };
         let rows = [row("a", Kind::Benign, None, none), row("again", Kind::Benign, None, some)];
-        let text = text(&rows);
+        let text = text(&rows, Set::Files);
         let cells = |line: usize| {
             text.lines()
                 .nth(line)

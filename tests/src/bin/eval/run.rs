@@ -1,4 +1,4 @@
-//! From the command line to the table.
+//! From the command line to the tables.
 
 use std::io::{self, Write as _};
 use std::{env, fs};
@@ -7,41 +7,68 @@ use anyhow::{Context as _, Result};
 use earthdog::escape::escape;
 use serde::Serialize;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Set};
+use crate::measure::Row;
 use crate::sensor::Sensor;
-use crate::{derived, files, measure, report, work};
+use crate::{derived, emulated, files, measure, report, verdict, work};
 
-/// Whether every file could be read; what was found does not matter for that.
+/// Whether everything could be replayed and no goal is missed.
 pub(crate) fn run() -> Result<bool> {
     let arguments = Arguments::read(env::args().skip(1))?;
     let sensor = Sensor::new(&arguments.sensor)?;
-    let files = files::list(&arguments.dir)?;
     let mut rows = Vec::new();
     let mut errors = Vec::new();
-    let measured = work::each("replayed", &files, |file| measure::file(&sensor, file));
-    for (file, row) in files.iter().zip(measured) {
-        match row {
-            Ok(row) => rows.push(row),
-            Err(error) => errors.push(format!("{}: {error:#}", file.name)),
+    let mut json = String::new();
+    let mut tables = Vec::new();
+    if arguments.wants(Set::Files) {
+        let files = files::list(arguments.dir.as_deref().context("no folder")?)?;
+        let measured = work::each("replayed", &files, |file| measure::file(&sensor, file));
+        let names = files.iter().map(|file| file.name.as_str());
+        keep(names.zip(measured), &mut rows, &mut errors);
+        tables.push(report::text(&rows, Set::Files));
+        if arguments.derive && errors.is_empty() {
+            let (outcomes, failed) = derived::run(&sensor, &files, arguments.full, arguments.seed)?;
+            tables.push(derived::text(&outcomes));
+            json += &lines(&outcomes)?;
+            errors.extend(failed);
+        } else if arguments.derive {
+            errors.push("nothing is derived before every file can be read".to_owned());
         }
     }
-    print(&report::text(&rows))?;
-    let mut json = lines(&rows)?;
-    if arguments.derive && errors.is_empty() {
-        let (outcomes, failed) = derived::run(&sensor, &files, arguments.full, arguments.seed)?;
-        print(&format!("\n{}", derived::text(&outcomes)))?;
-        json += &lines(&outcomes)?;
-        errors.extend(failed);
-    } else if arguments.derive {
-        errors.push("nothing is derived before every file can be read".to_owned());
+    let mut rates = None;
+    if arguments.wants(Set::Emulated) {
+        keep(emulated::tools(&sensor, arguments.seed), &mut rows, &mut errors);
+        tables.push(report::text(&rows, Set::Emulated));
+        rates = Some(emulated::slowest(&sensor, arguments.seed)?);
     }
+    if arguments.wants(Set::Hazards) {
+        keep(emulated::hazards(&sensor, arguments.seed), &mut rows, &mut errors);
+        tables.push(report::text(&rows, Set::Hazards));
+    }
+    let (verdict, met) = verdict::text(&rows, rates);
+    tables.push(verdict);
+    print(&tables.join("\n"))?;
     if let Some(path) = &arguments.json {
-        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, lines(&rows)? + &json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     for error in &errors {
         eprintln!("eval: {}", escape(error.as_bytes()));
     }
-    Ok(errors.is_empty())
+    Ok(errors.is_empty() && met)
+}
+
+/// Rows, and why there is none.
+fn keep<'a>(
+    results: impl IntoIterator<Item = (&'a str, Result<Row>)>,
+    rows: &mut Vec<Row>,
+    errors: &mut Vec<String>,
+) {
+    for (name, result) in results {
+        match result {
+            Ok(row) => rows.push(row),
+            Err(error) => errors.push(format!("{name}: {error:#}")),
+        }
+    }
 }
 
 /// One row a line.
