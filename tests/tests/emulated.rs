@@ -68,7 +68,6 @@ const NOT_QUIET: &[(&str, hazard::Falls)] = &[
     ("acme challenges", hazard::Falls::Alarmed),
     ("forty behind NAT", hazard::Falls::Alarmed),
     ("load test", hazard::Falls::Alarmed),
-    ("look-alike watch", hazard::Falls::Alarmed),
 ];
 
 const SEED: u64 = 1;
