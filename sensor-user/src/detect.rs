@@ -7,13 +7,17 @@
 mod addresses;
 #[cfg(test)]
 mod bench;
+pub mod brand;
 pub mod carriers;
 pub mod dga;
 pub mod direct_mode;
 pub mod fast_flux;
 pub mod non_dns;
+pub mod own_zones;
 pub mod rebinding;
 pub mod recon;
+pub mod reputation;
+pub mod resolver_policy;
 pub mod roles;
 pub mod seen;
 pub mod subdomain_flood;
@@ -168,6 +172,17 @@ detectors! {
     subdomain_flood: subdomain_flood::SubdomainFlood,
     fast_flux: fast_flux::FastFlux,
     rebinding: rebinding::Rebinding,
+    resolver_policy: resolver_policy::ResolverPolicy,
+    reputation: reputation::Reputation,
+    own_zones: own_zones::OwnZones,
+    brand: brand::Brand,
+}
+
+impl Detectors {
+    /// Hands in domain lists in place of those before.
+    pub fn feed(&mut self, feed: reputation::Feed) {
+        self.reputation.load(feed);
+    }
 }
 
 /// The emitter of findings, as stages hand it on.

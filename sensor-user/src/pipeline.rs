@@ -10,6 +10,7 @@ use sensor_ebpf::abi::{flag, grade};
 
 use crate::attribute::{self, Client, Clients, Identity, Names, ProcessFacts, ProcessTable, Wanted};
 use crate::config::Config;
+use crate::detect::reputation::Feed;
 use crate::detect::{Cases, Detectors, Emit, Look, Role, Roles, Stray};
 use crate::dns::{Anomaly, Canonical, Message, Question, carrier, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
@@ -178,6 +179,11 @@ impl Pipeline {
     /// Hands in the search list: suffixes that this host's programs try behind a name (resolv.conf(5)).
     pub fn search(&mut self, suffixes: impl Iterator<Item = Canonical>) {
         self.search = suffixes.filter(|suffix| suffix.labels() > 0).take(MAX_SEARCH).collect();
+    }
+
+    /// Hands in what the domain lists say now.
+    pub fn feed(&mut self, feed: Feed) {
+        self.detectors.feed(feed);
     }
 
     /// Hands in a socket found listening on port 53: its address, unspecified for all, its namespace and its process.

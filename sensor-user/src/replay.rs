@@ -36,6 +36,11 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
     let mut replay = Replay::new(config.pipeline(), format, messages, io::BufWriter::new(stdout));
     let mut errors = io::stderr().lock();
+    let lists = config.feeds().load().map_err(|message| exit::Error::new(Code::Usage, message))?;
+    for warning in &lists.warnings {
+        let _ = writeln!(errors, "earthdog: {warning}");
+    }
+    replay.pipeline.feed(lists.feed);
     let mut unread = false;
     for file in &args.files {
         if let Err(error) = replay.file(|tally, emit| source::read(file, tally, emit)) {

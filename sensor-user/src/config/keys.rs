@@ -193,6 +193,52 @@ keys! {
         max_keys: u64 = 256, integer(16, 1 << 24);
     }
 
+    /// Detector dns-resolver-policy: look-ups at servers that are not approved.
+    resolver_policy: ResolverPolicy {
+        /// Resolvers that may be asked; they may ask anybody. None: the detector is off.
+        approved: Vec<String> = Vec::new(), Allowed::List(Item::Network);
+        /// Look-ups of one client at other servers within the window that make a finding.
+        min_lookups: u64 = 4, integer(1, 1 << 20);
+        /// Length of the window, seconds.
+        window_s: u64 = 600, integer(1, 86_400);
+        /// Clients remembered; the one with fewest such look-ups goes first.
+        max_keys: u64 = 1024, integer(16, 1 << 24);
+    }
+
+    /// Detector dns-reputation: look-ups of listed domains. Files are read again when they change.
+    reputation: Reputation {
+        /// MITRE's DomainReputationFeed: files with a domain on each line; everything below a listed domain matches. At most 256 files.
+        domain_reputation_feed: Vec<String> = Vec::new(), Allowed::List(Item::Path);
+        /// Domains of all files together; the rest is left out and counted.
+        max_domains: u64 = 500_000, integer(1, 1 << 24);
+        /// Seconds without a look-up after which a finding closes.
+        window_s: u64 = 600, integer(1, 86_400);
+    }
+
+    /// Detector dns-own-zone: who answers for zones of one's own, and how.
+    own_zones: OwnZones {
+        /// Zones to watch. None: the detector is off.
+        zones: Vec<String> = Vec::new(), Allowed::List(Item::Domain);
+        /// Their name servers; what is seen first is learned if there are none.
+        name_servers: Vec<String> = Vec::new(), Allowed::List(Item::Domain);
+        /// Networks that addresses below these zones lie in; any if there are none.
+        addresses: Vec<String> = Vec::new(), Allowed::List(Item::Network);
+        /// Seconds from the first answer for which name servers, their TTL and servers with authority are learned.
+        learn_s: u64 = 86_400, integer(0, 31_536_000);
+        /// Times by which the TTL of the name servers has to fall or rise.
+        ttl_factor: u64 = 4, integer(2, 1000);
+    }
+
+    /// Detector dns-brand: look-ups of registered names that look like one's own.
+    brand: Brand {
+        /// Names to protect, as the label that is registered. None: the detector is off.
+        names: Vec<String> = Vec::new(), Allowed::List(Item::Word("names of at least four letters or digits, without dots"));
+        /// Registered domains that are one's own, or known to be harmless.
+        domains: Vec<String> = Vec::new(), Allowed::List(Item::Domain);
+        /// Zones remembered as compared; the one compared longest ago goes first.
+        max_keys: u64 = 4096, integer(16, 1 << 24);
+    }
+
     /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.

@@ -13,10 +13,11 @@ use crate::{
     escape::escape,
     exit::{Code, Error},
     fold, ledger, pipeline, reassemble, report,
+    source::feeds::Feeds,
 };
 
 pub use keys::{
-    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnerSource, Privacy, Process,
+    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnZones, OwnerSource, Privacy, Process,
     Reassembly, SECTIONS,
 };
 pub use value::{Allowed, Refusal};
@@ -110,6 +111,11 @@ impl Config {
             config: self.clone(),
             ..pipeline::Settings::default()
         }
+    }
+
+    /// The domain lists to read.
+    pub fn feeds(&self) -> Feeds {
+        Feeds::new(&self.reputation.domain_reputation_feed, self.reputation.max_domains as usize)
     }
 
     /// The bounds of TCP reassembly.

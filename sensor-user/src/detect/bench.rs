@@ -1,11 +1,12 @@
 //! Look-ups for detectors' tests, made by hand.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sensor_ebpf::abi::flag;
 
 use crate::config::Config;
 use crate::detect::Role;
+use crate::detect::reputation::Feed;
 use crate::dns::Canonical;
 use crate::event::{Event, Kind, Owner, Packet, Transport, View, no_owner};
 use crate::finding::{Finding, Origin, State};
@@ -23,6 +24,8 @@ pub(super) struct Bench {
     pub(super) now_ns: u64,
     /// Sender of the next packets; nobody at first.
     pub(super) owner: Owner,
+    /// Who is asked.
+    pub(super) server: IpAddr,
     id: u16,
 }
 
@@ -30,7 +33,14 @@ impl Bench {
     pub(super) fn new(config: &Config) -> Self {
         let pipeline = Pipeline::new(config.pipeline(), Origin::Replay);
         let now_ns = 1_700_000_000 * SECOND;
-        Self { pipeline, found: Vec::new(), now_ns, owner: no_owner(1), id: 0 }
+        Self {
+            pipeline,
+            found: Vec::new(),
+            now_ns,
+            owner: no_owner(1),
+            server: IpAddr::from([10, 9, 9, 9]),
+            id: 0,
+        }
     }
 
     /// Lets time pass.
@@ -75,7 +85,7 @@ impl Bench {
     /// Any bytes between an address's port 4000 and 10.9.9.9's port 53.
     pub(super) fn packet(&mut self, client: &str, payload: &[u8], to_server: bool) {
         let client = SocketAddr::new(client.parse().unwrap(), 4000);
-        let server = SocketAddr::from(([10, 9, 9, 9], 53));
+        let server = SocketAddr::new(self.server, 53);
         let (src, dst) = if to_server { (client, server) } else { (server, client) };
         let packet = Packet {
             time_ns: self.now_ns,
@@ -99,6 +109,10 @@ impl Bench {
     pub(super) fn finish(&mut self) {
         let found = &mut self.found;
         self.pipeline.finish(&mut |f| found.push(f.clone()));
+    }
+
+    pub(super) fn feed(&mut self, feed: Feed) {
+        self.pipeline.feed(feed);
     }
 
     /// What the pipeline takes an address for.

@@ -39,6 +39,7 @@ use crate::sink::{
     self,
     messages::{Existing, Messages},
 };
+use crate::source::feeds::{Feeds, Loaded};
 
 /// Processes, cgroups and users looked up in one drain, and processes after it; the rest waits for the next.
 const PROC_READS: usize = 64;
@@ -204,6 +205,7 @@ struct Sensor {
     pipeline: Pipeline,
     processes: Processes,
     search: SearchList,
+    feeds: Feeds,
     /// The sensor's own network namespace, which its interfaces are in; 0 if unknown.
     netns: u32,
     waiting: VecDeque<(u32, u64)>,
@@ -229,6 +231,8 @@ impl Sensor {
         host: Host,
         messages: Option<Messages>,
     ) -> anyhow::Result<Self> {
+        let mut feeds = config.feeds();
+        let lists = feeds.load().map_err(|message| Error::new(Code::Usage, message))?;
         let clock = BootClock::new();
         let mut settings = config.pipeline();
         settings.seed = random::<1>()?[0];
@@ -255,6 +259,7 @@ impl Sensor {
             pipeline: Pipeline::new(settings, Origin::Live),
             processes: Processes::of_machine(cgroup),
             search: SearchList::default(),
+            feeds,
             netns: local::netns(Path::new("/proc/self")).unwrap_or(0),
             waiting: VecDeque::new(),
             askers: Askers::default(),
@@ -266,6 +271,7 @@ impl Sensor {
             worst_case,
             since: jiff::Timestamp::now().to_string(),
         };
+        sensor.take_feeds(lists);
         // After the attach: who starts from here on comes through the ring.
         sensor.take_snapshot(max_processes);
         memory::trim();
@@ -393,10 +399,23 @@ impl Sensor {
         }
     }
 
+    fn take_feeds(&mut self, lists: Loaded) {
+        for warning in &lists.warnings {
+            self.printer.line(&format!("warning: {warning}"));
+        }
+        if !lists.feed.is_empty() {
+            self.printer.line(&format!("{} domains of feeds are watched for", lists.feed.len()));
+        }
+        self.pipeline.feed(lists.feed);
+    }
+
     fn tick(&mut self) {
         self.clock.refresh();
         if let Some(suffixes) = self.search.changed() {
             self.pipeline.search(suffixes.into_iter());
+        }
+        if let Some(lists) = self.feeds.changed() {
+            self.take_feeds(lists);
         }
         let Self { pipeline, out, printer, .. } = self;
         pipeline.tick(clock::unix_ns(), &mut |finding| out.write(finding, printer));

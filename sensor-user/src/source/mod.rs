@@ -3,6 +3,7 @@
 //! A file is read once, front to back, in bounded memory, so a pipe will do. Records come in the order of the file.
 
 mod dnstap;
+pub mod feeds;
 mod input;
 mod link;
 mod message;
