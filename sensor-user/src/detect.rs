@@ -9,6 +9,7 @@ mod addresses;
 mod bench;
 pub mod brand;
 pub mod carriers;
+pub mod code_book;
 pub mod dga;
 pub mod direct_mode;
 pub mod fast_flux;
@@ -167,6 +168,7 @@ detectors! {
     non_dns: non_dns::NonDns,
     direct_mode: direct_mode::DirectMode,
     carriers: carriers::Carriers,
+    code_book: code_book::CodeBook,
     dga: dga::Dga,
     recon: recon::Recon,
     subdomain_flood: subdomain_flood::SubdomainFlood,

@@ -54,6 +54,28 @@ impl Zone {
         Self { class: Class::Registered, labels: labels.min(suffix + 1) }
     }
 
+    /// Labels of the zone of who sells the name's zone to its customers: set where that zone is below a suffix of the
+    /// list's private section.
+    pub fn operator(name: &Canonical, zone: Self) -> Option<usize> {
+        // A private suffix has two labels at least, and a zone is one label below it.
+        if zone.class != Class::Registered || zone.labels < 3 {
+            return None;
+        }
+        let labels = name.labels();
+        let suffix = |from: usize| psl::List.find((from..labels).rev().map(|index| name.label(index)));
+        let private = Some(psl::Type::Private);
+        let own = suffix(labels - zone.labels);
+        if own.typ != private {
+            return None;
+        }
+        // Private suffixes may lie below each other: the operator is below the last suffix that is none.
+        let public = (labels - zone.labels + 1..labels).find_map(|from| {
+            let info = suffix(from);
+            (info.typ != private).then(|| suffix_labels(name, info.len) + 1)
+        });
+        public.filter(|labels| *labels < zone.labels)
+    }
+
     /// Whether anybody could register the name, or one above it: it ends in a suffix of the list and is more than that.
     pub fn is_registrable(name: &Canonical) -> bool {
         let labels = name.labels();
@@ -96,6 +118,23 @@ mod tests {
             ("xkqwjzr", false),
         ] {
             assert_eq!(Zone::is_registrable(&Canonical::from_text(name)), can, "{name}");
+        }
+    }
+
+    #[test]
+    fn customers_of_a_hoster_have_an_operator() {
+        for (name, operator) in [
+            ("x.d111.cloudfront.net", Some("cloudfront.net")),
+            ("word-assets.netlify.app", Some("netlify.app")),
+            ("a.b.example.co.uk", None),
+            ("www.example.com", None),
+            ("example.github.io", Some("github.io")),
+            ("bucket.s3.eu-west-1.amazonaws.com", Some("amazonaws.com")),
+            ("pc.lan", None),
+        ] {
+            let name = Canonical::from_text(name);
+            let found = Zone::operator(&name, Zone::of(&name)).map(|labels| text(name.suffix(labels)));
+            assert_eq!(found.as_deref(), operator, "{name}");
         }
     }
 

@@ -87,6 +87,16 @@ keys! {
         max_keys: u64 = 2048, integer(16, 1 << 24);
     }
 
+    /// Detector dns-code-book: plausible names whose order is the message.
+    code_book: CodeBook {
+        /// Look-ups of one client under one zone from which on their order is looked at.
+        min_lookups: u64 = 48, integer(32, 120);
+        /// Bytes that such an order can have carried which make the finding medium (MITRE: OutboundDNSVolume).
+        outbound_dns_volume_bytes: u64 = 64, integer(1, 1 << 30);
+        /// Client and zone pairs remembered; the one with fewest look-ups goes first.
+        max_keys: u64 = 4096, integer(16, 1 << 24);
+    }
+
     /// Detector dns-direct-mode: encoded names without a valid zone.
     direct_mode: DirectMode {
         /// Bytes in encoded labels of such names from one client within the window that make a finding (MITRE: OutboundDNSVolume).
