@@ -91,7 +91,8 @@ fn one(sensor: &Sensor, material: &Material, job: &Job, seed: u64) -> Result<Opt
     let none = BTreeSet::new();
     let own = job.benign().map_or(&none, |index| &material.benign[index].own);
     let hit = first(&records, |record| !own.contains(&record.id) && is_of(record, &sent));
-    Ok(Some(Outcome::new(job.label(material), file, job.host(material), &sent, hit)))
+    let derivation = (job.label(material), job.is_wanted());
+    Ok(Some(Outcome::new(derivation, file, job.host(material), &sent, hit)))
 }
 
 /// The packets to replay, and what the tunnel sent in them.

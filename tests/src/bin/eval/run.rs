@@ -20,6 +20,7 @@ pub(crate) fn run() -> Result<bool> {
     let mut errors = Vec::new();
     let mut json = String::new();
     let mut tables = Vec::new();
+    let mut derivations = Vec::new();
     if arguments.wants(Set::Files) {
         let files = files::list(arguments.dir.as_deref().context("no folder")?)?;
         let measured = work::each("replayed", &files, |file| measure::file(&sensor, file));
@@ -30,6 +31,7 @@ pub(crate) fn run() -> Result<bool> {
             let (outcomes, failed) = derived::run(&sensor, &files, arguments.full, arguments.seed)?;
             tables.push(derived::text(&outcomes));
             json += &lines(&outcomes)?;
+            derivations = outcomes;
             errors.extend(failed);
         } else if arguments.derive {
             errors.push("nothing is derived before every file can be read".to_owned());
@@ -45,7 +47,7 @@ pub(crate) fn run() -> Result<bool> {
         keep(emulated::hazards(&sensor, arguments.seed), &mut rows, &mut errors);
         tables.push(report::text(&rows, Set::Hazards));
     }
-    let (verdict, met) = verdict::text(&rows, rates);
+    let (verdict, met) = verdict::text(&rows, &derivations, rates);
     tables.push(verdict);
     print(&tables.join("\n"))?;
     if let Some(path) = &arguments.json {

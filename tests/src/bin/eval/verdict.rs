@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use earthdog::escape::escape;
 
 use crate::arguments::Set;
+use crate::derived::Outcome;
 use crate::emulated::Rates;
 use crate::files::Kind;
 use crate::measure::{LOW_PER_HOST_HOUR, Row, SOON_QUERIES, SOON_SECONDS};
@@ -27,12 +28,14 @@ struct Goal {
 }
 
 /// The table, then names; and whether every goal is met.
-pub(crate) fn text(rows: &[Row], rates: Option<Rates>) -> (String, bool) {
-    let goals: Vec<_> =
-        [files(rows), emulated(rows), hazards(rows), rates.map(slowest).into_iter().collect()]
-            .into_iter()
-            .flatten()
-            .collect();
+pub(crate) fn text(rows: &[Row], outcomes: &[Outcome], rates: Option<Rates>) -> (String, bool) {
+    let goals: Vec<_> = files(rows)
+        .into_iter()
+        .chain(derived(outcomes))
+        .chain(emulated(rows))
+        .chain(hazards(rows))
+        .chain(rates.map(slowest))
+        .collect();
     let met = goals.iter().all(|goal| goal.met);
     let mut table = Table::new(1, &["goal", "measured", "must", "aim", ""]);
     for goal in goals {
@@ -84,14 +87,17 @@ fn files(rows: &[Row]) -> Vec<Goal> {
     goals
 }
 
-fn emulated(rows: &[Row]) -> Vec<Goal> {
+fn derived(outcomes: &[Outcome]) -> Option<Goal> {
+    let wanted: Vec<_> = outcomes.iter().filter(|outcome| outcome.wanted).collect();
+    let found = wanted.iter().filter(|outcome| outcome.within_a_day()).count();
+    let name = "tunnels a hundred times slower or among honest traffic, found in a day";
+    (!wanted.is_empty()).then(|| share(name, found, wanted.len()))
+}
+
+fn emulated(rows: &[Row]) -> Option<Goal> {
     let counted: Vec<_> = rows.iter().filter(|row| row.set == Set::Emulated).collect();
     let fine = counted.iter().filter(|row| row.falls.is_none()).count();
-    if counted.is_empty() {
-        Vec::new()
-    } else {
-        vec![share("emulated tools found as expected", fine, counted.len())]
-    }
+    (!counted.is_empty()).then(|| share("emulated tools found as expected", fine, counted.len()))
 }
 
 fn hazards(rows: &[Row]) -> Vec<Goal> {
@@ -140,8 +146,11 @@ fn at_most(name: &str, value: f64, (must, aim): (f64, f64)) -> Goal {
 
 #[cfg(test)]
 mod tests {
+    use earthdog_tests::derive::session::Sent;
+
     use super::*;
-    use crate::sensor::Findings;
+    use crate::sensor::tests::record;
+    use crate::sensor::{Findings, Severity};
 
     fn row(set: Set, kind: Kind, file: &str, falls: Option<&'static str>) -> Row {
         Row {
@@ -177,7 +186,7 @@ mod tests {
 
     #[test]
     fn all_met_is_said() {
-        let (text, met) = text(&fine(), Some(SLOW));
+        let (text, met) = text(&fine(), &[], Some(SLOW));
         assert!(met && text.ends_with("every goal is met\n") && !text.contains("SHORT"), "{text}");
         assert_eq!(text.lines().count(), 12, "{text}");
     }
@@ -187,19 +196,34 @@ mod tests {
         for (index, falls) in [(0, "missed"), (0, "late"), (1, "alarmed"), (2, "missed"), (3, "alarmed")] {
             let mut rows = fine();
             rows[index] = row(rows[index].set, rows[index].kind, "the one", Some(falls));
-            let (text, met) = text(&rows, Some(SLOW));
+            let (text, met) = text(&rows, &[], Some(SLOW));
             assert!(!met && text.contains("FALLS SHORT"), "{index} {falls}: {text}");
             assert!(text.contains(&format!("{falls} (1): the one")), "{text}");
         }
         let mut rows = fine();
         rows[0].bytes_out = Some(301);
-        assert!(!text(&rows, None).1, "over the median");
+        assert!(!text(&rows, &[], None).1, "over the median");
         rows[0].bytes_out = Some(300);
-        assert!(text(&rows, None).1);
+        assert!(text(&rows, &[], None).1);
         let gap = Rates { slowest_found: Some(4000), fastest_missed: Some(8000) };
         for rates in [Rates::default(), gap, Rates { slowest_found: Some(5000), fastest_missed: Some(4700) }]
         {
-            assert!(!text(&fine(), Some(rates)).1, "{rates:?}");
+            assert!(!text(&fine(), &[], Some(rates)).1, "{rates:?}");
         }
+    }
+
+    #[test]
+    fn derived_tunnels_count_where_they_are_asked_for() {
+        let missed =
+            |wanted| Outcome::new(("stretched".to_owned(), wanted), "a", None, &Sent::default(), None);
+        let found = in_a_day();
+        assert!(text(&fine(), &[missed(false), found.clone()], None).1);
+        let (text, met) = text(&fine(), &[missed(true), found], None);
+        assert!(!met && text.contains("1 of 2"), "{text}");
+    }
+
+    fn in_a_day() -> Outcome {
+        let hit = record("a", 100, Severity::Medium, None);
+        Outcome::new(("diluted".to_owned(), true), "a", None, &Sent::default(), Some(&hit))
     }
 }

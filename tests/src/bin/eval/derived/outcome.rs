@@ -26,13 +26,16 @@ pub(crate) struct Outcome {
     bytes_out: Option<u64>,
     /// How fast it leaks, by its name bytes and whole duration; absent for less than an hour.
     bytes_per_day: Option<f64>,
+    /// One that the goals ask for.
+    #[serde(skip)]
+    pub(crate) wanted: bool,
 }
 
 const DAY: f64 = 86_400.0;
 
 impl Outcome {
-    pub(super) fn new(
-        derivation: String,
+    pub(crate) fn new(
+        (derivation, wanted): (String, bool),
         file: &str,
         host: Option<String>,
         sent: &Sent,
@@ -51,10 +54,11 @@ impl Outcome {
             queries: until.map(|(_, queries, _)| queries),
             bytes_out: until.map(|(.., bytes)| bytes),
             bytes_per_day: sent.bytes_per_day(),
+            wanted,
         }
     }
 
-    fn within_a_day(&self) -> bool {
+    pub(crate) fn within_a_day(&self) -> bool {
         self.seconds.is_some_and(|seconds| seconds <= DAY)
     }
 }
@@ -142,6 +146,7 @@ mod tests {
             queries: hit.map(|_| 10),
             bytes_out: hit.map(|(_, bytes)| bytes),
             bytes_per_day: Some(bytes_per_day),
+            wanted: false,
         }
     }
 

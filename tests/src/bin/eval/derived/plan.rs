@@ -87,6 +87,11 @@ fn hosts(count: usize, full: bool, random: &mut Random) -> Vec<usize> {
 }
 
 impl Job {
+    /// Whether the goals ask for it: a hundred times slower, or hidden among honest traffic.
+    pub(super) fn is_wanted(&self) -> bool {
+        matches!(self.make, Make::Stretched(100) | Make::Diluted { .. } | Make::BehindResolver { .. })
+    }
+
     pub(super) fn label(&self, material: &Material) -> String {
         match self.make {
             Make::AsItIs => "as it is".to_owned(),
