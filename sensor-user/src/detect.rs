@@ -5,6 +5,7 @@
 //! from all that is on record. Thresholds are configuration keys in a section named after the detector.
 
 mod addresses;
+pub mod amplification;
 #[cfg(test)]
 mod bench;
 pub mod brand;
@@ -15,6 +16,7 @@ pub mod direct_mode;
 pub mod fast_flux;
 pub mod non_dns;
 pub mod own_zones;
+pub mod poisoning;
 pub mod rebinding;
 pub mod recon;
 pub mod reputation;
@@ -123,6 +125,10 @@ pub trait Detector {
 
     fn response(&mut self, _look: &Look<'_>, _cases: &mut Cases<'_, '_>) {}
 
+    /// A response that comes beside the one which was waited for: a second one to a query in a capture, or one without
+    /// a query at a live hook.
+    fn spurious(&mut self, _look: &Look<'_>, _cases: &mut Cases<'_, '_>) {}
+
     fn stray(&mut self, _stray: &Stray<'_>, _cases: &mut Cases<'_, '_>) {}
 }
 
@@ -157,6 +163,10 @@ macro_rules! detectors {
                 $(self.$name.response(look, cases);)+
             }
 
+            pub fn spurious(&mut self, look: &Look<'_>, cases: &mut Cases<'_, '_>) {
+                $(self.$name.spurious(look, cases);)+
+            }
+
             pub fn stray(&mut self, stray: &Stray<'_>, cases: &mut Cases<'_, '_>) {
                 $(self.$name.stray(stray, cases);)+
             }
@@ -174,6 +184,8 @@ detectors! {
     subdomain_flood: subdomain_flood::SubdomainFlood,
     fast_flux: fast_flux::FastFlux,
     rebinding: rebinding::Rebinding,
+    amplification: amplification::Amplification,
+    poisoning: poisoning::Poisoning,
     resolver_policy: resolver_policy::ResolverPolicy,
     reputation: reputation::Reputation,
     own_zones: own_zones::OwnZones,

@@ -487,6 +487,11 @@ impl Pipeline {
                 if let Some(whose) = whose {
                     self.stats.joined(packet, whose);
                 }
+                // Hooks see one response each; what a capture holds twice was sent twice.
+                if packet.view == View::Capture {
+                    let client = whose.map_or(address, |whose| whose.owner);
+                    self.spurious(packet, message, name, leg, (address, client), Lookup::Duplicate, emit);
+                }
                 return (Lookup::Duplicate, whose);
             }
             Answers::Query(whose) => {
@@ -495,6 +500,7 @@ impl Pipeline {
             }
             Answers::Unknown(recent) => {
                 if packet.view != View::Capture {
+                    self.spurious(packet, message, name, leg, (address, address), Lookup::Unsolicited, emit);
                     return (Lookup::Unsolicited, None);
                 }
                 // A capture may hold one direction only: then the question in a response is what was asked.
@@ -541,6 +547,44 @@ impl Pipeline {
         let scene = Scene { ledger, clients, names, sighting, sub: look.sub_wire(), qtype: leg.qtype, emit };
         self.detectors.response(&look, &mut Cases { reports, scene });
         (lookup, Some(whose))
+    }
+
+    /// A response beside the one that was waited for: the detectors' alone.
+    #[expect(clippy::too_many_arguments, reason = "one packet's parts, all of them needed")]
+    fn spurious(
+        &mut self,
+        packet: &Packet,
+        message: &Message<'_>,
+        name: &Canonical,
+        leg: &Leg,
+        (address, client): (u64, u64),
+        part: Lookup,
+        emit: &mut Emit<'_>,
+    ) {
+        let zone = Zone::of(name);
+        let look = Look {
+            packet,
+            message,
+            part,
+            name,
+            name_hash: leg.name,
+            qtype: leg.qtype,
+            zone,
+            zone_hash: self.seed.hash_one((name.suffix(zone.labels), zone.class)),
+            client,
+            role: self.roles.of(client),
+        };
+        let sighting = Sighting {
+            server: leg.server.ip(),
+            view: packet.view,
+            now_ns: packet.time_ns,
+            address,
+            process: (client != address).then_some(client),
+            has_payload: false,
+        };
+        let Self { reports, ledger, clients, names, .. } = self;
+        let scene = Scene { ledger, clients, names, sighting, sub: look.sub_wire(), qtype: leg.qtype, emit };
+        self.detectors.spurious(&look, &mut Cases { reports, scene });
     }
 
     /// Who answers where, and which names the answer sends its receiver to.

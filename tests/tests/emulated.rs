@@ -49,7 +49,6 @@ const NOT_YET: &[(&str, Falls)] = &[
     ("beacon, 60 min, 50 %", Falls::Missed),
     ("subdomain enumeration", Falls::Overrated),
     ("random-subdomain flood", Falls::Overrated),
-    ("amplification", Falls::Missed),
 ];
 
 /// Honest traffic of which too much is said, and what; a line goes as soon as that is over.

@@ -249,6 +249,28 @@ keys! {
         max_keys: u64 = 4096, integer(16, 1 << 24);
     }
 
+    /// Detector dns-amplification: large answers to a spoofed address, and open resolvers.
+    amplification: Amplification {
+        /// Equal questions of one client within the window that make a finding, if the answers are large.
+        queries: u64 = 100, integer(4, 1 << 20);
+        /// How many times the bytes of the questions the answers have.
+        ratio: u64 = 10, integer(2, 1000);
+        /// Outside networks (/16) whose clients a server of the inside resolves for, that make it an open resolver.
+        outside_networks: u64 = 4, integer(1, 48);
+        /// Length of the window, seconds; MITRE's TimeWindow.
+        window_s: u64 = 60, integer(1, 3600);
+        /// Clients remembered; the one that repeats itself least goes first.
+        max_keys: u64 = 2048, integer(16, 1 << 24);
+    }
+
+    /// Detector dns-poisoning: answers forged in the server's place.
+    poisoning: Poisoning {
+        /// Answers to an open question that match no query, that make a finding.
+        wrong_answers: u64 = 16, integer(2, 65_536);
+        /// Seconds after the query in which they count.
+        window_s: u64 = 10, integer(1, 60);
+    }
+
     /// Folding into look-ups, who asked, and what a finding keeps.
     pipeline: Stages {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.

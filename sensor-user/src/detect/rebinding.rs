@@ -8,7 +8,6 @@
 //! that to names of many zones at once: an address that several zones moved to says nothing, and one move alone is no more
 //! than of interest.
 
-use std::hash::{BuildHasher as _, Hash};
 use std::net::IpAddr;
 
 use super::addresses::{addresses, is_inside, print};
@@ -31,7 +30,6 @@ pub struct Rebinding {
     /// Where names moved to of late, and of which zone.
     targets: [(u64, u64); TARGETS],
     next_target: usize,
-    seed: foldhash::quality::RandomState,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +76,6 @@ impl Rebinding {
             flips: Table::new(settings.max_keys as usize),
             targets: [(0, 0); TARGETS],
             next_target: 0,
-            seed: foldhash::quality::RandomState::default(),
         }
     }
 }
@@ -122,7 +119,7 @@ impl Detector for Rebinding {
 impl Rebinding {
     fn slot(&mut self, look: &Look<'_>) -> (&mut Outside, u32, u32) {
         let (_, server) = look.packet.client_server();
-        let server = self.hash(server.ip()) as u32;
+        let server = print(server.ip()) as u32;
         let hash = look.name_hash ^ look.client.rotate_left(17);
         (&mut self.outside[hash as usize % OUTSIDE], (hash >> 32) as u32, server)
     }
@@ -209,10 +206,6 @@ impl Rebinding {
             self.next_target = (self.next_target + 1) % TARGETS;
         }
         self.targets.iter().filter(|(address, _)| *address == target.0).count() >= PORTAL_ZONES
-    }
-
-    fn hash(&self, value: impl Hash) -> u64 {
-        self.seed.hash_one(value)
     }
 }
 
