@@ -8,6 +8,7 @@ use crate::{
     config::{self, Config},
     exit::{self, Code},
     live, replay,
+    store::ask,
 };
 
 /// Finds data leaving through DNS and names the process that sends it.
@@ -26,6 +27,11 @@ enum Command {
     Replay(ReplayArgs),
     /// Show the flow counters of the running sensor
     Flows(FlowsArgs),
+    /// Say what is remembered of a name: first and last seen, by how many clients, answers
+    Pdns(PdnsArgs),
+    /// Show or reset what is remembered of clients' habits
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Say what this kernel offers, which hooks would be used and what they cannot see
     Doctor(DoctorArgs),
     /// Print or check the configuration
@@ -80,6 +86,42 @@ pub struct FlowsArgs {
     #[arg(long)]
     pub json: bool,
     /// Configuration file of the running sensor, for its control socket
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct PdnsArgs {
+    /// A name, or a zone
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Look-ups and zones a day, share of NXDOMAIN; of one client also each zone's new information by day
+    Show(BaselineArgs),
+    /// Forget them, to be learnt anew
+    Reset(BaselineArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BaselineArgs {
+    /// Client id, program or address; to show, a part of its description will do [default: all]
+    #[arg(value_name = "CLIENT")]
+    pub client: Option<String>,
+    #[command(flatten)]
+    pub memory: MemoryArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct MemoryArgs {
+    /// Form of the answer
+    #[arg(long, value_enum, default_value = "human")]
+    pub output: Output,
+    /// Configuration file of the running sensor, for its control socket; and its store, where none runs
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -178,6 +220,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Run(args) => live::run(&args, &load(&args.config)?),
         Command::Replay(args) => replay::run(&args, &load(&args.config)?),
         Command::Flows(args) => live::flows(&args, &load(&args.config)?),
+        Command::Pdns(args) => print(&ask::pdns(&args, &load(&args.memory.config)?)?),
+        Command::Baseline(BaselineCommand::Show(args)) => {
+            print(&ask::baseline(&args, &load(&args.memory.config)?)?)
+        }
+        Command::Baseline(BaselineCommand::Reset(args)) => {
+            print(&ask::reset(&args, &load(&args.memory.config)?)?)
+        }
         Command::Doctor(args) => live::doctor(&args, &load(&args.config)?),
         Command::Config(ConfigCommand::Print(args)) => {
             let text = load(&args.config)?.to_toml();

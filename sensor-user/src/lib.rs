@@ -1,6 +1,6 @@
 //! earthdog: a packet enters at the top of this list and an alert leaves at the bottom.
 //!
-//! Effects are at the rim (`source`, `live`, `sink`, `clock`); everything between is a function of (record, state, now).
+//! Effects are at the rim (`source`, `live`, `sink`, `store`'s file, `clock`); everything between is a function of (record, state, now).
 
 pub mod cli;
 
@@ -51,3 +51,5 @@ pub mod logged;
 pub mod escape;
 
 pub mod sink;
+
+pub mod store;

@@ -21,6 +21,7 @@ use crate::ledger::{self, Charge, Key, Ledger, payload};
 use crate::logged::{Logged, LoggedOwner, Lookup, grade_name};
 use crate::reassemble::{self, Reassembler};
 use crate::report::{self, Reports, Scene, Sighting, who};
+use crate::store::{self, History};
 use crate::zone::Zone;
 
 pub use stats::Stats;
@@ -95,6 +96,8 @@ pub struct Pipeline {
     detectors: Detectors,
     reports: Reports,
     stats: Stats,
+    /// What is remembered of other days; absent without a store.
+    history: Option<History>,
     /// Messages not yet taken by `logged`; `None` where nobody asks for them.
     log: Option<Vec<Logged>>,
     attribute: attribute::Settings,
@@ -121,6 +124,7 @@ impl Pipeline {
             roles: Roles::new(&settings.config),
             detectors: Detectors::new(&settings.config),
             stats: Stats::default(),
+            history: None,
             now_ns: 0,
         }
     }
@@ -174,6 +178,15 @@ impl Pipeline {
     /// Hands in what /proc says about a process.
     pub fn learn(&mut self, facts: ProcessFacts) {
         self.processes.learn(facts);
+    }
+
+    /// Hands in what is remembered of other days.
+    pub fn remember(&mut self, history: History) {
+        self.history = Some(history);
+    }
+
+    pub fn history(&mut self) -> Option<&mut History> {
+        self.history.as_mut()
     }
 
     /// Hands in the search list: suffixes that this host's programs try behind a name (resolv.conf(5)).
@@ -419,7 +432,24 @@ impl Pipeline {
                 reports.forget(old, now_ns, emit);
             });
             entry.via = via.unwrap_or(entry.via);
+            let before = entry.totals.up_low;
             entry.query(said, charge, claimed && key.client == address, now_ns);
+            if let Some(history) = &mut self.history
+                && charge != Charge::Forwarded
+                && let Some(client) = self.clients.find(key.client)
+            {
+                history.asked(&store::Asked {
+                    client,
+                    zone: zone_key,
+                    wire: zone_wire,
+                    class: zone.class,
+                    qtype: leg.qtype,
+                    lookup: charge == Charge::Full,
+                    closest: process.is_none_or(|process| process == key.client),
+                    new_units: entry.totals.up_low - before,
+                    now_ns,
+                });
+            }
         }
         let server = self.address(leg.server.ip(), leg.netns);
         let Self { reports, ledger, clients, names, .. } = self;
@@ -515,6 +545,18 @@ impl Pipeline {
         }
         let zone = Zone::of(name);
         let zone_key = self.seed.hash_one((name.suffix(zone.labels), zone.class));
+        if let Some(history) = &mut self.history
+            && whose.asker == whose.owner
+        {
+            let other = if whose.owner == address { None } else { Some(address) };
+            history.answered(&store::Answered {
+                clients: [Some(whose.owner), other].map(|key| Some(self.clients.find(key?)?.stable_hash)),
+                zone: zone_key,
+                name: (leg.name, name.wire()),
+                message,
+                now_ns: packet.time_ns,
+            });
+        }
         let payload = payload::of(message, &self.seed);
         for client in [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten() {
             if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {

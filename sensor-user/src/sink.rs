@@ -36,6 +36,14 @@ pub fn write(finding: &Finding, format: Format, out: &mut dyn io::Write) -> io::
     }
 }
 
+/// A line of JSON that a terminal may show.
+pub fn json(value: &impl serde::Serialize) -> io::Result<String> {
+    let mut out = Vec::new();
+    value.serialize(&mut Serializer::with_formatter(&mut out, Visible))?;
+    out.push(b'\n');
+    String::from_utf8(out).map_err(io::Error::other)
+}
+
 /// Compact JSON that a terminal may show: what [`escape::escape`] would hide is written as `\uXXXX`. JSON itself asks
 /// that only of characters below space (RFC 8259 section 7); parsed, the value is the same.
 struct Visible;

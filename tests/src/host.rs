@@ -1,5 +1,5 @@
 //! Hosts on one machine: each has network, mount and cgroup namespaces, a child cgroup that is its cgroup root, its
-//! own /sys, /run and (where asked) /etc/resolv.conf.
+//! own /sys, /run and (where asked) /etc/resolv.conf. What is written to /var/lib goes with it too.
 //!
 //! Inside, a host looks like a small machine of its own, so the sensor's defaults (cgroup2 root, default-route
 //! interface, control socket) can be tested without touching the outer ones. The namespaces live as long as a holder
@@ -61,6 +61,9 @@ impl Host {
         let cgroup = ChildCgroup::new()?;
         let setup = "umount -l -R /sys && mount -t sysfs sysfs /sys \
                      && mount -t cgroup2 cgroup2 /sys/fs/cgroup && mount -t tmpfs tmpfs /run \
+                     && mkdir -p /run/.lib/up /run/.lib/work \
+                     && mount -t overlay -o lowerdir=/var/lib,upperdir=/run/.lib/up,workdir=/run/.lib/work \
+                        overlay /var/lib \
                      && ip link set lo up && echo ready && exec cat";
         let mut command = cgroup.enter(Path::new("unshare"));
         command.args(["-Cnm", "--propagation", "private", "sh", "-c", setup]);

@@ -173,9 +173,15 @@ enum Line {
 }
 
 fn watch() -> Result<(Guard, Receiver<Line>)> {
+    // Nothing of the demo is remembered: /run is one of our own.
+    let config = "/run/demo.toml";
+    fs::write(config, "[store]\npath = \"/run/store.redb\"\n").context(config)?;
     let mut command = Command::new(sensor());
     let mut guard = Guard::spawn(
-        command.arg("run").args(["--output", "human"]).stdout(Stdio::piped()).stderr(Stdio::piped()),
+        command
+            .args(["run", "--output", "human", "-c", config])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
     )?;
     let (sender, receiver) = sync_channel(1024);
     let stdout = guard.0.stdout.take().context("the sensor has no stdout")?;

@@ -81,6 +81,8 @@ pub(crate) fn fnv(hash: u64, bytes: &[u8]) -> u64 {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub identity: Identity,
+    /// Of the identity.
+    pub stable_hash: u64,
     /// Address it asked from last.
     pub ip: IpAddr,
     /// Process ids and starts, first seen first, bounded.
@@ -139,8 +141,10 @@ impl Clients {
             *slot as usize
         } else {
             self.seen += 1;
+            let identity = identity();
             let client = Client {
-                identity: identity(),
+                stable_hash: identity.stable_hash(),
+                identity,
                 ip,
                 pids: Vec::new(),
                 comm: [0; 16],

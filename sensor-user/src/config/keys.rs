@@ -331,6 +331,34 @@ keys! {
         messages: String = String::new(), Allowed::Text("a path, or \"\" for no such file");
     }
 
+    /// What is remembered from one day to the next, and for how long.
+    store: Store {
+        /// The file. A replay reads it if this names another than the default, and never writes it.
+        path: String = "/var/lib/earthdog/store.redb".into(), Allowed::Text("an absolute path, or \"\" for no store");
+        /// Size of the file at most, MiB. It grows by doubling, so that it may have to stay at half of that.
+        max_mib: u64 = 64, integer(8, 65_536);
+        /// Zones remembered: when they were seen first, by how many clients, how they were answered. The one not seen for longest goes first; so below.
+        max_zones: u64 = 32_768, integer(16, 1 << 24);
+        /// Names remembered, of those that were answered with data.
+        max_names: u64 = 16_384, integer(16, 1 << 24);
+        /// Client and zone pairs remembered: since when, and how much new information a day.
+        max_pairs: u64 = 32_768, integer(16, 1 << 24);
+        /// Clients whose habits are remembered.
+        max_clients: u64 = 2048, integer(16, 1 << 22);
+        /// State changes of findings kept; the oldest goes first.
+        max_findings: u64 = 4096, integer(16, 1 << 24);
+        /// Days of watching after which the history counts as evidence.
+        burn_in_days: u64 = 7, integer(0, 365);
+        /// Days after which a zone that was not seen again is forgotten.
+        retention_days_zones: u64 = 365, integer(1, 36_500);
+        /// The same for a name.
+        retention_days_names: u64 = 90, integer(1, 36_500);
+        /// The same for a client, and for what it asked.
+        retention_days_clients: u64 = 30, integer(1, 36_500);
+        /// Days after which a finding is removed.
+        retention_days_findings: u64 = 365, integer(1, 36_500);
+    }
+
     /// What of a process may be told.
     privacy: Privacy {
         /// Command lines in findings: not at all, with what looks like a secret masked, or as they are.

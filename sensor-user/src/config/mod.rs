@@ -18,7 +18,7 @@ use crate::{
 
 pub use keys::{
     Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnZones, OwnerSource, Privacy, Process,
-    Reassembly, SECTIONS,
+    Reassembly, SECTIONS, Store,
 };
 pub use value::{Allowed, Refusal};
 
@@ -253,6 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn the_table_has_the_defaults_of_the_store() {
+        let settings = crate::store::recorder::Settings::of(&Config::default()).unwrap();
+        let own = crate::store::Settings { max_bytes: settings.history.max_bytes, ..Default::default() };
+        assert_eq!(settings.history, own);
+        let none = Config::parse("[store]\npath = \"\"\n", "x").unwrap();
+        assert_eq!(crate::store::recorder::Settings::of(&none), None);
+    }
+
+    #[test]
     fn every_default_is_allowed() {
         let text = Config::default().to_toml();
         assert!(Config::parse(&text, "defaults").is_ok());
@@ -282,6 +291,7 @@ mod tests {
             ("[output]\nformat = \"xml\"", "one of \"json\", \"human\""),
             ("[live]\nbulk_ring_kib = 1000", "a power of two from 64"),
             ("[live]\ncontrol_socket = \"run/x\"", "an absolute path"),
+            ("[store]\npath = \"store\"", "an absolute path, or \"\" for no store"),
             ("[live]\ncontrol_socket = [1]", "(an array) is not allowed"),
             ("ledger = 1", "`ledger` is a section"),
             ("[ledger\n", "not TOML"),

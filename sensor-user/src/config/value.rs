@@ -104,8 +104,14 @@ impl Setting for bool {
 impl Setting for String {
     fn read(value: &DeValue<'_>, allowed: &Allowed) -> Result<Self, Refusal> {
         let text = value.as_str().ok_or(Refusal)?;
-        let absolute = !matches!(allowed, Allowed::Text("an absolute path")) || text.starts_with('/');
-        (absolute && !text.contains('\0')).then(|| text.to_owned()).ok_or(Refusal)
+        let fits = match allowed {
+            Allowed::Text("an absolute path") => text.starts_with('/'),
+            Allowed::Text(what) if what.starts_with("an absolute path") => {
+                text.is_empty() || text.starts_with('/')
+            }
+            _ => true,
+        };
+        (fits && !text.contains('\0')).then(|| text.to_owned()).ok_or(Refusal)
     }
 
     fn show(&self) -> String {

@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Request {
     v: u32,
     command: String,
+    /// What the command is about: a name, a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,14 +52,20 @@ struct Answer<T> {
 }
 
 /// What this version answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Status,
     Flows,
+    /// What is remembered of a name.
+    Pdns(String),
+    /// The habits of all clients, or of those so named.
+    Baseline(Option<String>),
+    /// Forgets them.
+    BaselineReset(Option<String>),
 }
 
 /// Commands of the contract that a later version answers.
-const LATER: [&str; 4] = ["top", "alerts", "explain", "pdns"];
+const LATER: [&str; 3] = ["top", "alerts", "explain"];
 
 /// A question on its way to the loop that owns the state.
 #[derive(Debug)]
@@ -200,8 +209,17 @@ fn parse(line: &[u8]) -> Result<Command, String> {
     match request.command.as_str() {
         "status" => Ok(Command::Status),
         "flows" => Ok(Command::Flows),
+        "pdns" => match request.about {
+            Some(name) => Ok(Command::Pdns(name)),
+            None => Err("`pdns` is about a name: send it as \"about\"".to_owned()),
+        },
+        "baseline" => Ok(Command::Baseline(request.about)),
+        "baseline_reset" => Ok(Command::BaselineReset(request.about)),
         later if LATER.contains(&later) => Err(format!("`{later}` is not yet available in this version")),
-        other => Err(format!("unknown command `{}`; there are: status, flows", other.escape_debug())),
+        other => Err(format!(
+            "unknown command `{}`; there are: status, flows, pdns, baseline, baseline_reset",
+            other.escape_debug()
+        )),
     }
 }
 
@@ -210,7 +228,8 @@ pub fn answer_line(data: &impl Serialize) -> Vec<u8> {
     line(&Answer { v: VERSION, ok: true, data: Some(data), error: None })
 }
 
-fn error_line(error: &str) -> Vec<u8> {
+/// The line that answers with what was wrong.
+pub fn error_line(error: &str) -> Vec<u8> {
     line(&Answer::<()> { v: VERSION, ok: false, data: None, error: Some(error.into()) })
 }
 
@@ -222,6 +241,11 @@ fn line(answer: &Answer<impl Serialize>) -> Vec<u8> {
 
 /// Asks the sensor at `path`.
 pub fn request(path: &Path, command: &str) -> Result<serde_json::Value, Error> {
+    request_about(path, command, None)
+}
+
+/// As `request`, about a name or a client.
+pub fn request_about(path: &Path, command: &str, about: Option<&str>) -> Result<serde_json::Value, Error> {
     let place = path.display();
     let failed = |what: &str| Error::new(Code::Failure, format!("the sensor at {place} {what}"));
     let mut stream = StdStream::connect(path).map_err(|error| match error.kind() {
@@ -240,7 +264,8 @@ pub fn request(path: &Path, command: &str) -> Result<serde_json::Value, Error> {
     let exchange = |stream: &mut StdStream| -> io::Result<Vec<u8>> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let request = Request { v: VERSION, command: command.to_owned() };
+        let about = about.map(str::to_owned);
+        let request = Request { v: VERSION, command: command.to_owned(), about };
         let mut line = serde_json::to_vec(&request)?;
         line.push(b'\n');
         stream.write_all(&line)?;
@@ -267,8 +292,12 @@ mod tests {
     #[test]
     fn requests_are_read_strictly() {
         assert_eq!(parse(br#"{"v":1,"command":"flows"}"#), Ok(Command::Flows));
+        let about = br#"{"v":1,"command":"pdns","about":"example.com"}"#;
+        assert_eq!(parse(about), Ok(Command::Pdns("example.com".to_owned())));
+        assert_eq!(parse(br#"{"v":1,"command":"baseline"}"#), Ok(Command::Baseline(None)));
         for (line, says) in [
             (&br#"{"v":2,"command":"flows"}"#[..], "version 2"),
+            (br#"{"v":1,"command":"pdns"}"#, "about a name"),
             (br#"{"v":1,"command":"alerts"}"#, "not yet available in this version"),
             (br#"{"v":1,"command":"rm \u001b"}"#, "unknown command `rm \\u{1b}`"),
             (b"GET / HTTP/1.1", "not a request"),

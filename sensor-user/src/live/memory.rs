@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
 /// Bytes, as the kernel accounts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,14 +74,34 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Gives memory that loading used for a moment (kernel types, the object) back to the system.
-#[allow(unsafe_code)] // one libc call
+/// Gives back to the system what only the start needed: free memory, and pages of code that ran once (loading, kernel
+/// types, opening the store). Code that runs again is mapped again, without reading the disk.
+#[allow(unsafe_code)] // two libc calls
 pub fn trim() {
     // SAFETY: malloc_trim has no preconditions; it only returns free pages.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
     }
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let exe = std::env::current_exe().unwrap_or_default();
+    for (from, to) in maps.lines().filter_map(|line| code_of(line, &exe)) {
+        let start = std::ptr::without_provenance_mut(from);
+        // SAFETY: `code_of` takes only mappings of a file that are not writable, so no page differs from the file, and
+        // one that is dropped is mapped again when it is touched.
+        unsafe {
+            libc::madvise(start, to - from, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// Where a line of /proc/PID/maps has code of the executable: it must not be writable.
+fn code_of(line: &str, exe: &Path) -> Option<(usize, usize)> {
+    let mut fields = line.split_whitespace();
+    let (range, flags, path) = (fields.next()?, fields.next()?, fields.nth(3)?);
+    let (from, to) = range.split_once('-')?;
+    let range = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+    (flags == "r-xp" && Path::new(path) == exe && range.0 < range.1).then_some(range)
 }
 
 fn mb(bytes: u64) -> f64 {
@@ -136,6 +157,19 @@ mod tests {
         let info = "pos:\t0\nflags:\t02000002\nmap_type:\t27\nkey_size:\t0\nmemlock:\t1060984\nmap_id:\t3\n";
         assert_eq!(map_bytes(info), Some((27, 1_060_984)));
         assert_eq!(map_bytes("pos:\t0\nflags:\t02\n"), None);
+    }
+
+    #[test]
+    fn only_code_that_cannot_be_written_is_dropped() {
+        let exe = Path::new("/usr/bin/earthdog");
+        let line = |flags| format!("7f00a000-7f00c000 {flags} 00002000 fe:00 123   /usr/bin/earthdog");
+        assert_eq!(code_of(&line("r-xp"), exe), Some((0x7f00_a000, 0x7f00_c000)));
+        for flags in ["rwxp", "rw-p", "r--p", "r-xs"] {
+            assert_eq!(code_of(&line(flags), exe), None, "{flags}");
+        }
+        assert_eq!(code_of(&line("r-xp"), Path::new("/usr/lib/libc.so.6")), None);
+        assert_eq!(code_of("7f00a000-7f00c000 r-xp 00000000 00:00 0", exe), None);
+        trim();
     }
 
     #[test]

@@ -40,6 +40,8 @@ use crate::sink::{
     messages::{Existing, Messages},
 };
 use crate::source::feeds::{Feeds, Loaded};
+use crate::store::History;
+use crate::store::keeper::Keeper;
 
 /// Processes, cgroups and users looked up in one drain, and processes after it; the rest waits for the next.
 const PROC_READS: usize = 64;
@@ -70,6 +72,8 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     runtime.block_on(async {
         // Before anything is attached, so that a signal meanwhile ends the run as it should.
         let mut stop = Stop::new()?;
+        // A file that may not grow (RLIMIT_FSIZE) is an error to be told, not the end.
+        let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
         let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
         let sensor = Sensor::start(args, config, &features, &request, host, messages)?;
         stop.after(args.duration);
@@ -214,6 +218,7 @@ struct Sensor {
     indices: BTreeMap<String, u32>,
     out: Findings,
     messages: Option<Messages>,
+    store: Keeper,
     printer: Printer,
     settings: Live,
     /// Bytes that the pipeline and the reader can come to hold.
@@ -237,7 +242,11 @@ impl Sensor {
         let mut settings = config.pipeline();
         settings.seed = random::<1>()?[0];
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
-        let worst_case = settings.worst_case_bytes() + ring::WORST_CASE_BYTES + status::WORST_CASE_BYTES;
+        let (store, history) = Keeper::open(config, settings.seed, clock::unix_ns());
+        let worst_case = settings.worst_case_bytes()
+            + ring::WORST_CASE_BYTES
+            + status::WORST_CASE_BYTES
+            + store.worst_case_bytes();
         let (plan, clsact, mut attached) = attach_best(request, host, features, config)?;
         if plan.owner.source.is_some() {
             attached.note_open_sockets();
@@ -248,6 +257,10 @@ impl Sensor {
         memory::trim();
         let max_processes = settings.attribute.max_processes;
         let cgroup = args.cgroup.as_deref().or(features.cgroup.as_deref().ok());
+        let mut pipeline = Pipeline::new(settings, Origin::Live);
+        if let Some(history) = history {
+            pipeline.remember(history);
+        }
         let mut sensor = Self {
             attached,
             owner: plan.owner,
@@ -256,7 +269,7 @@ impl Sensor {
             rings,
             kernel_log,
             clock,
-            pipeline: Pipeline::new(settings, Origin::Live),
+            pipeline,
             processes: Processes::of_machine(cgroup),
             search: SearchList::default(),
             feeds,
@@ -266,6 +279,7 @@ impl Sensor {
             indices: BTreeMap::new(),
             out: Findings::new(args.output.unwrap_or_else(|| config.output.format.into())),
             messages,
+            store,
             printer: Printer::new(),
             settings: config.live.clone(),
             worst_case,
@@ -341,6 +355,7 @@ impl Sensor {
             self.printer.line(&format!("  {}: {}", hook.point, hook.why));
         }
         self.printer.line(&format!("who asked: {}", self.owner));
+        self.printer.line(&self.store.announcement(self.pipeline.history()));
         for warning in &self.attached.warnings {
             self.printer.line(&format!("warning: {warning}"));
         }
@@ -350,7 +365,8 @@ impl Sensor {
 
     /// Takes a batch out of the rings; true if there is more.
     fn drain(&mut self) -> bool {
-        let Self { rings, pipeline, processes, out, messages, askers, printer, clock, netns, .. } = self;
+        let Self { rings, pipeline, processes, out, messages, store, askers, printer, clock, netns, .. } =
+            self;
         let mut reads = PROC_READS;
         let more = rings.drain(*clock, clock::boot_ns(), &mut |mut event| {
             if let Event::Packet(packet) = &mut event {
@@ -360,7 +376,10 @@ impl Sensor {
                 }
             }
             look_up(pipeline, processes, &event, &mut reads);
-            pipeline.push(event, &mut |finding| out.write(finding, printer));
+            pipeline.push(event, &mut |finding| {
+                out.write(finding, printer);
+                store.finding(finding, clock::unix_ns());
+            });
             log_messages(pipeline, messages);
         });
         self.flush_messages();
@@ -417,9 +436,26 @@ impl Sensor {
         if let Some(lists) = self.feeds.changed() {
             self.take_feeds(lists);
         }
-        let Self { pipeline, out, printer, .. } = self;
-        pipeline.tick(clock::unix_ns(), &mut |finding| out.write(finding, printer));
+        let Self { pipeline, out, store, printer, .. } = self;
+        let now_ns = clock::unix_ns();
+        pipeline.tick(now_ns, &mut |finding| {
+            out.write(finding, printer);
+            store.finding(finding, now_ns);
+        });
         log_messages(&mut self.pipeline, &mut self.messages);
+        let news = self.store.tick(self.pipeline.history(), now_ns);
+        self.warn(news);
+    }
+
+    /// Tells what `status` will go on to tell.
+    fn warn(&mut self, news: Vec<String>) {
+        for warning in news {
+            self.printer.line(&format!("warning: {warning}"));
+            // What comes and goes must not add up.
+            if !self.attached.warnings.contains(&warning) {
+                self.attached.warnings.push(warning);
+            }
+        }
     }
 
     /// The kernel detaches a hook with its interface, without a word to us.
@@ -451,13 +487,30 @@ impl Sensor {
 
     fn answer(&mut self, question: Question) {
         let line = match question.command {
-            Command::Status => control::answer_line(
-                &self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since)),
-            ),
+            Command::Status => {
+                let mut status =
+                    self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since));
+                status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
+                control::answer_line(&status)
+            }
             Command::Flows => control::answer_line(&flows::rows(self.maps.flows(), self.clock)),
+            Command::Pdns(name) => self.remembered(|history, _| control::answer_line(&history.pdns(&name))),
+            Command::Baseline(which) => self.remembered(|history, now_ns| {
+                control::answer_line(&history.baselines(which.as_deref(), now_ns))
+            }),
+            Command::BaselineReset(which) => {
+                self.remembered(|history, _| control::answer_line(&history.reset_baselines(which.as_deref())))
+            }
         };
         // The client may be gone.
         let _ = question.answer.send(line);
+    }
+
+    fn remembered(&mut self, answer: impl FnOnce(&mut History, u64) -> Vec<u8>) -> Vec<u8> {
+        match self.pipeline.history() {
+            Some(history) => answer(history, clock::unix_ns()),
+            None => control::error_line("this sensor has no store: see `store.path` of its configuration"),
+        }
     }
 
     fn numbers<T>(&self, with: impl FnOnce(Numbers<'_>) -> T) -> T {
@@ -480,11 +533,17 @@ impl Sensor {
                 break;
             }
         }
-        let Self { pipeline, out, printer, .. } = &mut self;
-        pipeline.finish(&mut |finding| out.write(finding, printer));
+        let Self { pipeline, out, store, printer, .. } = &mut self;
+        let now_ns = clock::unix_ns();
+        pipeline.finish(&mut |finding| {
+            out.write(finding, printer);
+            store.finding(finding, now_ns);
+        });
         log_messages(&mut self.pipeline, &mut self.messages);
         self.flush_messages();
         self.out.flush()?;
+        let news = self.store.finish(self.pipeline.history(), now_ns);
+        self.warn(news);
         self.printer.clear();
         let line = self.numbers(|numbers| numbers.line());
         self.printer.line(&format!("stopped: {line}"));

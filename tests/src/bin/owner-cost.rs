@@ -110,7 +110,7 @@ fn with_sensor(binary: &Path, source: Source) -> Result<Option<Cost>> {
     std::fs::write(
         &config,
         format!(
-            "[live]\nowner_source = \"{}\"\ncontrol_socket = {:?}\n",
+            "[live]\nowner_source = \"{}\"\ncontrol_socket = {:?}\n[store]\npath = \"\"\n",
             source.name(),
             socket.display().to_string()
         ),
