@@ -20,6 +20,7 @@ use crate::{
         messages::{Existing, Messages},
     },
     source::{self, Tally},
+    store::ask,
 };
 
 /// Reads the files of `args` in order. Findings go to stdout, everything else to stderr. A file that cannot be read to
@@ -34,7 +35,11 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
         Output::Human => sink::Format::Human,
     };
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
+    let history = ask::for_replay(config, config.pipeline().seed)?;
     let mut replay = Replay::new(config.pipeline(), format, messages, io::BufWriter::new(stdout));
+    if let Some(history) = history {
+        replay.pipeline.remember(history);
+    }
     let mut errors = io::stderr().lock();
     let lists = config.feeds().load().map_err(|message| exit::Error::new(Code::Usage, message))?;
     for warning in &lists.warnings {
@@ -309,6 +314,29 @@ mod tests {
         assert_eq!((lines.len(), count("first"), count("answer")), (200, 100, 100));
         assert!(lines.iter().all(|line| line["view"] == "capture" && line["client"]["ip"] == "192.0.2.1"));
         assert_eq!(text, logged(), "two replays differ");
+    }
+
+    #[test]
+    fn a_store_that_is_named_is_read_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.redb");
+        let mut config = Config::default();
+        assert!(ask::for_replay(&config, 0).unwrap().is_none(), "not the running sensor's");
+        config.store.path = path.to_str().unwrap().to_owned();
+        assert_eq!(ask::for_replay(&config, 0).unwrap_err().code, Code::Failure, "named, but not there");
+        let settings = crate::store::recorder::Settings::of(&config).unwrap();
+        let (mut recorder, mut history, _) = crate::store::recorder::open(&settings, 0, 1).unwrap();
+        assert_eq!(recorder.finish(&mut history, 1), Vec::<String>::new());
+        drop(recorder);
+        let before = std::fs::read(&path).unwrap();
+        let mut history = ask::for_replay(&config, 0).unwrap().unwrap();
+        assert!(history.changes().is_none());
+        let mut replay = Replay::new(config.pipeline(), sink::Format::Json, None, Vec::new());
+        replay.pipeline.remember(history);
+        replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
+        let learnt = replay.pipeline.history().unwrap().pdns("x.t.example.com").zone_seen.unwrap();
+        assert_eq!(learnt.lookups, Some(100));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

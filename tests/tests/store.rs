@@ -188,3 +188,98 @@ fn a_file_that_may_not_grow_does_not_end_the_sensor() {
     let status = process.terminate(Deadline::secs(20));
     assert_eq!(status.code(), Some(0), "{}", process.transcript());
 }
+
+/// Twenty look-ups a second, and a kill at any moment: what is missing afterwards was seen within the last second, or
+/// while the tick was due.
+#[test]
+fn a_kill_loses_at_most_the_last_second() {
+    const PER_SECOND: u64 = 20;
+    let _alone = serial::lock();
+    let (client, _server, _dns) = require!(hosts());
+    let mut command = client.command(TRAFFIC);
+    command.args(["leak", &format!("{SERVER_V4}:53"), "4000", "50000"]);
+    let _asking = Process::spawn(command);
+    let mut before = 0;
+    for round in 0..5_u64 {
+        let mut sensor = require!(Sensor::start(&client, &[]));
+        let start = lookups(&client, &sensor);
+        assert!(round == 0 || start >= before, "{start} of {before} at the start of round {round}");
+        let enough = Deadline::secs(20).poll(|| {
+            Some(lookups(&client, &sensor)).filter(|count| *count >= start + PER_SECOND * (3 + round % 2))
+        });
+        let seen = enough.unwrap_or_else(|| panic!("too few look-ups: {:#}", sensor.status()));
+        sensor.process().signal("KILL");
+        sensor.process().wait(Deadline::secs(10));
+        let kept = told(&client, &["pdns", ZONE])["zone_seen"]["lookups"].as_u64().unwrap_or(0);
+        eprintln!("round {round}: {seen} seen, {kept} kept");
+        assert!(kept + 2 * PER_SECOND >= seen, "{kept} of {seen}");
+        assert!(kept > before, "round {round} left nothing");
+        before = kept;
+    }
+}
+
+#[test]
+fn what_is_remembered_can_be_asked_for_with_and_without_a_sensor() {
+    let _alone = serial::lock();
+    let (client, _server, _dns) = require!(hosts());
+    let none = earthdog(&client, &["pdns", ZONE]);
+    assert_eq!(none.code(), Some(1), "{}", none.stderr);
+    assert!(none.stderr.contains("no sensor answers") && none.stderr.contains(STORE), "{}", none.stderr);
+
+    let sensor = require!(Sensor::start(&client, &[]));
+    ask(&client, 20);
+    settled(&sensor, 1);
+    let name = told(&client, &["pdns", ZONE]);
+    assert_eq!(name["zone_seen"]["lookups"], 20, "{name:#}");
+    assert_eq!(name["zone_seen"]["clients"], 1, "{name:#}");
+    let clients = told(&client, &["baseline", "show", "traffic"]);
+    let habits = &clients["clients"][0];
+    assert_eq!(
+        (&clients["total"], &habits["lookups_today"]),
+        (&Value::from(1), &Value::from(20)),
+        "{clients:#}"
+    );
+    assert!(habits["zones"][0]["new_bytes"][0].as_u64() > Some(0), "{habits:#}");
+    let human = earthdog(&client, &["pdns", ZONE]).stdout;
+    assert!(human.contains("20 look-ups by 1 clients"), "{human}");
+    sensor.stop();
+
+    // The same from the file, which stays as it is.
+    let changed = client.run(&format!("sha256sum {STORE}"));
+    assert_eq!(told(&client, &["pdns", ZONE]), name);
+    let id = habits["id"].as_str().unwrap();
+    assert_eq!(told(&client, &["baseline", "show", id])["clients"][0]["lookups_today"], 20);
+    assert_eq!(client.run(&format!("sha256sum {STORE}")), changed);
+    let unknown = earthdog(&client, &["baseline", "reset", "nobody"]);
+    assert_eq!(unknown.code(), Some(1), "{}", unknown.stderr);
+    assert_eq!(told(&client, &["baseline", "reset", id]), 1);
+    assert_eq!(told(&client, &["baseline", "show", id])["total"], 0);
+    assert_eq!(told(&client, &["pdns", ZONE]), name, "what is known of names stays");
+
+    let sensor = require!(Sensor::start(&client, &[]));
+    assert_eq!(told(&client, &["baseline", "show", id])["total"], 0);
+    assert!(told(&client, &["baseline", "reset"]).as_u64() > Some(0), "the address is left");
+    assert_eq!(told(&client, &["baseline", "show"])["total"], 0);
+    sensor.stop();
+}
+
+/// The zone that `ask` asks under.
+const ZONE: &str = "leak.example";
+
+fn earthdog(client: &Host, arguments: &[&str]) -> Finished {
+    let mut command = client.command(binary().unwrap());
+    command.args(arguments);
+    Finished::of(Process::spawn(command))
+}
+
+/// The answer of a command, as JSON.
+fn told(client: &Host, arguments: &[&str]) -> Value {
+    let done = earthdog(client, &[arguments, &["--output", "json"]].concat());
+    assert_eq!(done.code(), Some(0), "{arguments:?}: {}", done.stderr);
+    serde_json::from_str(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", done.stdout))
+}
+
+/// Look-ups under the zone, by the running sensor.
+fn lookups(client: &Host, _running: &Sensor) -> u64 {
+    told(client, &["pdns", ZONE])["zone_seen"]["lookups"].as_u64().unwrap_or(0)
+}

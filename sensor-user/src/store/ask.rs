@@ -87,6 +87,19 @@ pub fn read(config: &Config) -> Result<History, Error> {
     Ok(History::restore(settings.history, 0, loaded, clock::unix_ns()))
 }
 
+/// What a replay knows of other days: the store that its configuration names, if that is not the running sensor's by
+/// default. It is only read, and its time is its own, so that two replays give the same bytes.
+pub fn for_replay(config: &Config, seed: u64) -> Result<Option<History>, Error> {
+    if config.store.path == Config::default().store.path || config.store.path.is_empty() {
+        return Ok(None);
+    }
+    let settings = settings(config)?;
+    let loaded =
+        file::read(&settings.path, settings.limits).map_err(|refused| unreadable(&settings, &refused))?.1;
+    let now_ns = loaded.zones.iter().map(|(record, _)| record.last_ns).max().unwrap_or(0);
+    Ok(Some(History::restore(settings.history, seed, loaded, now_ns)))
+}
+
 fn reset_file(config: &Config, which: Option<&str>) -> Result<u64, Error> {
     let settings = settings(config)?;
     // What cannot be read is not replaced here.
