@@ -4,7 +4,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::cache::Cache;
@@ -36,6 +36,9 @@ pub(crate) struct Options {
 /// Whether everything could be replayed and no goal is missed.
 pub(crate) fn run(cache: &Cache, options: &Options) -> Result<bool> {
     let files = options.only.as_deref().is_none_or(|only| only == "files");
+    if options.derive && !files {
+        bail!("--derive makes its captures from the files: leave --only out");
+    }
     let dir = if files { Some(folder(options)?) } else { None };
     run::build(cache, Needs { toolchain: true, ..Needs::default() })?;
     let mut cargo = process::cargo();
