@@ -1,36 +1,57 @@
 //! The leak ledger: how many bytes can have left, per client and zone.
 //!
 //! A name can only move what is new about it, so what is summed is not length but the cost of saying each new name
-//! (`model`). One window now; an entry is made so that more windows and other keys (client, zone) can be added.
+//! (`model`), over a minute, ten minutes, an hour and a day at once.
 
 pub mod entry;
+mod forms;
 pub mod known;
 pub mod payload;
+pub mod shape;
+pub mod standing;
+pub mod windows;
 
 use foldhash::HashMap;
 
 pub use entry::{Charge, Entry, Name};
+pub use shape::{Encoding, Recognised};
+pub use standing::{Bounds, Kind, Standing};
+pub use windows::{Span, Windows};
 
 use crate::zone::Class;
+use windows::SPANS;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Window over which new information is summed, seconds.
-    pub window_s: u64,
-    /// A (client, zone) is reported once the new names in one window are together as improbable for host names as this
-    /// many random bytes.
-    pub bound_bytes: u64,
-    /// The same for reversed-address names (DNSBL, PTR), whose information is the address.
-    pub address_bound_bytes: u64,
+    /// By window, shortest first: a (client, zone) is reported once the new names in one window are together as
+    /// improbable for host names as this many random bytes.
+    pub bound_bytes: [u64; SPANS],
+    /// The same for what its form bounds: reversed addresses (DNSBL, PTR), counted names, look-ups of hashes.
+    pub form_bound_bytes: [u64; SPANS],
+    /// The same for payload in answers that was not seen before.
+    pub answer_bound_bytes: [u64; SPANS],
     /// Keys remembered; the one with least information goes first. At most 4 KiB each.
     pub max_keys: usize,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { window_s: 600, bound_bytes: 256, address_bound_bytes: 4096, max_keys: 8192 }
+impl Settings {
+    pub fn bounds(&self) -> Bounds {
+        Bounds::new(self.bound_bytes, self.form_bound_bytes, self.answer_bound_bytes)
     }
 }
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bound_bytes: [256, 256, 512, 1024],
+            form_bound_bytes: [4096, 4096, 16_384, 65_536],
+            answer_bound_bytes: [4096, 4096, 8192, 16_384],
+            max_keys: 8192,
+        }
+    }
+}
+
+const DAY_NS: u64 = 86_400 * 1_000_000_000;
 
 /// Bytes of one entry at most, its place in the index included; asserted in `entry`.
 pub const ENTRY_MAX: usize = 4096;
@@ -91,7 +112,7 @@ impl Ledger {
         let slot = if let Some(slot) = self.index.get(&key) {
             *slot as usize
         } else {
-            let entry = Entry::new(key, class, zone, now_ns, self.settings.window_s);
+            let entry = Entry::new(key, class, zone, now_ns);
             let slot = if self.entries.len() < self.settings.max_keys.max(1) {
                 self.entries.push(entry);
                 self.entries.len() - 1
@@ -112,7 +133,6 @@ impl Ledger {
     /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if
     /// there are no others.
     fn least(&mut self, now_ns: u64) -> usize {
-        let window_ns = self.settings.window_s.saturating_mul(1_000_000_000);
         let count = self.entries.len();
         let from = self.cursor;
         self.cursor = (self.cursor + EVICTION_SAMPLE) % count;
@@ -120,9 +140,10 @@ impl Ledger {
             .map(|step| (from + step) % count)
             .min_by_key(|slot| {
                 let entry = &self.entries[*slot];
-                // What was said before the window is over and done.
-                let quiet = now_ns.saturating_sub(entry.last_ns) > window_ns;
-                (entry.reported, if quiet { 0 } else { entry.totals.up_low }, entry.last_ns)
+                // What was said before the longest window is over and done.
+                let quiet = now_ns.saturating_sub(entry.last_ns) > DAY_NS;
+                let said = entry.window(Span::Day).units();
+                (entry.reported, if quiet { 0 } else { said }, entry.last_ns)
             })
             .unwrap_or(0)
     }

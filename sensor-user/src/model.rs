@@ -5,9 +5,48 @@
 
 pub mod history;
 
-pub use history::History;
+pub use history::{History, Said};
 
 use crate::dns::labels;
+
+/// Gets each character of a name that nothing said before foretold.
+pub trait Novel {
+    /// A symbol (1 to 26 letters, 27 to 36 digits, 37 hyphen, 38 underscore, 39 anything else) behind another, 0 at the
+    /// start of a label, whether it is part of the only number since a hyphen or the start, and what it costs by the
+    /// static model.
+    fn character(&mut self, before: u8, symbol: u8, in_number: bool, cost: u32);
+}
+
+/// Numbers since a hyphen or the start of a label.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbers(u8);
+
+impl Numbers {
+    fn take(&mut self, before: u8, symbol: u8) {
+        if symbol == HYPHEN {
+            self.0 = 0;
+        } else if is_digit(symbol) && !is_digit(before) {
+            self.0 += 1;
+        }
+    }
+
+    fn is_one(self) -> bool {
+        self.0 == 1
+    }
+}
+
+/// Of a symbol.
+fn is_digit(symbol: u8) -> bool {
+    (27..=36).contains(&symbol)
+}
+
+/// For who does not want to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Unheard;
+
+impl Novel for Unheard {
+    fn character(&mut self, _before: u8, _symbol: u8, _in_number: bool, _cost: u32) {}
+}
 
 /// Costs are counted in sixteenths of a bit.
 pub const UNIT: u32 = 16;
@@ -15,6 +54,7 @@ pub const UNIT: u32 = 16;
 /// Symbols of the static model: label boundary, letters, digits, hyphen, underscore, anything else.
 const SYMBOLS: usize = 40;
 const BOUNDARY: u8 = 0;
+const HYPHEN: u8 = 37;
 const OTHER: u8 = 39;
 /// The byte behind `OTHER` is one of 256 - 38.
 const OTHER_BYTE_COST: u32 = 124;
@@ -31,6 +71,29 @@ pub fn static_cost(sub: &[u8]) -> u32 {
     static_cost_up_to(sub, u32::MAX)
 }
 
+/// As [`static_cost`]; all of it is `novel`.
+pub fn static_cost_of(sub: &[u8], novel: &mut impl Novel) -> u32 {
+    let mut cost = 0;
+    for label in labels(sub) {
+        if is_underscored(label) {
+            cost += UNDERSCORED_COST + MORE_LABELS_COST;
+            continue;
+        }
+        let mut context = [BOUNDARY; 2];
+        let mut numbers = Numbers::default();
+        for &byte in label {
+            let symbol = symbol(byte);
+            let one = table(context, symbol) + escape_cost(symbol);
+            numbers.take(context[1], symbol);
+            novel.character(context[1], symbol, numbers.is_one(), one);
+            cost += one;
+            context = [context[1], symbol];
+        }
+        cost += table(context, BOUNDARY) + MORE_LABELS_COST;
+    }
+    cost
+}
+
 /// As [`static_cost`], or some cost over `most` as soon as it is clear that it is more.
 pub fn static_cost_up_to(sub: &[u8], most: u32) -> u32 {
     let mut cost = 0;
@@ -38,15 +101,75 @@ pub fn static_cost_up_to(sub: &[u8], most: u32) -> u32 {
         if cost > most {
             break;
         }
+        if is_underscored(label) {
+            cost += UNDERSCORED_COST + MORE_LABELS_COST;
+            continue;
+        }
         cost += label_cost(label) + MORE_LABELS_COST;
     }
     cost
 }
 
+/// Underscored labels that protocols fix (RFC 8552 and the IANA registry it made, MS-ADTS for Active Directory, RFC 6763
+/// for service discovery, RFC 8145 for trust anchors apart): to a reader of DNS they are words.
+const UNDERSCORED: [&[u8]; 40] = [
+    b"_",
+    b"_tcp",
+    b"_udp",
+    b"_tls",
+    b"_sctp",
+    b"_ldap",
+    b"_ldaps",
+    b"_kerberos",
+    b"_kerberos-master",
+    b"_kpasswd",
+    b"_gc",
+    b"_msdcs",
+    b"_sites",
+    b"_autodiscover",
+    b"_dmarc",
+    b"_domainkey",
+    b"_spf",
+    b"_acme-challenge",
+    b"_mta-sts",
+    b"_smtp",
+    b"_sip",
+    b"_sips",
+    b"_sipfederationtls",
+    b"_xmpp-client",
+    b"_xmpp-server",
+    b"_dns-sd",
+    b"_services",
+    b"_http",
+    b"_https",
+    b"_ipp",
+    b"_ntp",
+    b"_imap",
+    b"_imaps",
+    b"_submission",
+    b"_dns",
+    b"_443",
+    b"_25",
+    b"_vlmcs",
+    b"_minecraft",
+    b"_report",
+];
+/// Which of them, and that it is one.
+const UNDERSCORED_COST: u32 = 8 * UNIT;
+
+fn is_underscored(label: &[u8]) -> bool {
+    label.first() == Some(&b'_') && UNDERSCORED.contains(&label)
+}
+
 /// Cost of a sub-name to someone who knows nothing but which of a few alphabets it is written in: what payload costs at
 /// least, however unlike a host name it looks.
 pub fn alphabet_cost(sub: &[u8]) -> u32 {
-    labels(sub).map(|label| LABEL_COST + label.len() as u32 * alphabet(label)).sum()
+    labels(sub).map(label_alphabet_cost).sum()
+}
+
+/// As [`alphabet_cost`], of one label.
+pub fn label_alphabet_cost(label: &[u8]) -> u32 {
+    LABEL_COST + label.len() as u32 * alphabet(label)
 }
 
 /// Cost of one label to someone who knows host names in general.
@@ -92,10 +215,32 @@ fn alphabet(label: &[u8]) -> u32 {
 const LABEL_COST: u32 = 6 * UNIT + 38;
 
 /// log2 of a count, in units, rounded up; 0 for 0 and 1.
-#[expect(clippy::cast_sign_loss, reason = "the logarithm of one or more is not negative")]
 pub fn log2_units(count: usize) -> u32 {
-    ((count.max(1) as f64).log2() * f64::from(UNIT)).ceil() as u32
+    let whole = usize::BITS - 1 - count.max(1).leading_zeros();
+    // The eight bits behind the highest one, rounded up, decide on the sixteenths.
+    let below = count.max(1) - (1 << whole);
+    let part = match whole.checked_sub(8) {
+        None | Some(0) => below << (8 - whole),
+        Some(rest) => (below >> rest) + usize::from(below << (usize::BITS - rest) != 0),
+    };
+    whole * UNIT + u32::from(LOG2[part.min(256)])
 }
+
+/// Sixteenths of a bit of log2(1 + i / 256), rounded up.
+static LOG2: [u8; 257] = {
+    // The largest i for each number of sixteenths: 256 * (2^(k/16) - 1), rounded down.
+    const UP_TO: [usize; 17] = [0, 11, 23, 35, 48, 61, 75, 90, 106, 122, 138, 156, 174, 193, 213, 234, 256];
+    let mut table = [0; 257];
+    let (mut i, mut sixteenths) = (0, 0);
+    while i <= 256 {
+        if i > UP_TO[sixteenths as usize] {
+            sixteenths += 1;
+        }
+        table[i] = sixteenths;
+        i += 1;
+    }
+    table
+};
 
 fn table(context: [u8; 2], symbol: u8) -> u32 {
     let index = (usize::from(context[0]) * SYMBOLS + usize::from(context[1])) * SYMBOLS + usize::from(symbol);

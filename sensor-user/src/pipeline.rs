@@ -557,10 +557,10 @@ impl Pipeline {
                 now_ns: packet.time_ns,
             });
         }
-        let payload = payload::of(message, &self.seed);
+        let answer = payload::of(message, &self.seed);
         for client in [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten() {
             if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {
-                entry.response(payload, packet.time_ns);
+                entry.response(answer, packet.time_ns);
             }
         }
         let process = (whose.owner != address).then_some(whose.owner);

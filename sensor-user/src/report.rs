@@ -20,8 +20,8 @@ use crate::config;
 use crate::dns::canonical;
 use crate::event::View;
 use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, State};
-use crate::ledger::entry::{self, Window};
-use crate::ledger::{self, Entry, Key, Ledger};
+use crate::ledger::entry;
+use crate::ledger::{self, Entry, Key, Ledger, Span, Standing};
 use crate::model::UNIT;
 use crate::rules::rules;
 use crate::verdict::{family, verdict};
@@ -82,7 +82,7 @@ pub struct Scene<'a> {
 #[derive(Debug)]
 pub struct Reports {
     settings: Settings,
-    bounds: evidence::Bounds,
+    bounds: ledger::Bounds,
     attribute: attribute::Settings,
     origin: Origin,
     open: BTreeMap<Case, Open>,
@@ -188,7 +188,7 @@ impl Reports {
     ) -> Self {
         Self {
             settings,
-            bounds: evidence::Bounds::new(ledger),
+            bounds: ledger.bounds(),
             attribute,
             origin,
             open: BTreeMap::new(),
@@ -220,16 +220,15 @@ impl Reports {
             open.name(scene.sub, scene.qtype);
             if open.ledger {
                 if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
-                    let window = entry.window(now_ns);
-                    self.update(key, window, State::Update, scene);
+                    let standing = entry.standing(&self.bounds);
+                    self.update(key, standing, State::Update, scene);
                 }
                 return;
             }
         }
-        let window = entry.window(now_ns);
-        if !self.bounds.is_over(window) {
-            return;
-        }
+        let standing = entry.standing(&self.bounds);
+        let Some(span) = standing.span.filter(|_| standing.is_over()) else { return };
+        let units = entry.window(span).units();
         if key.client == sighting.address
             && let Some(client) = sighting.process
         {
@@ -237,12 +236,12 @@ impl Reports {
             // Some of its packets may have come without an owner: most of the bytes make it the process's finding.
             let most = !self.is_open(process)
                 && scene.ledger.find(process).is_some_and(|entry| {
-                    let own = entry.window(now_ns);
-                    (own.new_units + own.address_units) * 2 >= window.new_units + window.address_units
+                    entry.roll(now_ns);
+                    entry.window(span).units() * 2 >= units
                 });
             if most {
                 claim(key, key, scene.ledger, now_ns);
-                self.leak(process, window, scene);
+                self.leak(process, standing, scene);
                 return;
             }
         }
@@ -251,7 +250,7 @@ impl Reports {
             self.close(Case::client_zone(address), now_ns, scene.ledger, scene.emit);
             claim(key, address, scene.ledger, now_ns);
         }
-        self.leak(key, window, scene);
+        self.leak(key, standing, scene);
     }
 
     /// Takes what a detector saw.
@@ -305,7 +304,7 @@ impl Reports {
     }
 
     /// A ledger entry is over its bound: its finding is made, or the ledger's evidence joins what is there.
-    fn leak(&mut self, key: Key, window: Window, scene: &mut Scene<'_>) {
+    fn leak(&mut self, key: Key, standing: Standing, scene: &mut Scene<'_>) {
         let Some(entry) = scene.ledger.find(key) else { return };
         let case = Case::client_zone(key);
         let state = if self.open.contains_key(&case) {
@@ -315,7 +314,7 @@ impl Reports {
             self.create(case, RULE, &zone, class, first_ns, scene);
             State::Create
         };
-        self.update(key, window, state, scene);
+        self.update(key, standing, state, scene);
     }
 
     /// Makes room for a finding and begins it.
@@ -378,7 +377,7 @@ impl Reports {
             rules: vec![rule],
             does: String::new(),
             last_ns: now_ns,
-            quiet_ns: self.bounds.window_s * 1_000_000_000,
+            quiet_ns: Span::TenMinutes.seconds() * 1_000_000_000,
             update_at: 0,
             ledger: false,
             has_payload: scene.sighting.has_payload,
@@ -389,7 +388,7 @@ impl Reports {
     }
 
     /// Brings a finding that the ledger speaks for up to date.
-    fn update(&mut self, key: Key, window: Window, state: State, scene: &mut Scene<'_>) {
+    fn update(&mut self, key: Key, standing: Standing, state: State, scene: &mut Scene<'_>) {
         let case = Case::client_zone(key);
         let (Some(entry), Some(open)) = (scene.ledger.find(key), self.open.get_mut(&case)) else { return };
         figures(&mut open.finding, entry);
@@ -397,13 +396,15 @@ impl Reports {
         open.ledger = true;
         open.update_at = (open.finding.bytes_up.low * 2).max(1);
         open.finding.state = state;
-        for evidence in self.bounds.evidence(entry, window, scene.sighting.now_ns) {
-            let name = evidence.name;
-            if open.add(RULE, evidence) {
-                let said = self.bounds.said(&open.finding, name);
-                open.does.clear(); // the ledger's own, with figures that grow
-                open.finding.counterfactual = said.counterfactual;
-            }
+        open.quiet_ns = open.quiet_ns.max(standing.span.map_or(0, Span::seconds) * 1_000_000_000);
+        if entry.shape().is_clear() {
+            open.finding.encoding = Some(entry.shape().recognised().encoding.name().to_owned());
+        }
+        let evidence = evidence::evidence(entry, &standing, scene.sighting.now_ns);
+        if open.add(RULE, evidence) {
+            let said = evidence::said(&open.finding, &standing);
+            open.does.clear(); // the ledger's own, with figures that grow
+            open.finding.counterfactual = said.counterfactual;
         }
         self.state(case, state, scene);
     }
@@ -477,6 +478,9 @@ impl Reports {
         match ledger.find(case.key).filter(|_| case.rule.is_empty()) {
             Some(entry) => {
                 entry.reported = false;
+                if open.ledger {
+                    entry.settle();
+                }
                 figures(&mut open.finding, entry);
             }
             None => open.detected(),
@@ -493,10 +497,10 @@ fn rounded(weight: f64) -> f64 {
 
 /// Takes what one key's window holds out of another's: it is reported already.
 fn claim(of: Key, from: Key, ledger: &mut Ledger, now_ns: u64) {
-    if let Some(parts) = ledger.find(of).map(|entry| entry.parts(now_ns))
+    if let Some(windows) = ledger.find(of).map(|entry| entry.windows(now_ns))
         && let Some(entry) = ledger.find(from)
     {
-        entry.claim(&parts, now_ns);
+        entry.claim(&windows, now_ns);
     }
 }
 

@@ -150,14 +150,15 @@ fn bad_configurations_are_2_and_name_file_key_and_what_is_allowed() {
     let files = Files::new();
     let good = files.write("good.pcap", capture());
     for (text, says) in [
-        ("[ledger]\nwindow = 600\n", &["window", "window_s"][..]),
-        ("[leger]\nwindow_s = 600\n", &["leger", "ledger"]),
-        ("[ledger]\nwindow_s = \"long\"\n", &["window_s", "long"]),
-        ("[ledger]\nwindow_s = 1\n", &["window_s", "10", "86"]),
+        ("[ledger]\nmax_key = 600\n", &["max_key", "max_keys"][..]),
+        ("[leger]\nmax_keys = 600\n", &["leger", "ledger"]),
+        ("[ledger]\nmax_keys = \"long\"\n", &["max_keys", "long"]),
+        ("[ledger]\nmax_keys = 1\n", &["max_keys", "16", "16777216"]),
+        ("[ledger]\nwindow_s = 600\n", &["window_s", "bound_10min_bytes"]),
         ("[live]\nbulk_ring_kib = 1000\n", &["bulk_ring_kib", "1000", "power of two"]),
         ("[output]\nformat = \"xml\"\n", &["format", "xml", "json", "human"]),
         ("[ledger\n", &["bad.toml:1:"]),
-        ("[ledger]\nwindow_s = 600\nwindow_s = 700\n", &["bad.toml:3:", "duplicate"]),
+        ("[ledger]\nmax_keys = 600\nmax_keys = 700\n", &["bad.toml:3:", "duplicate"]),
     ] {
         let path = files.write("bad.toml", text);
         let config = path.to_str().unwrap();

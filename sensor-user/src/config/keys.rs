@@ -67,12 +67,30 @@ const fn integer(min: u64, max: u64) -> Allowed {
 keys! {
     /// The leak ledger: new information per client and zone.
     ledger: Ledger {
-        /// Length of the window that is compared with the bound, seconds.
-        window_s: u64 = 600, integer(10, 86_400);
-        /// New names from one client to one zone within the window, together as improbable for host names as this many random bytes, make a finding.
-        bound_bytes: u64 = 256, integer(16, 1 << 30);
-        /// The same for reversed-address names (DNSBL, PTR), whose information is the address.
-        address_bound_bytes: u64 = 4096, integer(16, 1 << 30);
+        /// New names from one client to one zone within a minute, together as improbable for host names as this many random bytes, make a finding; a third of them in a clear encoding, each answered with a payload of its own.
+        bound_1min_bytes: u64 = 256, integer(16, 1 << 30);
+        /// The same within ten minutes.
+        bound_10min_bytes: u64 = 256, integer(16, 1 << 30);
+        /// The same within an hour.
+        bound_1h_bytes: u64 = 512, integer(16, 1 << 30);
+        /// The same within a day.
+        bound_24h_bytes: u64 = 1024, integer(16, 1 << 30);
+        /// The same for what the form of a name bounds: reversed addresses (DNSBL, PTR), counted names, hashes that are answered by a verdict; within a minute.
+        form_bound_1min_bytes: u64 = 4096, integer(16, 1 << 30);
+        /// The same within ten minutes.
+        form_bound_10min_bytes: u64 = 4096, integer(16, 1 << 30);
+        /// The same within an hour.
+        form_bound_1h_bytes: u64 = 16_384, integer(16, 1 << 30);
+        /// The same within a day.
+        form_bound_24h_bytes: u64 = 65_536, integer(16, 1 << 30);
+        /// Payload in answers to one client from one zone that was not seen before, within a minute; texts of known grammar count an eighth.
+        answer_bound_1min_bytes: u64 = 4096, integer(16, 1 << 30);
+        /// The same within ten minutes.
+        answer_bound_10min_bytes: u64 = 4096, integer(16, 1 << 30);
+        /// The same within an hour.
+        answer_bound_1h_bytes: u64 = 8192, integer(16, 1 << 30);
+        /// The same within a day.
+        answer_bound_24h_bytes: u64 = 16_384, integer(16, 1 << 30);
         /// Client and zone pairs remembered; the one with least information goes first.
         max_keys: u64 = 8192, integer(16, 1 << 24);
     }
@@ -367,6 +385,17 @@ keys! {
         cmdline_max: u64 = 512, integer(16, 4096);
     }
 }
+
+/// Keys that went, by section, and what is used now.
+pub const RENAMED: &[(&str, &str, &str)] = &[
+    ("ledger", "window_s", "its windows are fixed; each has a bound of its own, such as `bound_10min_bytes`"),
+    ("ledger", "bound_bytes", "it is now `bound_10min_bytes`, beside bounds for a minute, an hour and a day"),
+    (
+        "ledger",
+        "address_bound_bytes",
+        "it is now `form_bound_10min_bytes`, beside bounds for a minute, an hour and a day",
+    ),
+];
 
 super::value::choice! {
     /// Where the process behind a query comes from.

@@ -18,7 +18,7 @@ use crate::{
 
 pub use keys::{
     Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnZones, OwnerSource, Privacy, Process,
-    Reassembly, SECTIONS, Store,
+    RENAMED, Reassembly, SECTIONS, Store,
 };
 pub use value::{Allowed, Refusal};
 
@@ -96,9 +96,24 @@ impl Config {
                 max_recent: self.pipeline.max_recent as usize,
             },
             ledger: ledger::Settings {
-                window_s: self.ledger.window_s,
-                bound_bytes: self.ledger.bound_bytes,
-                address_bound_bytes: self.ledger.address_bound_bytes,
+                bound_bytes: [
+                    self.ledger.bound_1min_bytes,
+                    self.ledger.bound_10min_bytes,
+                    self.ledger.bound_1h_bytes,
+                    self.ledger.bound_24h_bytes,
+                ],
+                form_bound_bytes: [
+                    self.ledger.form_bound_1min_bytes,
+                    self.ledger.form_bound_10min_bytes,
+                    self.ledger.form_bound_1h_bytes,
+                    self.ledger.form_bound_24h_bytes,
+                ],
+                answer_bound_bytes: [
+                    self.ledger.answer_bound_1min_bytes,
+                    self.ledger.answer_bound_10min_bytes,
+                    self.ledger.answer_bound_1h_bytes,
+                    self.ledger.answer_bound_24h_bytes,
+                ],
                 max_keys: self.ledger.max_keys as usize,
             },
             log_messages: !self.output.messages.is_empty(),
@@ -189,6 +204,10 @@ fn unknown<'a>(
         .min()
         .filter(|(distance, known)| *distance <= known.len().min(name.len()).div_ceil(2));
     let hint = near.map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"));
+    let renamed = |(section, old, _): &&(&str, &str, &str)| {
+        *old == name && inside.is_some_and(|(inside, _)| inside == *section)
+    };
+    let hint = RENAMED.iter().find(renamed).map_or(hint, |(.., now)| format!("; {now}"));
     let name = escape(name);
     let (shown, place) = match inside {
         Some((section, written)) => {
@@ -237,7 +256,7 @@ mod tests {
         let text = Config::default().to_toml();
         assert_eq!(Config::parse(&text, "printed").unwrap(), Config::default());
         let mut config = Config::default();
-        config.ledger.window_s = 60;
+        config.ledger.bound_1h_bytes = 60;
         config.output.format = OutputFormat::Json;
         config.live.control_socket = "/tmp/quoted \"name\"\n.sock".into();
         assert_eq!(Config::parse(&config.to_toml(), "printed").unwrap(), config);
@@ -269,11 +288,14 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_file_line_value_and_the_nearest() {
-        let message = refused("# comment\n[ledger]\nwindow = 60\n");
+        let message = refused("# comment\n[ledger]\nmax_key = 60\n");
         assert_eq!(
             message,
-            "earthdog.toml:3: unknown key `window` (= 60) in [ledger]; did you mean `window_s`? \
-             (allowed: window_s, bound_bytes, address_bound_bytes, max_keys)"
+            "earthdog.toml:3: unknown key `max_key` (= 60) in [ledger]; did you mean `max_keys`? \
+             (allowed: bound_1min_bytes, bound_10min_bytes, bound_1h_bytes, bound_24h_bytes, \
+             form_bound_1min_bytes, form_bound_10min_bytes, form_bound_1h_bytes, form_bound_24h_bytes, \
+             answer_bound_1min_bytes, answer_bound_10min_bytes, answer_bound_1h_bytes, answer_bound_24h_bytes, \
+             max_keys)"
         );
         let message = refused("[legder]\n");
         assert!(message.contains("unknown section `legder`; did you mean `ledger`?"), "{message}");
@@ -284,10 +306,15 @@ mod tests {
     #[test]
     fn a_value_out_of_range_names_what_is_allowed() {
         for (text, says) in [
-            ("[ledger]\nwindow_s = 5", "ledger.window_s = 5 is not allowed: use an integer from 10 to 86400"),
-            ("[ledger]\nwindow_s = -5", "ledger.window_s = -5 is not allowed"),
-            ("[ledger]\nwindow_s = \"60\"", "ledger.window_s = \"60\" is not allowed"),
-            ("[ledger]\nwindow_s = 99999999999999999999", "is not allowed"),
+            (
+                "[ledger]\nmax_keys = 5",
+                "ledger.max_keys = 5 is not allowed: use an integer from 16 to 16777216",
+            ),
+            ("[ledger]\nmax_keys = -5", "ledger.max_keys = -5 is not allowed"),
+            ("[ledger]\nmax_keys = \"60\"", "ledger.max_keys = \"60\" is not allowed"),
+            ("[ledger]\nmax_keys = 99999999999999999999", "is not allowed"),
+            ("[ledger]\nwindow_s = 600", "each has a bound of its own, such as `bound_10min_bytes`"),
+            ("[ledger]\nbound_bytes = 256", "it is now `bound_10min_bytes`"),
             ("[output]\nformat = \"xml\"", "one of \"json\", \"human\""),
             ("[live]\nbulk_ring_kib = 1000", "a power of two from 64"),
             ("[live]\ncontrol_socket = \"run/x\"", "an absolute path"),
@@ -295,7 +322,7 @@ mod tests {
             ("[live]\ncontrol_socket = [1]", "(an array) is not allowed"),
             ("ledger = 1", "`ledger` is a section"),
             ("[ledger\n", "not TOML"),
-            ("[ledger]\nwindow_s = 60\nwindow_s = 61", "earthdog.toml:3: not TOML: duplicate key"),
+            ("[ledger]\nmax_keys = 60\nmax_keys = 61", "earthdog.toml:3: not TOML: duplicate key"),
         ] {
             let message = refused(text);
             assert!(message.starts_with("earthdog.toml:") && message.contains(says), "{text:?}: {message}");
@@ -304,13 +331,13 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let message = refused("[ledger]\nwindow_s = 5\nx = 1\n[output]\nformat = 2\n");
+        let message = refused("[ledger]\nmax_keys = 5\nx = 1\n[output]\nformat = 2\n");
         assert_eq!(message.lines().count(), 3, "{message}");
     }
 
     #[test]
     fn hexadecimal_is_an_integer_too() {
-        let config = Config::parse("[ledger]\nbound_bytes = 0x1_00\n", "x").unwrap();
-        assert_eq!(config.ledger.bound_bytes, 256);
+        let config = Config::parse("[ledger]\nbound_1h_bytes = 0x1_00\n", "x").unwrap();
+        assert_eq!(config.ledger.bound_1h_bytes, 256);
     }
 }

@@ -1,27 +1,37 @@
-//! One key's account: what its names and answers can have carried, in a window and in all.
+//! One key's account: what its names and answers can have carried, in each window and in all.
 
 use super::Key;
-use super::known::Known;
+use super::forms::{Patterns, split_address};
+use super::known::{Asked, Known};
+use super::payload::Answer;
+use super::shape::Shape;
+use super::standing::{Bounds, Kind, Standing};
+use super::windows::{SPANS, Span, Sums, Windows};
 use crate::model::{self, History, UNIT};
 use crate::zone::Class;
 
-/// Parts of a window: the sum covers between nine and ten of them.
-const BUCKETS: usize = 10;
 /// First names kept to show.
 pub const SAMPLES: usize = 3;
-/// Longest of one: a name's labels (RFC 1035 section 2.3.4).
-const SAMPLE_LEN: usize = 254;
-/// Names remembered as known, and hashes of payload-bearing answers.
-const KNOWN_NAMES: usize = 320;
-const KNOWN_PAYLOADS: usize = 32;
+/// Bytes of all of them; the first is kept whatever its length (RFC 1035 section 2.3.4: 254 at most).
+const SAMPLE_BYTES: usize = 300;
+/// Names remembered as known, and hashes of answers.
+const KNOWN_NAMES: usize = 240;
+const KNOWN_ANSWERS: usize = 32;
 /// New names after which a key is worth a history of its own; most (client, zone) pairs see one or two names ever.
 const HISTORY_FROM: u64 = 3;
-/// Reversed IPv4 address in a name, as DNSBL and PTR queries have it.
-const ADDRESS4_COST: u32 = 32 * UNIT;
-/// The same of IPv6: 32 nibbles.
-const ADDRESS6_COST: u32 = 128 * UNIT;
+/// A token is what is new in a name: so many labels, and no more than so many bits. Antivirus look-ups have a hash and a
+/// digest of its context, 320 bits in three labels.
+const TOKEN_MAX_LABELS: u8 = 4;
+const TOKEN_MAX_COST: u32 = 400 * UNIT;
+/// By window: one part of this many of what tokens say counts as new names do, where no payload comes back. A page asks
+/// for a name with a random identifier now and then, from morning to night.
+const TOKEN_PART: [u64; SPANS] = [2, 2, 2, 4];
+/// Responses before anything is known of them, and how many that differ from name to name may still be verdicts rather
+/// than payload.
+const SOME_RESPONSES: u64 = 8;
+const FEW_ANSWERS: u32 = 4;
 
-/// At most 4 KiB: names 1.3 KiB, history 1.3 KiB, samples 0.8 KiB, the rest in place.
+/// At most 4 KiB: history 1.2 KiB, names 0.9 KiB, windows 0.7 KiB, samples 0.4 KiB, the rest in place.
 #[derive(Debug)]
 pub struct Entry {
     pub key: Key,
@@ -42,13 +52,22 @@ pub struct Entry {
     pub reported: bool,
     /// Key of the resolver that passes its look-ups on; 0 if none is known to.
     pub via: u64,
-    bucket_ns: u64,
-    /// Number of the newest bucket since time 0.
-    bucket: u64,
-    buckets: [Bucket; BUCKETS],
+    windows: Windows,
     known: Known<KNOWN_NAMES>,
-    payloads: Known<KNOWN_PAYLOADS>,
+    answers: Known<KNOWN_ANSWERS>,
     history: Option<Box<History>>,
+    shape: Shape,
+    patterns: Patterns,
+    /// Characters of the labels that were new in the last name.
+    fixed_len: u8,
+    /// Names asked a second time.
+    asked_again: u32,
+    /// Responses with payload that was not seen before.
+    new_payloads: u32,
+    /// Answers that are no verdict by themselves, each counted once.
+    varied_answers: u32,
+    /// Responses that could be verdicts.
+    verdicts: u32,
 }
 
 /// Sums since the first query, in model units.
@@ -60,40 +79,14 @@ pub struct Totals {
     pub down_high: u64,
 }
 
-/// Sums over the window, in model units.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Window {
-    /// Cost of new names, but for the reversed addresses in them.
-    pub new_units: u64,
-    /// Cost of the reversed addresses in new names.
-    pub address_units: u64,
-    pub new_names: u64,
-    pub queries: u64,
-}
-
-/// As [`Window`], of one part of it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    new_units: u32,
-    address_units: u32,
-    new_names: u32,
-    queries: u32,
-}
-
-/// An entry's window in parts, newest first.
-#[derive(Clone, Copy, Debug)]
-pub struct Parts {
-    bucket: u64,
-    buckets: [Bucket; BUCKETS],
-}
-
 const _: () = assert!(
-    // Zone and sub-name together are one name, so that samples are longest where there is no zone.
     size_of::<Entry>()
         + Known::<KNOWN_NAMES>::HEAP
-        + Known::<KNOWN_PAYLOADS>::HEAP
+        + Known::<KNOWN_ANSWERS>::HEAP
         + size_of::<History>()
-        + SAMPLES * (SAMPLE_LEN + size_of::<Box<[u8]>>())
+        // Zone and sub-name together are one name.
+        + SAMPLE_BYTES
+        + SAMPLES * size_of::<Box<[u8]>>()
         + size_of::<(Key, u32)>() * 2
         <= super::ENTRY_MAX
 );
@@ -124,8 +117,7 @@ pub enum Charge {
 }
 
 impl Entry {
-    pub(super) fn new(key: Key, class: Class, zone: &[u8], now_ns: u64, window_s: u64) -> Self {
-        let bucket_ns = (window_s.max(1) * 1_000_000_000 / BUCKETS as u64).max(1);
+    pub(super) fn new(key: Key, class: Class, zone: &[u8], now_ns: u64) -> Self {
         Self {
             key,
             class,
@@ -140,100 +132,174 @@ impl Entry {
             samples: Vec::new(),
             reported: false,
             via: 0,
-            bucket_ns,
-            bucket: now_ns / bucket_ns,
-            buckets: [Bucket::default(); BUCKETS],
+            windows: Windows::new(now_ns),
             known: Known::default(),
-            payloads: Known::default(),
+            answers: Known::default(),
             history: None,
+            shape: Shape::default(),
+            patterns: Patterns::default(),
+            fixed_len: 0,
+            asked_again: 0,
+            new_payloads: 0,
+            varied_answers: 0,
+            verdicts: 0,
         }
     }
 
     /// Takes a query at `now_ns`; returns whether its sub-name was new. One that is `claimed` by another key's open
-    /// finding counts in all, but not in the window.
+    /// finding counts in all, but not in the windows.
     pub fn query(&mut self, name: Name<'_>, charge: Charge, claimed: bool, now_ns: u64) -> bool {
         self.advance(now_ns);
         self.queries += 1;
-        let bucket = &mut self.buckets[0];
-        bucket.queries = bucket.queries.saturating_add(u32::from(!claimed));
+        let mut sums = Sums { queries: 1, ..Sums::default() };
         // Id, type, case and options can carry something in every query, also in a repeated one.
         let beside = ID_BITS + QTYPE_BITS + case_bits(name) + name.extra_bytes as u64 * 8;
         self.totals.up_high += beside * u64::from(UNIT);
-        let new = !name.sub.is_empty() && !self.known.insert(name.hash);
+        let asked = self.known.ask(name.hash, charge == Charge::Full);
+        let new = !name.sub.is_empty() && asked == Asked::New;
         let length = sub_len(name.sub);
-        if !new {
+        if new {
+            self.name_bytes += length as u64;
+            if charge == Charge::Full {
+                self.take(name.sub, length, &mut sums);
+            }
+        } else {
+            self.asked_again += u32::from(asked == Asked::Again && !name.sub.is_empty());
             if charge == Charge::Full {
                 // Which of the names it knows a client repeats: at most log2 of how many.
                 let cost = u64::from(model::log2_units(self.known.len()));
                 self.totals.up_low += cost;
                 self.totals.up_high += cost;
             }
-            return false;
         }
-        self.name_bytes += length as u64;
-        if charge != Charge::Full {
-            return true;
-        }
-        self.new_names += 1;
-        if self.samples.len() < SAMPLES {
-            self.samples.push(name.sub.into());
-        }
-        let (most, rest) = split_address(self.class, name.sub);
-        let said = self.said(told(self.class, name.sub));
-        let (address, said) = if rest.is_empty() { (said.min(most), 0) } else { (most, said) };
-        let low = u64::from((address + said).min(model::alphabet_cost(name.sub)));
-        self.totals.up_low += low;
-        self.totals.up_high += (u64::from(raw_cost(name.sub))).max(low);
-        let bucket = &mut self.buckets[0];
         if !claimed {
-            bucket.new_names = bucket.new_names.saturating_add(1);
-            bucket.new_units = bucket.new_units.saturating_add(said);
-            bucket.address_units = bucket.address_units.saturating_add(address);
+            self.windows.add(sums);
         }
-        true
+        new
     }
 
-    /// Takes a response: payload-bearing rdata as (hash, bytes it can have carried at least and at most, in units).
-    pub fn response(&mut self, payload: Option<(u64, u64, u64)>, now_ns: u64) {
+    /// Charges a new sub-name of `length` characters.
+    fn take(&mut self, sub: &[u8], length: usize, sums: &mut Sums) {
+        self.new_names += 1;
+        sums.new_names = 1;
+        let kept: usize = self.samples.iter().map(|sample| sample.len()).sum();
+        if self.samples.len() < SAMPLES && (kept == 0 || kept + sub.len() <= SAMPLE_BYTES) {
+            self.samples.push(sub.into());
+        }
+        self.shape.name(sub, length);
+        let (most, rest) = split_address(self.class, sub);
+        let most_by_alphabet = model::alphabet_cost(sub);
+        let number = if most == 0 { self.patterns.number(sub) } else { None };
+        let cost = if let Some((number, is_short)) = number {
+            let column = if is_short { &mut sums.form_units } else { &mut sums.new_units };
+            *column = u64::from(number);
+            number
+        } else {
+            let (said, fixed) = self.say(told(self.class, sub));
+            let (address, said) =
+                if most > 0 && rest.is_empty() { (said.min(most), 0) } else { (most, said) };
+            sums.form_units = u64::from(address);
+            let column = if fixed { &mut sums.fixed_units } else { &mut sums.new_units };
+            *column = u64::from(said);
+            address + said
+        };
+        let low = u64::from(cost.min(most_by_alphabet));
+        self.totals.up_low += low;
+        self.totals.up_high += (u64::from(raw_cost(sub))).max(low);
+    }
+
+    /// Takes a response.
+    pub fn response(&mut self, answer: Answer, now_ns: u64) {
         self.advance(now_ns);
         self.responses += 1;
-        let Some((hash, low, high)) = payload else { return };
-        self.totals.down_high += high;
-        if !self.payloads.insert(hash) {
-            self.totals.down_low += low;
+        self.totals.down_high += answer.high;
+        let new = (answer.high > 0 || answer.is_verdict) && !self.answers.insert(answer.hash);
+        if new {
+            self.totals.down_low += answer.low;
+            self.new_payloads += u32::from(answer.low > 0);
+            self.varied_answers += u32::from(!answer.is_verdict);
+            self.windows.add(Sums { down_units: answer.low, ..Sums::default() });
         }
+        // One of a few addresses or texts is a verdict too; no data for a name that exists is none.
+        self.verdicts += u32::from(answer.is_verdict || (answer.high > 0 && !new));
     }
 
-    /// What the window that ends now holds.
-    pub fn window(&mut self, now_ns: u64) -> Window {
-        self.roll(now_ns);
-        self.buckets.iter().fold(Window::default(), |sum, b| Window {
-            new_units: sum.new_units + u64::from(b.new_units),
-            address_units: sum.address_units + u64::from(b.address_units),
-            new_names: sum.new_names + u64::from(b.new_names),
-            queries: sum.queries + u64::from(b.queries),
-        })
+    /// What the window that ends with the last message or [`Self::roll`] holds.
+    pub fn window(&self, span: Span) -> Sums {
+        self.windows.sums(span)
     }
 
-    /// The window part by part, to be claimed from another entry.
-    pub fn parts(&mut self, now_ns: u64) -> Parts {
-        self.roll(now_ns);
-        Parts { bucket: self.bucket, buckets: self.buckets }
+    /// Lets what is older than each window go.
+    pub fn roll(&mut self, now_ns: u64) {
+        self.windows.roll(now_ns);
     }
 
-    /// Takes out of the window what another key's finding speaks for.
-    pub fn claim(&mut self, parts: &Parts, now_ns: u64) {
+    /// All windows, to be claimed from another entry.
+    pub fn windows(&mut self, now_ns: u64) -> Windows {
         self.roll(now_ns);
-        for (back, theirs) in parts.buckets.iter().enumerate() {
-            let at = (self.bucket + back as u64).checked_sub(parts.bucket);
-            let Some(own) = at.and_then(|at| self.buckets.get_mut(at as usize)) else { continue };
-            *own = Bucket {
-                new_units: own.new_units.saturating_sub(theirs.new_units),
-                address_units: own.address_units.saturating_sub(theirs.address_units),
-                new_names: own.new_names.saturating_sub(theirs.new_names),
-                queries: own.queries.saturating_sub(theirs.queries),
+        self.windows
+    }
+
+    /// Takes out of the windows what another key's finding speaks for.
+    pub fn claim(&mut self, theirs: &Windows, now_ns: u64) {
+        self.roll(now_ns);
+        self.windows.subtract(theirs);
+    }
+
+    /// Its finding closes: what was reported is not reported again.
+    pub fn settle(&mut self) {
+        self.windows.clear();
+    }
+
+    /// What is new in its names: encoding, lengths, counters.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Share of its names that were asked exactly once; 0 to 1.
+    pub fn once_share(&self) -> f64 {
+        1.0 - (f64::from(self.asked_again) / self.new_names.max(1) as f64).min(1.0)
+    }
+
+    /// New payload-bearing answers to each new name; 0 to 1.
+    pub fn payload_share(&self) -> f64 {
+        (f64::from(self.new_payloads) / self.new_names.max(1) as f64).min(1.0)
+    }
+
+    /// Whether its answers are verdicts: no such name, an address of the loopback network, or one of very few others, but
+    /// not always the same.
+    pub fn answers_are_verdicts(&self) -> bool {
+        self.responses >= SOME_RESPONSES
+            && self.answers.len() > 1
+            && self.varied_answers <= FEW_ANSWERS
+            && u64::from(self.verdicts) * 4 >= self.responses * 3
+    }
+
+    /// How far its heaviest window is towards a bound.
+    pub fn standing(&self, bounds: &Bounds) -> Standing {
+        let lookups = self.answers_are_verdicts();
+        let answered = self.payload_share() > 0.5;
+        let carries = answered && self.shape.is_clear() && self.once_share() > 0.5;
+        let mut most = Standing::default();
+        for span in Span::ALL {
+            let sums = self.windows.sums(span);
+            let (said, form) = if lookups {
+                // By its alphabet a hash costs about three quarters of what host names' characters make of it.
+                (sums.new_units, sums.form_units + sums.fixed_units / 4 * 3)
+            } else if answered {
+                (sums.new_units + sums.fixed_units, sums.form_units)
+            } else {
+                (sums.new_units + sums.fixed_units / TOKEN_PART[span as usize], sums.form_units)
             };
+            let names = Standing::new(Kind::Names, span, said, bounds.names(span), sums);
+            let forms = Standing::new(Kind::Forms, span, form, bounds.forms(span), sums);
+            let answers = Standing::new(Kind::Answers, span, sums.down_units, bounds.answers(span), sums);
+            most = most.max(names).max(forms).max(answers);
+            if carries {
+                most = most.max(Standing::new(Kind::Encoded, span, said, bounds.encoded(span), sums));
+            }
         }
+        most
     }
 
     fn advance(&mut self, now_ns: u64) {
@@ -242,38 +308,25 @@ impl Entry {
         self.last_ns = self.last_ns.max(now_ns);
     }
 
-    /// Time that goes back a little (several rings) stays in the newest bucket; further than a window (an older capture
-    /// after a newer one) it starts afresh.
-    fn roll(&mut self, now_ns: u64) {
-        let bucket = now_ns / self.bucket_ns;
-        if bucket + BUCKETS as u64 <= self.bucket {
-            self.bucket = bucket;
-            self.buckets.fill(Bucket::default());
-            return;
-        }
-        let steps = bucket.saturating_sub(self.bucket);
-        if steps == 0 {
-            return;
-        }
-        self.bucket = bucket;
-        let steps = steps.min(BUCKETS as u64) as usize;
-        self.buckets.rotate_right(steps);
-        self.buckets[..steps].fill(Bucket::default());
-    }
-
-    fn said(&mut self, sub: &[u8]) -> u32 {
+    /// Cost of what a sub-name says, and whether it is the same name as before but for one label of the same length.
+    fn say(&mut self, sub: &[u8]) -> (u32, bool) {
         if self.new_names < HISTORY_FROM {
-            return model::static_cost(sub);
+            return (model::static_cost_of(sub, &mut self.shape), false);
         }
         let (samples, class) = (&self.samples, self.class);
         let history = self.history.get_or_insert_with(|| {
             let mut history = Box::<History>::default();
-            for sample in &samples[..samples.len() - 1] {
-                history.learn(told(class, sample));
+            for sample in samples.iter().take(HISTORY_FROM as usize - 1) {
+                history.learn(told(class, sample), &mut model::Unheard);
             }
             history
         });
-        history.learn(sub)
+        let said = history.learn(sub, &mut self.shape);
+        let as_before = said.new_len == self.fixed_len;
+        self.fixed_len = said.new_len;
+        let is_token =
+            (1..=TOKEN_MAX_LABELS).contains(&said.new_labels) && as_before && said.new_cost <= TOKEN_MAX_COST;
+        (said.cost, is_token || said.is_underscored)
     }
 }
 
@@ -281,25 +334,6 @@ impl Entry {
 fn told(class: Class, sub: &[u8]) -> &[u8] {
     let (_, rest) = split_address(class, sub);
     if rest.is_empty() { sub } else { rest }
-}
-
-/// What the reversed address at the front of a sub-name costs, 0 if there is none, and the labels behind it: they say
-/// what they say, whatever stands before them.
-fn split_address(class: Class, sub: &[u8]) -> (u32, &[u8]) {
-    let nibbles =
-        || sub.chunks(2).take_while(|c| c[0] == 1 && c.get(1).is_some_and(u8::is_ascii_hexdigit)).count();
-    let (cost, length) = match class {
-        Class::Reverse4 if sub.get(1..).is_some_and(is_octet) => (8 * UNIT, sub.len()),
-        Class::Reverse6 if nibbles() * 2 == sub.len() => (4 * UNIT * nibbles() as u32, sub.len()),
-        Class::Registered => match address4_len(sub) {
-            Some(length) => (ADDRESS4_COST, length),
-            None if nibbles() >= 32 => (ADDRESS6_COST, 64),
-            None => (0, 0),
-        },
-        Class::Reverse4 | Class::Reverse6 | Class::None => (0, 0),
-    };
-    let (address, rest) = sub.split_at(length);
-    (cost.min(model::static_cost(address)), rest)
 }
 
 /// A DNS message id.
@@ -334,26 +368,6 @@ fn raw_cost(sub: &[u8]) -> u32 {
         rest = tail;
     }
     cost
-}
-
-fn is_octet(label: &[u8]) -> bool {
-    (1..=3).contains(&label.len())
-        && label.iter().all(u8::is_ascii_digit)
-        && label.iter().fold(0u16, |n, d| n * 10 + u16::from(d - b'0')) < 256
-}
-
-/// Bytes of the four octets at the front of a sub-name.
-fn address4_len(sub: &[u8]) -> Option<usize> {
-    let mut rest = sub;
-    for _ in 0..4 {
-        let (&length, tail) = rest.split_first()?;
-        let (label, tail) = tail.split_at_checked(usize::from(length))?;
-        if !is_octet(label) {
-            return None;
-        }
-        rest = tail;
-    }
-    Some(sub.len() - rest.len())
 }
 
 #[cfg(test)]

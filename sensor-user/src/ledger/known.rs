@@ -5,7 +5,19 @@ const WAYS: usize = 16;
 /// Fingerprints a new key has room for; the table grows fourfold when a set is full.
 const START: usize = WAYS;
 
-/// Names asked before, by 32-bit fingerprint; at most `MAX`, 4 bytes each. A name older than that many others counts as
+/// Marks a fingerprint whose name was asked again.
+const AGAIN: u32 = 1;
+
+/// What a name is to those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    New,
+    /// The second time that it is asked.
+    Again,
+    Known,
+}
+
+/// Names asked before, by 30-bit fingerprint; at most `MAX`, 4 bytes each. A name older than that many others counts as
 /// new again.
 #[derive(Clone, Debug)]
 pub struct Known<const MAX: usize> {
@@ -37,20 +49,28 @@ impl<const MAX: usize> Known<MAX> {
 
     /// Notes a name by its hash; whether it was there. The oldest of its set goes if the set is full.
     pub fn insert(&mut self, hash: u64) -> bool {
-        let print = (hash >> 32) as u32 | 1; // 0 is an empty slot
+        self.ask(hash, false) != Asked::New
+    }
+
+    /// As [`Self::insert`]; that a known one is asked `again` is kept.
+    pub fn ask(&mut self, hash: u64, again: bool) -> Asked {
+        let print = (hash >> 32) as u32 | 2; // 0 is an empty slot
+        let print = print & !AGAIN;
         if self.slots.is_empty() {
             self.grow();
         }
         let set = self.set(print);
-        if let Some(at) = set.iter().position(|p| *p == print) {
+        if let Some(at) = set.iter().position(|p| *p & !AGAIN == print) {
             set[..=at].rotate_right(1);
-            return true;
+            let first = again && set[0] & AGAIN == 0;
+            set[0] |= u32::from(again);
+            return if first { Asked::Again } else { Asked::Known };
         }
         while self.slots.len() < MAX && self.set(print)[WAYS - 1] != 0 {
             self.grow();
         }
         self.put(print);
-        false
+        Asked::New
     }
 
     fn put(&mut self, print: u32) {
@@ -63,7 +83,7 @@ impl<const MAX: usize> Known<MAX> {
 
     fn set(&mut self, print: u32) -> &mut [u32] {
         let sets = self.slots.len() / WAYS;
-        let at = (print >> 1) as usize % sets * WAYS;
+        let at = (print >> 2) as usize % sets * WAYS;
         &mut self.slots[at..at + WAYS]
     }
 

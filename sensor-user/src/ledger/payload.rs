@@ -6,23 +6,83 @@ use crate::dns::{Canonical, Message, Record, Section, rtype};
 use crate::model::{UNIT, alphabet_cost, static_cost_up_to};
 use crate::zone::Zone;
 
-/// Hash of the payload-bearing answers and what they can have carried, least and most, in units; `None` if there are
-/// none.
+/// RFC 1035 section 4.1.1.
+const NXDOMAIN: u8 = 3;
+
+/// What a response's answers can have carried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answer {
+    /// Of all answers' data.
+    pub hash: u64,
+    /// In units; the most is 0 only where there are no answers.
+    pub low: u64,
+    pub high: u64,
+    /// What block lists and the like answer with: no such name, or addresses of the loopback network.
+    pub is_verdict: bool,
+}
+
+/// A text of known grammar says this part of what its bytes could: policies are words, keys and tokens change once in
+/// months. Bounded, not exempted.
+const KNOWN_GRAMMAR_PART: u64 = 8;
+/// How texts of known grammar begin: SPF (RFC 7208), DKIM (RFC 6376), DMARC (RFC 7489), MTA-STS (RFC 8461), TLS reports
+/// (RFC 8460), BIMI, DNS-SD (RFC 6763).
+const GRAMMARS: [&[u8]; 10] = [
+    b"v=spf1",
+    b"spf2.0/",
+    b"v=DKIM1",
+    b"k=rsa;",
+    b"p=",
+    b"v=DMARC1",
+    b"v=STSv1",
+    b"v=TLSRPTv1",
+    b"v=BIMI1",
+    b"txtvers=",
+];
+/// What a token proves, as its name ends before the sign: `…-verification=…` and the like.
+const PROOFS: [&[u8]; 3] = [b"verification", b"verify", b"challenge"];
+
+/// Whether the first string of a TXT is of known grammar.
+fn has_grammar(rdata: &[u8]) -> bool {
+    let Some((&length, rest)) = rdata.split_first() else { return false };
+    let text = &rest[..usize::from(length).min(rest.len())];
+    if GRAMMARS.iter().any(|start| text.starts_with(start)) {
+        return true;
+    }
+    let name = text.split(|b| *b == b'=').next().unwrap_or_default();
+    // A proof is one token, as long as a hash: no place for a file.
+    name.len() < text.len()
+        && text.len() <= 128
+        && rdata.len() == text.len() + 1
+        && PROOFS.iter().any(|end| name.ends_with(end))
+}
+
+/// What the answers are worth.
 ///
 /// TXT, NULL, KEY and types nobody publishes count every byte; CNAME, MX, NS, PTR and SRV count their target's sub-name;
 /// addresses and DNSSEC count towards the most only.
-pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> Option<(u64, u64, u64)> {
+pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> Answer {
     let mut hasher = seed.build_hasher();
-    let (mut low, mut high) = (0, 0);
+    let mut plain = 0u64;
+    let mut answer = Answer { is_verdict: message.header.rcode() == NXDOMAIN, ..Answer::default() };
+    let mut all_loopback = true;
     for record in message.records().take_while(|r| r.section == Section::Answer) {
         let (least, most) = record_cost(&record);
         if least > 0 {
             hasher.write(record.rdata);
+        } else {
+            // Servers turn the order of addresses round and round.
+            plain = plain.wrapping_add(seed.hash_one(record.rdata));
         }
-        low += least;
-        high += most;
+        answer.low += least;
+        answer.high += most;
+        all_loopback &= record.rtype == rtype::A && record.rdata.first() == Some(&127);
     }
-    (high > 0).then(|| (hasher.finish(), low, high))
+    answer.is_verdict |= all_loopback && answer.high > 0;
+    if answer.high == 0 && answer.is_verdict {
+        plain = u64::from(NXDOMAIN);
+    }
+    answer.hash = if answer.low > 0 { hasher.finish() } else { plain };
+    answer
 }
 
 fn record_cost(record: &Record<'_>) -> (u64, u64) {
@@ -43,6 +103,7 @@ fn record_cost(record: &Record<'_>) -> (u64, u64) {
         | rtype::SVCB
         | rtype::HTTPS
         | rtype::CAA => (0, all),
+        rtype::TXT => (all / if has_grammar(record.rdata) { KNOWN_GRAMMAR_PART } else { 1 }, all),
         _ => match record.target() {
             Some(target) => {
                 let name = Canonical::new(target);
@@ -53,5 +114,28 @@ fn record_cost(record: &Record<'_>) -> (u64, u64) {
             }
             None => (all, all),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_grammar;
+
+    #[test]
+    fn policies_and_proofs_are_told_from_payload() {
+        let of = |text: &str| has_grammar(&[&[text.len() as u8], text.as_bytes()].concat());
+        for text in [
+            "v=spf1 include:_spf.example.com ~all",
+            "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEB",
+            "v=DMARC1; p=reject; rua=mailto:d@example.com",
+            "some-site-verification=2u8k3b9f0c",
+        ] {
+            assert!(of(text), "{text}");
+        }
+        for text in ["", "=", "cmd=whoami", "verification", "aGVsbG8gd29ybGQ=", "x verification y=1"] {
+            assert!(!of(text), "{text}");
+        }
+        assert!(!of(&format!("x-verification={}", "a".repeat(200))));
+        assert!(!has_grammar(&[]) && !has_grammar(&[200, b'v']));
     }
 }

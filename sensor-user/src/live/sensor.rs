@@ -77,7 +77,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
         let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
         let sensor = Sensor::start(args, config, &features, &request, host, messages)?;
         stop.after(args.duration);
-        sensor.watch(stop).await
+        Box::pin(sensor.watch(stop)).await
     })
 }
 

@@ -4,7 +4,10 @@
 //! expected one. How far to trust an expectation is learned too, so that random names, whose expectations fail, lose
 //! next to nothing by it.
 
-use super::{BOUNDARY, MORE_LABELS_COST, SYMBOLS, UNIT, escape_cost, labels, log2_units, symbol, table};
+use super::{
+    BOUNDARY, MORE_LABELS_COST, Novel, Numbers, SYMBOLS, UNDERSCORED_COST, UNIT, Unheard, escape_cost,
+    is_digit, is_underscored, label_alphabet_cost, labels, log2_units, symbol, table,
+};
 
 /// End of the name, told apart from the end of a label by the history only.
 const END: u8 = SYMBOLS as u8;
@@ -21,7 +24,9 @@ const PRIOR: [[[u16; 2]; LEVELS]; 2] = [[[1, 2], [1, 1], [2, 1], [4, 1]], [[1, 1
 const FORGET: u16 = 256;
 
 /// Whole labels kept: a name that combines known labels says only which.
-const LABELS: usize = 64;
+const LABELS: usize = 32;
+/// Marks a label that was said again since room was last needed.
+const SPARED: u32 = 1;
 
 /// Bounded at `size_of::<History>()`, about 1.3 KiB.
 #[derive(Clone, Debug)]
@@ -29,7 +34,7 @@ pub struct History {
     slots: [Slot; SLOTS],
     /// Hits and misses by length of the context and level.
     trust: [[Trust; LEVELS]; 2],
-    /// Fingerprints of labels, a ring; 0 is empty.
+    /// Fingerprints of labels, a ring that spares those said again; 0 is empty.
     labels: [u32; LABELS],
     next_label: u8,
     known_labels: u8,
@@ -43,6 +48,19 @@ pub struct History {
 /// the level.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot(u16);
+
+/// What a name said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    /// In units.
+    pub cost: u32,
+    /// Labels never said before, their characters, and what these cost by their alphabet.
+    pub new_labels: u8,
+    pub new_len: u8,
+    pub new_cost: u32,
+    /// One of the labels is an underscored one that a protocol fixes, or looks like one.
+    pub is_underscored: bool,
+}
 
 impl Default for History {
     fn default() -> Self {
@@ -59,10 +77,10 @@ impl Default for History {
 }
 
 impl History {
-    /// Cost of a new sub-name (wire-form labels), which becomes part of the history.
+    /// Cost of a new sub-name (wire-form labels), which becomes part of the history; `novel` gets what it did not foresee.
     ///
     /// Labels are taken from the right, since the labels nearest to the zone vary least.
-    pub fn learn(&mut self, sub: &[u8]) -> u32 {
+    pub fn learn(&mut self, sub: &[u8], novel: &mut impl Novel) -> Said {
         let mut ends = [0u8; 127];
         let mut count = 0;
         let mut at = 0;
@@ -71,62 +89,97 @@ impl History {
             *end = at;
             count += 1;
         }
-        let mut cost = 0;
+        let mut said = Said::default();
         let mut context = [BOUNDARY; 3];
         for index in (0..count).rev() {
             let start = if index == 0 { 0 } else { ends[index - 1] };
             let label = &sub[usize::from(start) + 1..usize::from(ends[index])];
             let end = if index == 0 { END } else { BOUNDARY };
-            let spelled = self.spell(&mut context, label, end);
-            cost += self.known_label(label, spelled);
+            let fixed = is_underscored(label);
+            said.is_underscored |= label[0] == b'_';
+            let known = self.knows(label) || fixed;
+            // A known label is learnt again, but nothing in it is new.
+            let spelled = if known {
+                self.spell(&mut context, label, end, &mut Unheard)
+            } else {
+                self.spell(&mut context, label, end, novel)
+            };
+            let spelled = if fixed { spelled.min(UNDERSCORED_COST + MORE_LABELS_COST) } else { spelled };
+            said.cost += self.name_label(known, spelled);
+            if !known {
+                said.new_labels += 1;
+                said.new_len += label.len() as u8;
+                said.new_cost += label_alphabet_cost(label);
+            }
             // The static model starts each label afresh; the history goes on knowing which label this follows.
             context = [context[2], BOUNDARY, BOUNDARY];
         }
-        cost
+        said
     }
 
     /// Cost of a label character by character.
-    fn spell(&mut self, context: &mut [u8; 3], label: &[u8], end: u8) -> u32 {
+    fn spell(&mut self, context: &mut [u8; 3], label: &[u8], end: u8, novel: &mut impl Novel) -> u32 {
         let mut cost = 0;
+        let mut numbers = Numbers::default();
         for &byte in label {
             let symbol = symbol(byte);
+            numbers.take(context[2], symbol);
             let fallback = table([context[1], context[2]], symbol);
-            cost += self.code(*context, symbol, fallback) + escape_cost(symbol);
+            let (coded, hit) = self.code(*context, symbol, fallback);
+            let escape = escape_cost(symbol);
+            cost += coded + escape;
+            if !hit {
+                novel.character(context[2], symbol, numbers.is_one(), fallback + escape);
+            }
             *context = [context[1], context[2], symbol];
         }
         let fallback = table([context[1], context[2]], BOUNDARY) + MORE_LABELS_COST;
-        cost + self.code(*context, end, fallback)
+        cost + self.code(*context, end, fallback).0
     }
 
-    /// Cost of a label that is `spelled` by its characters, if it may also be named as one of those known.
-    fn known_label(&mut self, label: &[u8], spelled: u32) -> u32 {
+    /// Whether a label was said before; it is remembered if not. One that was is spared when room is needed.
+    fn knows(&mut self, label: &[u8]) -> bool {
         let print =
-            label.iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)) | 1;
-        let known = self.labels.contains(&print);
+            label.iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)) | 2;
+        let print = print & !SPARED;
+        if let Some(slot) = self.labels.iter_mut().find(|slot| **slot & !SPARED == print) {
+            *slot |= SPARED;
+            return true;
+        }
+        let mut at = usize::from(self.next_label);
+        while self.labels[at] & SPARED != 0 {
+            self.labels[at] &= !SPARED;
+            at = (at + 1) % LABELS;
+        }
+        self.labels[at] = print;
+        self.next_label = ((at + 1) % LABELS) as u8;
+        self.known_labels = (self.known_labels + 1).min(LABELS as u8);
+        false
+    }
+
+    /// Cost of a label that is `spelled` by its characters, if one that is known may also be named as such.
+    fn name_label(&mut self, known: bool, spelled: u32) -> u32 {
         let trust = self.label_trust;
-        let cost = if known {
+        self.label_trust.count(known);
+        if known {
             let which = log2_units(usize::from(self.known_labels));
             spelled.min(trust.cost(true) + which + MORE_LABELS_COST)
         } else {
-            self.labels[usize::from(self.next_label)] = print;
-            self.next_label = (self.next_label + 1) % LABELS as u8;
-            self.known_labels = (self.known_labels + 1).min(LABELS as u8);
             spelled + trust.cost(false)
-        };
-        self.label_trust.count(known);
-        cost
+        }
     }
 
-    /// The longer context decides if it has been seen, else the shorter, else the static model; both learn.
-    fn code(&mut self, context: [u8; 3], symbol: u8, fallback: u32) -> u32 {
+    /// The longer context decides if it has been seen, else the shorter, else the static model; both learn. Beside the
+    /// cost, whether it was what the history expected.
+    fn code(&mut self, context: [u8; 3], symbol: u8, fallback: u32) -> (u32, bool) {
         let [a, b, c] = context.map(u32::from);
         let short = self.expect(0, b << 6 | c, symbol, fallback);
         let long = self.expect(1, 1 << 18 | a << 12 | b << 6 | c, symbol, fallback);
-        long.or(short).unwrap_or(fallback)
+        long.or(short).unwrap_or((fallback, false))
     }
 
     /// Cost of `symbol` by the slot of a context, which then learns it; `None` where the context is new.
-    fn expect(&mut self, length: usize, context: u32, symbol: u8, fallback: u32) -> Option<u32> {
+    fn expect(&mut self, length: usize, context: u32, symbol: u8, fallback: u32) -> Option<(u32, bool)> {
         let hash = context.wrapping_mul(0x9e37_79b1);
         let slot = &mut self.slots[(hash >> 23) as usize % SLOTS];
         let check = (hash >> 15 & 0xff) as u16;
@@ -159,7 +212,7 @@ impl History {
             (false, 0) => Slot::new(check, symbol, 0),
             (false, _) => Slot::new(check, slot.symbol(), level - 1),
         };
-        Some(cost)
+        Some((cost, hit))
     }
 }
 
@@ -179,10 +232,6 @@ impl Slot {
     fn level(self) -> usize {
         usize::from(self.0 & 3)
     }
-}
-
-fn is_digit(symbol: u8) -> bool {
-    (27..=36).contains(&symbol)
 }
 
 /// log2(9).

@@ -14,7 +14,8 @@ fn first(name: &str) -> f64 {
 /// Mean cost of the last half of a list of names, once the first half is history.
 fn settled(names: &[String]) -> f64 {
     let mut history = History::default();
-    let costs: Vec<u32> = names.iter().map(|n| history.learn(Canonical::from_text(n).wire())).collect();
+    let costs: Vec<u32> =
+        names.iter().map(|n| history.learn(Canonical::from_text(n).wire(), &mut Unheard).cost).collect();
     let half = &costs[costs.len() / 2..];
     bits(half.iter().sum::<u32>()) / half.len() as f64
 }
@@ -99,5 +100,15 @@ fn numbered_and_patterned_names_cost_their_delta() {
         let cost = settled(&names);
         eprintln!("{cost:6.1} bits each  {name}: {}", names[names.len() - 1]);
         assert!(cost < most, "{name}: {cost}");
+    }
+}
+
+/// Whole numbers of bits are exact, and nothing is ever less than the logarithm or a tenth of a bit more.
+#[test]
+fn logarithms_are_rounded_up() {
+    for count in (0..5000).chain((13..60).flat_map(|n| [(1usize << n) - 1, 1 << n, (1 << n) + 1])) {
+        let exact = (count.max(1) as f64).log2() * f64::from(UNIT);
+        let units = f64::from(log2_units(count));
+        assert!(units >= exact - 1e-6 && units < exact + 1.6, "{count}: {units} {exact}");
     }
 }

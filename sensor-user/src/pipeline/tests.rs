@@ -194,11 +194,7 @@ fn evidence_stays_that_of_the_heaviest_window() {
         let heaviest = finding.evidence.iter().map(|e| e.weight).fold(0.0, f64::max);
         assert!(heaviest >= weight, "{finding:#?}");
         weight = heaviest;
-        assert!(
-            finding.counterfactual.contains(" 256 random bytes within 600 s"),
-            "{}",
-            finding.counterfactual
-        );
+        assert!(finding.counterfactual.contains(" 256 random bytes within "), "{}", finding.counterfactual);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sentences of a finding.
 
 use crate::finding::{Bounds, ClientKind, Finding, Scope, State};
+use crate::ledger::Kind;
 
 /// One sentence to decide on: who, and what it does.
 pub fn title(finding: &Finding, does: &str) -> String {
@@ -14,12 +15,17 @@ pub fn leaks(finding: &Finding) -> String {
 }
 
 /// What would have had to be different for this finding not to exist.
-pub fn counterfactual(finding: &Finding, addresses: bool, bound_bytes: u64, window_s: u64) -> String {
+pub fn counterfactual(finding: &Finding, kind: Kind, bound_bytes: u64, window_s: u64) -> String {
     let place = place(finding);
-    let had = if addresses {
-        format!("Had the addresses in new names {place} held no more than")
-    } else {
-        format!("Had the new names {place} been no more improbable than")
+    let had = match kind {
+        Kind::Names => format!("Had the new names {place} been no more improbable than"),
+        Kind::Forms => {
+            format!("Had the addresses, numbers and hashes in new names {place} held no more than")
+        }
+        Kind::Answers => format!("Had the answers {place} brought no more than"),
+        Kind::Encoded => {
+            format!("Had the new names {place} been in no clear encoding, or no more improbable than")
+        }
     };
     format!("{had} {bound_bytes} random bytes within {window_s} s, there would be no finding.")
 }

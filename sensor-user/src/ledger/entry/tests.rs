@@ -5,7 +5,7 @@ use crate::zone::Zone;
 const SECOND: u64 = 1_000_000_000;
 
 fn entry(class: Class) -> Entry {
-    Entry::new(Key { client: 1, zone: 1 }, class, b"", 0, 600)
+    Entry::new(Key { client: 1, zone: 1 }, class, b"", 0)
 }
 
 fn ask(entry: &mut Entry, name: &str, now_ns: u64) -> bool {
@@ -26,15 +26,19 @@ fn a_window_forgets_and_totals_do_not() {
     let mut entry = entry(Class::Registered);
     assert!(ask(&mut entry, "one.example.com", SECOND));
     assert!(!ask(&mut entry, "one.example.com", 10 * SECOND));
-    let first = entry.window(10 * SECOND);
+    let first = entry.window(Span::TenMinutes);
     assert_eq!((first.new_names, first.queries), (1, 2));
     assert!(first.new_units > 0);
-    assert_eq!(entry.window(599 * SECOND).new_units, first.new_units);
-    assert_eq!(entry.window(600 * SECOND).new_units, 0);
+    entry.roll(599 * SECOND);
+    assert_eq!(entry.window(Span::Minute).new_units, 0);
+    assert_eq!(entry.window(Span::TenMinutes).new_units, first.new_units);
+    entry.roll(600 * SECOND);
+    assert_eq!(entry.window(Span::TenMinutes).new_units, 0);
+    assert_eq!(entry.window(Span::Day).new_units, first.new_units);
     assert_eq!((entry.queries, entry.new_names, entry.name_bytes), (2, 1, 3));
     // Time that goes back neither panics nor brings anything back.
     ask(&mut entry, "two.example.com", 3 * SECOND);
-    assert_eq!(entry.window(3 * SECOND).new_names, 1);
+    assert_eq!(entry.window(Span::TenMinutes).new_names, 1);
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn repeats_cost_at_most_which_of_the_known() {
         ask(&mut entry, "host3.example.com", SECOND);
     }
     assert_eq!(entry.totals.up_low - before, 100 * 4 * u64::from(UNIT));
-    assert_eq!(entry.window(SECOND).new_names, 16);
+    assert_eq!(entry.window(Span::Minute).new_names, 16);
 }
 
 #[test]
@@ -197,7 +201,7 @@ fn usual_software_stays_under_the_bound() {
         for (n, name) in names.iter().enumerate() {
             ask(&mut entry, name, n as u64 * SECOND);
         }
-        let window = entry.window(names.len() as u64 * SECOND);
+        let window = entry.window(Span::TenMinutes);
         eprintln!("{:4} bytes for {:3} names  {row}", bytes(window.new_units), window.new_names);
         assert!(bytes(window.new_units) < 256, "{row}");
     }
@@ -212,23 +216,23 @@ fn reversed_addresses_cost_the_address() {
         let [a, b, c, d] = (random as u32).to_be_bytes();
         ask(&mut lists, &format!("{a}.{b}.{c}.{d}.zen.example.org"), n * SECOND);
     }
-    let window = lists.window(499 * SECOND);
+    let window = lists.window(Span::TenMinutes);
     eprintln!(
         "{} bytes for {} block list look-ups, {} for the list's name",
-        bytes(window.address_units),
+        bytes(window.form_units),
         window.new_names,
         bytes(window.new_units)
     );
     assert!(bytes(window.new_units) < 32, "{}", bytes(window.new_units));
-    assert!(bytes(window.address_units) < 4096);
+    assert!(bytes(window.form_units) < 4096);
 
     let mut sweep = entry(Class::Reverse4);
     for n in 0..256 {
         ask(&mut sweep, &format!("{}.3.2.10.in-addr.arpa", n * 77 % 256), n * SECOND);
     }
-    let window = sweep.window(256 * SECOND);
-    eprintln!("{} bytes for a sweep of a /24", bytes(window.address_units));
-    assert!(window.new_units == 0 && bytes(window.address_units) <= 256);
+    let window = sweep.window(Span::TenMinutes);
+    eprintln!("{} bytes for a sweep of a /24", bytes(window.form_units));
+    assert!(window.new_units == 0 && bytes(window.form_units) <= 256);
 }
 
 /// An address in front does not make payload an address.
@@ -248,9 +252,9 @@ fn payload_behind_an_address_is_payload() {
                 .collect();
             ask(&mut entry, &format!("{address}{}.{}.evil.com", &text[..60], &text[60..]), n * SECOND);
         }
-        let window = entry.window(8 * SECOND);
+        let window = entry.window(Span::TenMinutes);
         assert!(bytes(window.new_units) > 8 * 70, "{address} {}", bytes(window.new_units));
-        assert!(bytes(window.address_units) <= 8 * 16, "{address} {}", bytes(window.address_units));
+        assert!(bytes(window.form_units) <= 8 * 16, "{address} {}", bytes(window.form_units));
     }
 }
 
@@ -275,7 +279,7 @@ fn names_without_a_zone_and_ipv6_pointers() {
         let name: String = (0..length).map(|_| char::from(b'a' + (next() % 26) as u8)).collect();
         ask(&mut chromium, &name, n);
     }
-    let window = chromium.window(3);
+    let window = chromium.window(Span::TenMinutes);
     eprintln!("{} bytes for the three random names of a browser start", bytes(window.new_units));
     assert!(bytes(window.new_units) < 64);
 
@@ -285,7 +289,7 @@ fn names_without_a_zone_and_ipv6_pointers() {
             (0..20).map(|i| format!("{:x}", if i < 4 { next() % 16 } else { 0 })).collect();
         ask(&mut pointers, &format!("{}.8.b.d.0.1.0.0.2.0.0.0.0.ip6.arpa", nibbles.join(".")), n * SECOND);
     }
-    let window = pointers.window(30 * SECOND);
-    eprintln!("{} bytes for {} IPv6 pointers", bytes(window.address_units), window.new_names);
-    assert!(window.new_units == 0 && bytes(window.address_units) < 30 * 10);
+    let window = pointers.window(Span::TenMinutes);
+    eprintln!("{} bytes for {} IPv6 pointers", bytes(window.form_units), window.new_names);
+    assert!(window.new_units == 0 && bytes(window.form_units) < 30 * 10);
 }

@@ -1,0 +1,237 @@
+//! Sums over the last minute, ten minutes, hour and day: rings of buckets on the record's clock.
+
+/// The windows, shortest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Span {
+    Minute,
+    TenMinutes,
+    Hour,
+    Day,
+}
+
+impl Span {
+    pub const ALL: [Self; SPANS] = [Self::Minute, Self::TenMinutes, Self::Hour, Self::Day];
+
+    pub fn seconds(self) -> u64 {
+        [60, 600, 3600, 86_400][self as usize]
+    }
+
+    fn bucket_ns(self) -> u64 {
+        self.seconds() * (1_000_000_000 / BUCKETS as u64)
+    }
+}
+
+pub const SPANS: usize = 4;
+
+/// Parts of a window: a sum covers between five and six of them.
+pub const BUCKETS: usize = 6;
+
+/// What is summed, in model units and in names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Cost of new names, but for what the next two hold.
+    pub new_units: u64,
+    /// Cost of names whose new labels have the same length as before, and of those with underscored labels: look-ups of
+    /// hashes, random identifiers, policies with macros.
+    pub fixed_units: u64,
+    /// Cost of reversed addresses and counted numbers in new names.
+    pub form_units: u64,
+    /// Payload of answers that were not seen before.
+    pub down_units: u64,
+    pub new_names: u64,
+    pub queries: u64,
+}
+
+impl Sums {
+    /// All that names said.
+    pub fn units(self) -> u64 {
+        self.new_units + self.fixed_units + self.form_units
+    }
+
+    fn zip(self, other: Self, with: fn(u64, u64) -> u64) -> Self {
+        Self {
+            new_units: with(self.new_units, other.new_units),
+            fixed_units: with(self.fixed_units, other.fixed_units),
+            form_units: with(self.form_units, other.form_units),
+            down_units: with(self.down_units, other.down_units),
+            new_names: with(self.new_names, other.new_names),
+            queries: with(self.queries, other.queries),
+        }
+    }
+}
+
+/// As [`Sums`], of one part of a window; full at 32 MiB or four thousand million names.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket([u32; 6]);
+
+impl Bucket {
+    fn sums(self) -> Sums {
+        let [new_units, fixed_units, form_units, down_units, new_names, queries] = self.0.map(u64::from);
+        Sums { new_units, fixed_units, form_units, down_units, new_names, queries }
+    }
+
+    fn of(sums: Sums) -> Self {
+        let Sums { new_units, fixed_units, form_units, down_units, new_names, queries } = sums;
+        Self(
+            [new_units, fixed_units, form_units, down_units, new_names, queries]
+                .map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+        )
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Ring {
+    /// Number of the newest bucket since time 0.
+    newest: u64,
+    /// By number modulo `BUCKETS`.
+    buckets: [Bucket; BUCKETS],
+    sum: Sums,
+}
+
+impl Ring {
+    fn new(span: Span, now_ns: u64) -> Self {
+        Self { newest: now_ns / span.bucket_ns(), ..Self::default() }
+    }
+
+    /// Time that goes back a little (several rings of the kernel) stays in the newest bucket; further than a window (an
+    /// older capture after a newer one) it starts afresh.
+    fn roll(&mut self, span: Span, now_ns: u64) {
+        let bucket = now_ns / span.bucket_ns();
+        if bucket == self.newest {
+            return;
+        }
+        if bucket + BUCKETS as u64 <= self.newest {
+            *self = Self::new(span, now_ns);
+            return;
+        }
+        let steps = bucket.saturating_sub(self.newest).min(BUCKETS as u64);
+        for step in 1..=steps {
+            let at = ((self.newest + step) % BUCKETS as u64) as usize;
+            let gone = std::mem::take(&mut self.buckets[at]);
+            self.sum = self.sum.zip(gone.sums(), u64::saturating_sub);
+        }
+        // After a long silence every bucket is empty, whichever number it had.
+        self.newest = self.newest.max(bucket);
+    }
+
+    fn change(&mut self, number: u64, by: Sums, with: fn(u64, u64) -> u64) {
+        let slot = &mut self.buckets[(number % BUCKETS as u64) as usize];
+        let before = slot.sums();
+        *slot = Bucket::of(before.zip(by, with));
+        self.sum = self.sum.zip(before, u64::saturating_sub).zip(slot.sums(), u64::saturating_add);
+    }
+}
+
+/// All four windows of one key, fixed in size.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    rings: [Ring; SPANS],
+}
+
+impl Windows {
+    pub fn new(now_ns: u64) -> Self {
+        Self { rings: Span::ALL.map(|span| Ring::new(span, now_ns)) }
+    }
+
+    /// Lets what is older than each window go.
+    pub fn roll(&mut self, now_ns: u64) {
+        for (ring, span) in self.rings.iter_mut().zip(Span::ALL) {
+            ring.roll(span, now_ns);
+        }
+    }
+
+    /// Adds to the newest bucket of each window.
+    pub fn add(&mut self, sums: Sums) {
+        for ring in &mut self.rings {
+            ring.change(ring.newest, sums, u64::saturating_add);
+        }
+    }
+
+    /// As of the last [`Self::roll`].
+    pub fn sums(&self, span: Span) -> Sums {
+        self.rings[span as usize].sum
+    }
+
+    /// Takes out what another key's windows hold; both rolled to the same time.
+    pub fn subtract(&mut self, theirs: &Self) {
+        for (own, theirs) in self.rings.iter_mut().zip(&theirs.rings) {
+            let first = theirs.newest.max(own.newest).saturating_sub(BUCKETS as u64 - 1);
+            for number in first..=theirs.newest.min(own.newest) {
+                let gone = theirs.buckets[(number % BUCKETS as u64) as usize].sums();
+                own.change(number, gone, u64::saturating_sub);
+            }
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        for ring in &mut self.rings {
+            *ring = Ring { newest: ring.newest, ..Ring::default() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn said(new_units: u64) -> Sums {
+        Sums {
+            new_units,
+            fixed_units: new_units / 3,
+            form_units: new_units / 7,
+            down_units: new_units * 2,
+            new_names: 1,
+            queries: 2,
+        }
+    }
+
+    proptest! {
+        /// Every window is what is left of all that was said when the buckets are laid over it by hand.
+        #[test]
+        fn windows_are_what_a_recount_says(
+            steps in prop::collection::vec((0u64..30_000, 0u64..5000), 1..300),
+        ) {
+            let mut windows = Windows::new(0);
+            let mut all = Vec::new();
+            let mut now_ns = 0;
+            for (seconds, units) in steps {
+                // Mostly short steps, now and then a long one.
+                now_ns += if seconds < 25_000 { seconds % 40 } else { seconds } * 1_000_000_000;
+                windows.roll(now_ns);
+                windows.add(said(units));
+                all.push((now_ns, said(units)));
+                for span in Span::ALL {
+                    let width = span.bucket_ns();
+                    let oldest = (now_ns / width + 1).saturating_sub(BUCKETS as u64);
+                    let recount = all
+                        .iter()
+                        .filter(|(at, _)| at / width >= oldest)
+                        .fold(Sums::default(), |sum, (_, one)| sum.zip(*one, u64::saturating_add));
+                    prop_assert_eq!(windows.sums(span), recount);
+                }
+            }
+            let copy = windows;
+            windows.subtract(&copy);
+            for span in Span::ALL {
+                prop_assert_eq!(windows.sums(span), Sums::default());
+            }
+        }
+    }
+
+    #[test]
+    fn time_that_goes_back_brings_nothing_back() {
+        let day = 86_400 * 1_000_000_000;
+        let mut windows = Windows::new(10 * day);
+        windows.add(said(7));
+        windows.roll(10 * day - 1);
+        assert_eq!(windows.sums(Span::Day), said(7));
+        windows.roll(day);
+        assert_eq!(windows.sums(Span::Day), Sums::default());
+        windows.add(said(8));
+        windows.roll(u64::MAX);
+        assert_eq!(windows.sums(Span::Day), Sums::default());
+    }
+}
