@@ -8,6 +8,7 @@ use crate::{
     config::{self, Config},
     exit::{self, Code},
     live, replay,
+    rules::list,
     store::ask,
 };
 
@@ -34,6 +35,8 @@ enum Command {
     Baseline(BaselineCommand),
     /// Say what this kernel offers, which hooks would be used and what they cannot see
     Doctor(DoctorArgs),
+    /// List the rules: evidence, severity, ATT&CK ids and configuration keys
+    Rules(RulesArgs),
     /// Print or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -151,6 +154,13 @@ pub struct DoctorArgs {
     pub config: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct RulesArgs {
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Every key with its meaning, default and value in force, as a file that can be used
@@ -228,6 +238,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
             print(&ask::reset(&args, &load(&args.memory.config)?)?)
         }
         Command::Doctor(args) => live::doctor(&args, &load(&args.config)?),
+        Command::Rules(args) => print(&if args.json { list::json() } else { list::text() }),
         Command::Config(ConfigCommand::Print(args)) => {
             let text = load(&args.config)?.to_toml();
             print(&text)

@@ -146,6 +146,10 @@ macro_rules! detectors {
             /// Rules that a detector can raise.
             pub const RULES: &'static [&'static str] = &[$(<$Detector>::RULE,)+];
 
+            /// Each rule and the section of its configuration.
+            pub const TABLE: &'static [(&'static str, &'static str)] =
+                &[$((<$Detector>::RULE, stringify!($name)),)+];
+
             pub fn worst_case_bytes(config: &Config) -> usize {
                 0 $(+ <$Detector as Detector>::worst_case_bytes(config))+
             }

@@ -255,6 +255,8 @@ impl Reports {
 
     /// Takes what a detector saw.
     pub fn raise(&mut self, signal: &Signal<'_>, scene: &mut Scene<'_>) {
+        let known = rules().rules.get(signal.rule);
+        debug_assert!(known.is_some_and(|rule| rule.families.iter().any(|family| family == signal.family)));
         let now_ns = scene.sighting.now_ns;
         let weight = rounded(signal.weight);
         let known = self.open.get_mut(&signal.case);

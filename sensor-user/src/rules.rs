@@ -1,5 +1,7 @@
 //! Rules as data: what each weighs alone, which combinations of evidence make which severity, and what of ATT&CK it maps to.
 
+pub mod list;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -41,6 +43,8 @@ pub struct Combination {
 pub struct Rule {
     /// Severity of a finding with no other evidence than this rule's.
     pub alone: Severity,
+    /// Of its evidence: what else it may be counted with.
+    pub families: Vec<String>,
     /// ATT&CK detection strategies.
     pub strategies: Vec<String>,
 }
