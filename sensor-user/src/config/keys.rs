@@ -194,7 +194,7 @@ keys! {
         /// Length of the window, seconds; MITRE's TimeWindow.
         window_s: u64 = 60, integer(1, 3600);
         /// Zones remembered; the one with fewest new names goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24);
+        max_keys: u64 = 512, integer(16, 1 << 24);
     }
 
     /// Detector dns-fast-flux: names whose addresses are others each time.

@@ -66,7 +66,7 @@ struct Cold {
     names: u32,
     name_bytes: u64,
     zones: Few,
-    seen: Seen<128>,
+    seen: Seen<64>,
 }
 
 impl Remembered for Network {
@@ -127,7 +127,7 @@ impl Recon {
     }
 }
 
-/// Clients remembered for their cold names, as a share of the other keys: each takes ten times as much.
+/// Clients remembered for their cold names, as a share of the other keys: each takes several times as much.
 const COLD_SHARE: usize = 4;
 
 impl Detector for Recon {

@@ -24,8 +24,21 @@ use crate::zone::Class;
 pub struct SubdomainFlood {
     names: u32,
     window_ns: u64,
+    /// Queries of late, by the low bits of zones' hashes: only busy zones are looked at.
+    heat: Vec<Heat>,
     zones: Table<u64, Flooded>,
 }
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Heat {
+    /// Number of the window.
+    window: u32,
+    queries: u32,
+}
+
+/// Places for the heat of zones, and queries within a window from which on a zone is looked at.
+const HEAT: usize = 4096;
+const WARM: u32 = 64;
 
 /// One zone within a window.
 #[derive(Debug, Default)]
@@ -68,6 +81,7 @@ impl SubdomainFlood {
         Self {
             names: settings.names as u32,
             window_ns: settings.window_s * 1_000_000_000,
+            heat: vec![Heat::default(); HEAT],
             zones: Table::new(settings.max_keys as usize),
         }
     }
@@ -75,7 +89,7 @@ impl SubdomainFlood {
 
 impl Detector for SubdomainFlood {
     fn worst_case_bytes(config: &Config) -> usize {
-        Table::<u64, Flooded>::bytes(config.subdomain_flood.max_keys as usize)
+        HEAT * size_of::<Heat>() + Table::<u64, Flooded>::bytes(config.subdomain_flood.max_keys as usize)
     }
 
     fn evicted(&self) -> u64 {
@@ -88,6 +102,15 @@ impl Detector for SubdomainFlood {
             return;
         }
         let now_ns = look.now_ns();
+        let heat = &mut self.heat[look.zone_hash as usize % HEAT];
+        let window = (now_ns / self.window_ns) as u32;
+        if heat.window != window {
+            *heat = Heat { window, queries: 0 };
+        }
+        heat.queries += 1;
+        if heat.queries < WARM.min(self.names) {
+            return;
+        }
         let zone = self.zones.open(look.zone_hash, Flooded::default);
         if now_ns.saturating_sub(zone.since_ns) > self.window_ns {
             let first_ns = if zone.names >= self.names { zone.first_ns } else { now_ns };
