@@ -6,11 +6,13 @@
 
 mod addresses;
 pub mod amplification;
+pub mod beacon;
 #[cfg(test)]
 mod bench;
 pub mod brand;
 pub mod carriers;
 pub mod code_book;
+pub mod command_channel;
 pub mod dga;
 pub mod direct_mode;
 pub mod fast_flux;
@@ -183,6 +185,8 @@ detectors! {
     direct_mode: direct_mode::DirectMode,
     carriers: carriers::Carriers,
     code_book: code_book::CodeBook,
+    command_channel: command_channel::CommandChannel,
+    beacon: beacon::Beacon,
     dga: dga::Dga,
     recon: recon::Recon,
     subdomain_flood: subdomain_flood::SubdomainFlood,

@@ -13,7 +13,6 @@ use earthdog_tests::sensor::binary;
 /// Not yet found as it should be, and what falls short. A line goes as soon as the detectors are that far: the test fails
 /// where it is not true any more.
 const NOT_YET: &[(&str, Falls)] = &[
-    ("txt commands, fixed names", Falls::Missed),
     ("code book, tenants", Falls::Late),
     ("hex, 1 kB a day", Falls::Missed),
     ("hex, 256 B a day", Falls::Missed),
@@ -28,17 +27,12 @@ const NOT_YET: &[(&str, Falls)] = &[
     ("syllables, 256 B a day", Falls::Missed),
     ("over 20 zones", Falls::Late),
     ("over 20 clients", Falls::Late),
-    ("download in AAAA", Falls::Missed),
-    ("download in A", Falls::Missed),
     ("beacon, 1 min", Falls::Missed),
     ("beacon, 1 min, 20 %", Falls::Missed),
     ("beacon, 1 min, 50 %", Falls::Missed),
     ("beacon, 10 min", Falls::Missed),
     ("beacon, 10 min, 20 %", Falls::Missed),
     ("beacon, 10 min, 50 %", Falls::Missed),
-    ("beacon, 60 min", Falls::Missed),
-    ("beacon, 60 min, 20 %", Falls::Missed),
-    ("beacon, 60 min, 50 %", Falls::Missed),
     ("subdomain enumeration", Falls::Overrated),
     ("random-subdomain flood", Falls::Overrated),
 ];

@@ -95,6 +95,16 @@ keys! {
         max_keys: u64 = 8192, integer(16, 1 << 24);
     }
 
+    /// Detector dns-beacon: look-ups at a steady pace that bring something new each time.
+    beacon: Beats {
+        /// Beats of one client under one zone from which on their pace is looked at (MITRE: RepeatFrequencyThreshold).
+        repeat_frequency_threshold: u64 = 16, integer(8, 1 << 20);
+        /// Median deviation from the median gap that is still a steady pace, as a share of it; jitter of half a gap has a quarter (MITRE: BeaconTimingThreshold).
+        beacon_timing_threshold: f64 = 0.35, Allowed::Number { min: 0.0, max: 0.6 };
+        /// Client and zone pairs remembered; the one with least that was new goes first.
+        max_keys: u64 = 8192, integer(16, 1 << 24);
+    }
+
     /// Detector dns-carriers: bytes beside the question.
     carriers: Carriers {
         /// Bytes between one client and one server that were never there before, within the window, that make a finding (MITRE: OutboundDNSVolume).
@@ -112,6 +122,18 @@ keys! {
         /// Bytes that such an order can have carried which make the finding medium (MITRE: OutboundDNSVolume).
         outbound_dns_volume_bytes: u64 = 64, integer(1, 1 << 30);
         /// Client and zone pairs remembered; the one with fewest look-ups goes first.
+        max_keys: u64 = 4096, integer(16, 1 << 24);
+    }
+
+    /// Detector dns-command-channel: payload that comes down in answers.
+    command_channel: CommandChannel {
+        /// Bytes that answers of one zone to one client say for the first time within the window which make a finding.
+        bound_bytes: u64 = 192, integer(1, 1 << 30);
+        /// The same within six windows, which makes the finding medium.
+        download_bytes: u64 = 768, integer(1, 1 << 30);
+        /// Length of the window, seconds (MITRE: TimeWindow).
+        time_window_s: u64 = 600, integer(1, 86_400);
+        /// Client and zone pairs remembered; the one with fewest bytes goes first.
         max_keys: u64 = 4096, integer(16, 1 << 24);
     }
 
