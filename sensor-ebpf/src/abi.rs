@@ -10,7 +10,7 @@ use crate::question::KEY_WORDS;
 
 /// Raised with every change of a layout below, which `xtask tidy` sees to; the loader refuses an object of another
 /// version (the size of its `ABI` map).
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! abi {
@@ -188,13 +188,13 @@ pub struct OwnerEntry {
 }
 
 abi! {
-/// Head of a packet record; `cap_len` bytes of message follow it directly.
+/// Head of a packet record. In the host view an [`Owner`] follows; then come `cap_len` bytes of message.
 pub struct RecordHeader {
     /// `TAG_PACKET`.
     pub tag: u32,
     /// Bytes that follow the header and are valid (the ring entry may be larger).
     pub cap_len: u32,
-    /// CLOCK_BOOTTIME nanoseconds.
+    /// CLOCK_MONOTONIC nanoseconds: cheaper to read than CLOCK_BOOTTIME, and user space knows how long the machine slept.
     pub time_ns: u64,
     /// Keyed hash of the lower-cased question name in wire form, 0 if not walked.
     pub name_hash: u64,
@@ -232,8 +232,6 @@ pub struct RecordHeader {
     pub view: u8,
     /// `kind`.
     pub kind: u8,
-    /// Who sent it.
-    pub owner: Owner,
 }
 }
 
@@ -276,7 +274,7 @@ pub struct ExecRecord {
     pub path_len: u16,
     /// Bytes of `args` that are valid.
     pub args_len: u16,
-    /// CLOCK_BOOTTIME nanoseconds.
+    /// See [`RecordHeader::time_ns`].
     pub time_ns: u64,
     /// See `Owner::start_boot_ns`.
     pub start_boot_ns: u64,
@@ -314,7 +312,7 @@ pub struct ForkRecord {
     pub tag: u32,
     /// Thread group id of the child.
     pub tgid: u32,
-    /// CLOCK_BOOTTIME nanoseconds.
+    /// See [`RecordHeader::time_ns`].
     pub time_ns: u64,
     /// See `Owner::start_boot_ns`.
     pub start_boot_ns: u64,
@@ -336,7 +334,7 @@ pub struct ExitRecord {
     pub tag: u32,
     /// Thread group id.
     pub tgid: u32,
-    /// CLOCK_BOOTTIME nanoseconds.
+    /// See [`RecordHeader::time_ns`].
     pub time_ns: u64,
     /// See `Owner::start_boot_ns`.
     pub start_boot_ns: u64,
@@ -344,63 +342,138 @@ pub struct ExitRecord {
 }
 
 abi! {
-/// Key of the flow map. Never the full name: random names would churn the map.
+/// Key of the flow map: keyed hashes, since a map hashes and compares all bytes of a key for each packet. Never the
+/// full name: random names would churn the map.
 pub struct FlowKey {
-    /// Client address (the side that is not port 53).
-    pub client: [u8; 16],
-    /// Server address.
-    pub server: [u8; 16],
-    /// `RecordHeader::zone_hash`; 0 for TCP segments and questions that could not be walked.
-    pub zone_hash: u64,
-    /// 1 for the wire view, 2 for the host view.
-    pub side: u8,
-    /// IP protocol.
-    pub transport: u8,
-    /// Zero.
-    pub pad: [u8; 6],
+    /// Of client, server, side and transport.
+    pub pair: u64,
+    /// Of the same under other secrets, plus the zone's.
+    pub zone: u64,
 }
 }
 
 /// Bytes kept of a flow's zone, wire form.
 pub const FLOW_ZONE: usize = 64;
 
+/// Index into `FlowValue::recent` and `carried`.
+pub mod class {
+    /// Responses by RCODE: NOERROR, NXDOMAIN, SERVFAIL, other.
+    pub const RCODE: usize = 0;
+    /// Queries by QTYPE: A/AAAA/HTTPS, PTR, TXT/NULL/KEY/private/unknown, other.
+    pub const QTYPE: usize = 4;
+    /// Queries whose question could not be walked; TCP segments and GSO bursts to the server.
+    pub const QUERY: usize = 8;
+    /// TCP segments and GSO bursts from the server.
+    pub const RESPONSE: usize = 9;
+    /// How many there are.
+    pub const COUNT: usize = 10;
+}
+
+/// `FlowValue::recent`: bits of the bytes, below those of the packets.
+pub const RECENT_BYTES: u32 = 40;
+/// `FlowValue::recent_names`: bits of the squares' sum, below those of the lengths' sum.
+pub const RECENT_SQUARES: u32 = 36;
+/// Packets to a unit of `FlowValue::carried`.
+pub const CARRY: u64 = 1 << 16;
+
 abi! {
 /// Counters of a flow. Bytes are DNS payload bytes (TCP: segment payload).
+///
+/// What belongs together is counted in one word, since an atomic addition takes longer than all else that counting
+/// does. Before a word is full it is carried over to the fields that hold sums: the flow's counters are these and
+/// the recent ones together.
 pub struct FlowValue {
-    /// First packet, CLOCK_BOOTTIME ns.
+    /// First packet, CLOCK_MONOTONIC ns.
     pub first_ns: u64,
-    /// Last packet, CLOCK_BOOTTIME ns.
+    /// Last packet, CLOCK_MONOTONIC ns.
     pub last_ns: u64,
-    /// Queries (TCP: segments to the server).
-    pub queries: u64,
-    /// Responses (TCP: segments from the server).
-    pub responses: u64,
-    /// Bytes to the server.
+    /// By `class`: packets and their bytes.
+    pub recent: [u64; class::COUNT],
+    /// Question names of queries: sum of their lengths and of the squares of these.
+    pub recent_names: u64,
+    /// Carried bytes to the server.
     pub query_bytes: u64,
-    /// Bytes from the server.
+    /// Carried bytes from the server.
     pub response_bytes: u64,
-    /// Sum of question name lengths, queries only.
+    /// Carried sum of question name lengths.
     pub name_len_sum: u64,
-    /// Sum of their squares.
+    /// Carried sum of their squares.
     pub name_len_sq_sum: u64,
-    /// Responses by rcode class: NOERROR, NXDOMAIN, SERVFAIL, other.
-    pub rcode: [u32; 4],
-    /// Queries by type class: A/AAAA/HTTPS, PTR, TXT/NULL/KEY/private/unknown, other.
-    pub qtype: [u32; 4],
+    /// Runs that carry at this moment.
+    pub carrying: u64,
+    /// By `class`: carried packets, in units of `CARRY`.
+    pub carried: [u32; class::COUNT],
+    /// Client address (the side that is not port 53).
+    pub client: [u8; 16],
+    /// Server address.
+    pub server: [u8; 16],
     /// Longest question name.
     pub name_len_max: u32,
     /// Owner's tgid of the last query (host view), else 0.
     pub tgid: u32,
     /// Valid bytes of `zone`.
     pub zone_len: u32,
+    /// 1 for the wire view, 2 for the host view.
+    pub side: u8,
+    /// IP protocol.
+    pub transport: u8,
     /// Zero.
-    pub pad: u32,
+    pub pad: [u8; 2],
     /// The zone's name as first seen, wire form without the root, cut at the front if longer.
     pub zone: [u8; FLOW_ZONE],
 }
 }
 
-/// Index into the per-CPU counter map. The names are the metric labels, in `COUNTER_NAMES`.
+/// A flow's counters, recent and carried ones together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowCounters {
+    /// Packets by `class`.
+    pub packets: [u64; class::COUNT],
+    pub query_bytes: u64,
+    pub response_bytes: u64,
+    /// Sums over question names of queries.
+    pub name_len_sum: u64,
+    pub name_len_sq_sum: u64,
+}
+
+impl FlowCounters {
+    /// Queries (TCP: segments to the server).
+    pub fn queries(&self) -> u64 {
+        self.packets[class::QTYPE..class::RESPONSE].iter().sum()
+    }
+
+    /// Responses (TCP: segments from the server).
+    pub fn responses(&self) -> u64 {
+        self.packets[..class::QTYPE].iter().sum::<u64>() + self.packets[class::RESPONSE]
+    }
+}
+
+impl FlowValue {
+    pub fn counters(&self) -> FlowCounters {
+        let mut counters = FlowCounters {
+            packets: [0; class::COUNT],
+            query_bytes: self.query_bytes,
+            response_bytes: self.response_bytes,
+            name_len_sum: self.name_len_sum + (self.recent_names >> RECENT_SQUARES),
+            name_len_sq_sum: self.name_len_sq_sum + (self.recent_names & ((1 << RECENT_SQUARES) - 1)),
+        };
+        for (index, &recent) in self.recent.iter().enumerate() {
+            counters.packets[index] = u64::from(self.carried[index]) * CARRY + (recent >> RECENT_BYTES);
+            let bytes =
+                if is_query(index) { &mut counters.query_bytes } else { &mut counters.response_bytes };
+            *bytes += recent & ((1 << RECENT_BYTES) - 1);
+        }
+        counters
+    }
+}
+
+/// Whether a `class` is one of queries.
+#[inline(always)]
+pub const fn is_query(class: usize) -> bool {
+    class >= class::QTYPE && class <= class::QUERY
+}
+
+/// Index into the one value of the per-CPU counter map. The names are the metric labels, in `COUNTER_NAMES`.
 ///
 /// Conservation, per CPU and in sum: `SEEN = DELIVERED + LOST_ALERT + LOST_BULK + SKIP_*` for packets on port 53 plus
 /// `EXTRA` records (a GSO burst or a long TCP segment gives several records from one packet; each beyond the first
@@ -520,6 +593,8 @@ pub mod feature {
     pub const OWNERS: u32 = CURRENT_TASK | BY_SOCKET | BY_COOKIE;
     /// `packet_egress` is the host view for IP sockets too, since there is no cgroup2.
     pub const ALL_SOCKETS: u32 = 1 << 11;
+    /// Fields of the current task are loaded directly (set only where that was tried; needs `OFFSETS`).
+    pub const TASK_BTF: u32 = 1 << 12;
     /// What every kernel can; the loader adds the others where the kernel has them.
     pub const DEFAULT: u32 = HASH | FLOW | RECORD | WALK;
 }
@@ -639,11 +714,11 @@ pub struct ProcessOffsets {
 const _: () = {
     assert!(size_of::<Owner>() == 64 && offset_of!(Owner, comm) == 40);
     assert!(size_of::<OwnerEntry>() == 80 && offset_of!(OwnerEntry, owner) == 16);
-    assert!(size_of::<RecordHeader>() == 160 && offset_of!(RecordHeader, owner) == 96);
+    assert!(size_of::<RecordHeader>() == 96);
     assert!(offset_of!(RecordHeader, src) == 32 && offset_of!(RecordHeader, ifindex) == 64);
     assert!(size_of::<ExecRecord>() == 64 + EXEC_PATH + EXEC_FILE + EXEC_ARGS);
     assert!(size_of::<ForkRecord>() == 48 && size_of::<ExitRecord>() == 24);
-    assert!(size_of::<FlowKey>() == 48);
-    assert!(size_of::<FlowValue>() == 64 + 32 + 16 + FLOW_ZONE);
+    assert!(size_of::<FlowKey>() == 16);
+    assert!(size_of::<FlowValue>() == 232 + FLOW_ZONE);
     assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 168);
 };

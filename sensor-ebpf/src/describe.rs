@@ -40,7 +40,7 @@ pub fn describe<const W: usize>(
     message: &[u64; W],
     len: usize,
     features: u32,
-    key: impl Fn(usize) -> u64 + Copy,
+    key: impl Fn(usize) -> [u32; 2] + Copy,
     out: &mut Description,
 ) {
     if frame.transport == TCP {
@@ -156,7 +156,7 @@ const EMPTY: Description =
 pub fn of_payload(frame: &Frame, payload: &[u8], features: u32, key: &[u64; KEY_WORDS]) -> Description {
     let mut description = EMPTY;
     let len = if payload.len() > WORDS * 8 { WORDS * 8 } else { payload.len() };
-    describe(frame, &words(payload), len, features, |word| key[word], &mut description);
+    describe(frame, &words(payload), len, features, |word| question::halves(key[word]), &mut description);
     description
 }
 

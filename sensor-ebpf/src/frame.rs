@@ -22,7 +22,8 @@ pub const NO_VLAN: u16 = 0xffff;
 pub trait Load {
     /// Length of the packet, bytes that cannot be read directly included.
     fn size(&self) -> u32;
-    /// `N` bytes at `offset`; `None` if the packet ends before.
+    /// `N` bytes at `offset`; `None` if the packet ends before. One, two, four or eight: what a register holds, since
+    /// the compiler keeps other arrays in memory and puts words together from their bytes.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
     /// `end`, or the end of the packet if that is nearer: `size` where a hook has no cheaper way.
     #[inline(always)]
@@ -132,7 +133,7 @@ pub fn locate<P: Load + ?Sized>(packet: &P, link: Link) -> Result<Located, Skip>
         Version::V6 => ipv6(packet, network)?,
     };
     let stub = if matches!((link, version), (Link::Socket, Version::V4)) { Some(network + 12) } else { None };
-    let segment = match datagram.protocol {
+    let segment = match datagram.protocol as u8 {
         UDP => udp(packet, &datagram, stub)?,
         TCP => tcp(packet, &datagram, stub)?,
         _ => return Err(Skip::NotDns),
@@ -161,11 +162,11 @@ pub fn complete<P: Load + ?Sized>(packet: &P, at: &Located, frame: &mut Frame) -
             }
         }
     }
-    frame.src_port = segment.src_port;
-    frame.dst_port = segment.dst_port;
-    frame.transport = datagram.protocol;
+    frame.src_port = (segment.ports >> 16) as u16;
+    frame.dst_port = segment.ports as u16;
+    frame.transport = datagram.protocol as u8;
     frame.vlan = *vlan;
-    frame.flags = segment.flags | if datagram.first_fragment { flag::FRAGMENT } else { 0 };
+    frame.flags = segment.flags as u16 | if datagram.first_fragment == 0 { 0 } else { flag::FRAGMENT };
     frame.tcp_seq = segment.tcp_seq;
     frame.payload = segment.payload;
     frame.true_len = segment.true_len;
@@ -205,26 +206,28 @@ enum Version {
     V6,
 }
 
-/// A network-layer header, done with.
+/// A network-layer header, done with. Words only: of smaller fields the compiler writes bytes and reads words back, which
+/// waits for the writes to end.
 #[derive(Clone, Copy, Debug)]
 struct Datagram {
-    protocol: u8,
+    protocol: u32,
     /// Offset of the transport header.
     transport: u32,
     /// Offset behind the last byte by the IP length.
     end: u32,
-    first_fragment: bool,
+    /// Not 0 if it is one.
+    first_fragment: u32,
 }
 
 /// A transport header, done with.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
-    src_port: u16,
-    dst_port: u16,
+    /// Source in the upper half, destination in the lower.
+    ports: u32,
     payload: u32,
     true_len: u32,
     tcp_seq: u32,
-    flags: u16,
+    flags: u32,
 }
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -263,44 +266,47 @@ const fn is_vlan(ethertype: u16) -> bool {
 /// RFC 791 section 3.1.
 #[inline(always)]
 fn ipv4<P: Load + ?Sized>(packet: &P, at: u32) -> Result<Datagram, Skip> {
-    let header: [u8; 10] = packet.load(at).ok_or(Skip::Truncated)?;
-    let header_len = u32::from(header[0] & 0x0f) * 4;
-    if header[0] >> 4 != 4 || header_len < 20 {
+    let header = u64::from_be_bytes(packet.load(at).ok_or(Skip::Truncated)?);
+    let [_, protocol] = packet.load(at + 8).ok_or(Skip::Truncated)?;
+    let header_len = (header >> 56) as u32 % 16 * 4;
+    if header >> 60 != 4 || header_len < 20 {
         return Err(Skip::BadIp);
     }
-    let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
+    let total = u32::from((header >> 32) as u16);
     // 0 with BIG TCP (linux b1a78b9b9886): the real length is the packet's.
     let end = if total == 0 { packet.size() } else { at + total };
     if end < at + header_len {
         return Err(Skip::BadIp);
     }
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
-    let protocol = header[9];
+    let fragment = header as u16;
     if fragment & 0x1fff != 0 {
         return Err(later_fragment(protocol));
     }
-    Ok(Datagram { protocol, transport: at + header_len, end, first_fragment: fragment & 0x2000 != 0 })
+    let first_fragment = u32::from(fragment & 0x2000);
+    Ok(Datagram { protocol: u32::from(protocol), transport: at + header_len, end, first_fragment })
 }
 
 /// RFC 8200 sections 3 and 4.
 #[inline(always)]
 fn ipv6<P: Load + ?Sized>(packet: &P, at: u32) -> Result<Datagram, Skip> {
-    let header: [u8; 8] = packet.load(at).ok_or(Skip::Truncated)?;
-    if header[0] >> 4 != 6 {
+    let header = u64::from_be_bytes(packet.load(at).ok_or(Skip::Truncated)?);
+    if header >> 60 != 6 {
         return Err(Skip::BadIp);
     }
-    let payload_len = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let payload_len = u32::from((header >> 16) as u16);
     // 0 is a jumbogram or BIG TCP: the real length is the packet's.
     let end = if payload_len == 0 { packet.size() } else { at + 40 + payload_len };
-    let mut protocol = header[6];
+    let mut protocol = (header >> 8) as u8;
     let mut transport = at + 40;
-    let mut first_fragment = false;
+    let mut first_fragment = 0;
     for _ in 0..=MAX_EXT_HEADERS {
         if transport > MAX_HEADER_OFFSET {
             return Err(Skip::ExtHeaders);
         }
         match protocol {
-            UDP | TCP => return Ok(Datagram { protocol, transport, end, first_fragment }),
+            UDP | TCP => {
+                return Ok(Datagram { protocol: u32::from(protocol), transport, end, first_fragment });
+            }
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8-byte units after the first.
             0 | 43 | 60 | 135 | 139 | 140 => {
                 let [next, units] = packet.load(transport).ok_or(Skip::Truncated)?;
@@ -319,7 +325,7 @@ fn ipv6<P: Load + ?Sized>(packet: &P, at: u32) -> Result<Datagram, Skip> {
                 if fragment & 0xfff8 != 0 {
                     return Err(later_fragment(next));
                 }
-                first_fragment = fragment & 1 != 0;
+                first_fragment = u32::from(fragment & 1);
                 protocol = next;
                 transport += 8;
             }
@@ -342,41 +348,38 @@ const fn later_fragment(protocol: u8) -> Skip {
 /// RFC 768.
 #[inline(always)]
 fn udp<P: Load + ?Sized>(packet: &P, datagram: &Datagram, stub: Option<u32>) -> Result<Segment, Skip> {
-    let header: [u8; 6] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
-    let src_port = u16::from_be_bytes([header[0], header[1]]);
-    let dst_port = u16::from_be_bytes([header[2], header[3]]);
-    let Some((src_port, dst_port)) = dns_ports(packet, src_port, dst_port, stub) else {
+    let ports = u32::from_be_bytes(packet.load(datagram.transport).ok_or(Skip::Truncated)?);
+    let len = packet.load(datagram.transport + 4).ok_or(Skip::Truncated)?;
+    let Some(dns_ports) = dns_ports(packet, ports, stub) else {
         // VXLAN (IANA and Linux's old default) and Geneve.
-        return Err(match dst_port {
+        return Err(match ports as u16 {
             4789 | 8472 | 6081 => Skip::Encapsulated,
             _ => Skip::NotDns,
         });
     };
-    let udp_len = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let udp_len = u32::from(u16::from_be_bytes(len));
     let by_ip = datagram.end.saturating_sub(datagram.transport);
-    if udp_len < 8 || (udp_len > by_ip && !datagram.first_fragment) {
+    if udp_len < 8 || (udp_len > by_ip && datagram.first_fragment == 0) {
         return Err(Skip::BadTransport);
     }
     let payload = datagram.transport + 8;
-    Ok(Segment { src_port, dst_port, payload, true_len: udp_len - 8, tcp_seq: 0, flags: 0 })
+    Ok(Segment { ports: dns_ports, payload, true_len: udp_len - 8, tcp_seq: 0, flags: 0 })
 }
 
 /// RFC 9293 section 3.1.
 #[inline(always)]
 fn tcp<P: Load + ?Sized>(packet: &P, datagram: &Datagram, stub: Option<u32>) -> Result<Segment, Skip> {
-    let [a, b, c, d] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
-    let src_port = u16::from_be_bytes([a, b]);
-    let dst_port = u16::from_be_bytes([c, d]);
-    let Some((src_port, dst_port)) = dns_ports(packet, src_port, dst_port, stub) else {
+    let ports = u32::from_be_bytes(packet.load(datagram.transport).ok_or(Skip::Truncated)?);
+    let Some(ports) = dns_ports(packet, ports, stub) else {
         return Err(Skip::NotDns);
     };
-    let header: [u8; 14] = packet.load(datagram.transport).ok_or(Skip::Truncated)?;
-    let header_len = u32::from(header[12] >> 4) * 4;
+    let tcp_seq = u32::from_be_bytes(packet.load(datagram.transport + 4).ok_or(Skip::Truncated)?);
+    let [data_offset, bits] = packet.load(datagram.transport + 12).ok_or(Skip::Truncated)?;
+    let header_len = u32::from(data_offset >> 4) * 4;
     let payload = datagram.transport + header_len;
     if header_len < 20 || payload > datagram.end {
         return Err(Skip::BadTransport);
     }
-    let bits = header[13];
     let mut flags = 0;
     if bits & 0x01 != 0 {
         flags |= flag::TCP_FIN;
@@ -387,27 +390,22 @@ fn tcp<P: Load + ?Sized>(packet: &P, datagram: &Datagram, stub: Option<u32>) -> 
     if bits & 0x04 != 0 {
         flags |= flag::TCP_RST;
     }
-    Ok(Segment {
-        src_port,
-        dst_port,
-        payload,
-        true_len: datagram.end - payload,
-        tcp_seq: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
-        flags,
-    })
+    Ok(Segment { ports, payload, true_len: datagram.end - payload, tcp_seq, flags: u32::from(flags) })
 }
 
-/// The ports, if one of them is, or stands for, 53; `stub` is the offset of the IPv4 addresses where [`STUB`] counts.
+/// The ports (source in the upper half), if one of them is, or stands for, 53; `stub` is the offset of the IPv4 addresses
+/// where [`STUB`] counts.
 #[inline(always)]
-fn dns_ports<P: Load + ?Sized>(packet: &P, src: u16, dst: u16, stub: Option<u32>) -> Option<(u16, u16)> {
-    if src == DNS_PORT || dst == DNS_PORT {
-        return Some((src, dst));
+fn dns_ports<P: Load + ?Sized>(packet: &P, ports: u32, stub: Option<u32>) -> Option<u32> {
+    const DNS: u32 = DNS_PORT as u32;
+    if ports >> 16 == DNS || ports & 0xffff == DNS {
+        return Some(ports);
     }
     let addresses = u64::from_be_bytes(packet.load(stub?)?);
     if addresses as u32 == STUB {
-        return Some((src, DNS_PORT));
+        return Some(ports & !0xffff | DNS);
     }
-    ((addresses >> 32) as u32 == STUB).then_some((DNS_PORT, dst))
+    ((addresses >> 32) as u32 == STUB).then_some(DNS << 16 | ports & 0xffff)
 }
 
 /// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).

@@ -81,6 +81,12 @@ mod programs {
         CGROUP_PASS
     }
 
+    /// The floor that benches subtract, in a cgroup.
+    #[cgroup_skb]
+    fn host_floor(_ctx: SkBuffContext) -> i32 {
+        CGROUP_PASS
+    }
+
     /// Run once by hand before anything is attached: what it notes must be the sensor itself.
     #[cgroup_skb]
     fn self_probe(ctx: SkBuffContext) -> i32 {

@@ -3,6 +3,8 @@
 //! The message lies in 8-byte words, as in a ring record; hashing reads eight bytes at once from any of them. On a
 //! big-endian host the words would have to be swapped; none is supported.
 
+use crate::abi::FlowKey;
+use crate::describe::forget;
 use crate::limits::{MAX_LABEL, MAX_LABELS, MAX_NAME, MAX_NAME_WORDS};
 
 /// Bytes of a DNS header (RFC 1035 section 4.1.1); the question follows.
@@ -131,42 +133,93 @@ const fn letters(label: [u8; 4]) -> u32 {
     u32::from_le_bytes(label)
 }
 
-/// Words of a hash key: two for the length, then one for each word of a name.
-pub const KEY_WORDS: usize = 2 + MAX_NAME_WORDS;
+/// Words of a hash key: two for the length, one for each word of a name, and those of [`FlowKey`].
+pub const KEY_WORDS: usize = NAME_KEY_WORDS + 2 * PAIR_WORDS;
+const NAME_KEY_WORDS: usize = 2 + MAX_NAME_WORDS;
+/// Two addresses, and one word for side and transport.
+const PAIR_WORDS: usize = 5;
 
 /// Keyed hash of `len` message bytes from `start`, ASCII letters lower-cased. Length bytes are below `A`, so they stay.
 ///
 /// NH of UMAC (Black, Halevi, Krawczyk, Krovetz, Rogaway, CRYPTO 1999, section 4): the sum of products of the two
 /// halves of each word, each plus its own secret. For names of one length, two that somebody chose without knowing the
-/// key meet with a probability of 2^-32 at most. Multiply-and-shift is as fast and has pairs that meet under every
-/// key: a flipped top bit passes any odd multiplier unchanged. There is no chain from word to word either, so the
-/// multiplications overlap.
+/// key meet with a probability of 2^-32 at most. Multiply-and-shift is as fast and
+/// has pairs that meet under every key: a flipped top bit passes any odd multiplier unchanged. There is no chain from
+/// word to word either, so the multiplications overlap.
 ///
 /// `key` gives one of [`KEY_WORDS`] secret words.
 #[inline(always)]
-pub fn hash<const W: usize>(message: &[u64; W], start: usize, len: usize, key: impl Fn(usize) -> u64) -> u64 {
+pub fn hash<const W: usize>(
+    message: &[u64; W],
+    start: usize,
+    len: usize,
+    key: impl Fn(usize) -> [u32; 2],
+) -> u64 {
+    /// Words to a step: one look tells whether there is any capital letter.
+    const BLOCK: usize = 4;
     // Both hidden, so that their bounds below stay in the code: verifiers before 6.8 learn nothing from a comparison of
     // two registers, and not all follow how a name's start was clamped.
     let start = core::hint::black_box(start) & START_MASK;
     let whole = core::hint::black_box(len / 8);
-    let mut sum = key(0);
+    let mut sum = joined(key(0));
     let mut done = 0;
+    while done < MAX_NAME_WORDS - BLOCK && done + BLOCK <= whole {
+        let mut capitals = 0;
+        for index in done..done + BLOCK {
+            capitals |= may_be_capital(word(message, start, index));
+        }
+        // Read again below: what the compiler would keep for that, it had to put aside, for want of registers.
+        forget();
+        if capitals & CAPITALS == 0 {
+            for index in done..done + BLOCK {
+                sum = sum.wrapping_add(product(halves_at(message, start, index), key(2 + index)));
+            }
+        } else {
+            for index in done..done + BLOCK {
+                let word = lower(word(message, start, index));
+                sum = sum.wrapping_add(product(halves(word), key(2 + index)));
+            }
+        }
+        done += BLOCK;
+    }
     // Whole words first: a branch on the last, partial one inside the loop would double the verifier's paths each round.
     while done < MAX_NAME_WORDS - 1 && done < whole {
-        sum = sum.wrapping_add(product(folded(word(message, start, done)), key(2 + done)));
+        sum = sum.wrapping_add(product(halves(folded(word(message, start, done))), key(2 + done)));
         done += 1;
     }
     let tail = (len % 8) as u32;
     if tail != 0 && done < MAX_NAME_WORDS {
         let last = word(message, start, done) & u64::MAX >> (64 - tail * 8);
-        sum = sum.wrapping_add(product(lower(last), key(2 + done)));
+        sum = sum.wrapping_add(product(halves(folded(last)), key(2 + done)));
     }
     // The length apart, since a shorter name reads like a longer one that ends in zeroes; then a bijection, which
     // spreads the sum over all bits.
-    sum = sum.wrapping_add((len as u64).wrapping_mul(key(1) | 1));
+    sum = sum.wrapping_add((len as u64).wrapping_mul(joined(key(1)) | 1));
     sum ^= sum >> 32;
     sum = sum.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     sum ^ (sum >> 29)
+}
+
+/// Writes the key of the flow between two hosts: the same sum of products under two sets of secrets, so that pairs of
+/// addresses, which anybody may choose, meet with a probability of 2^-62.
+#[inline(always)]
+pub fn flow_key(
+    client: &[u8; 16],
+    server: &[u8; 16],
+    side_and_transport: u64,
+    zone_hash: u64,
+    key: impl Fn(usize) -> [u32; 2],
+    out: &mut FlowKey,
+) {
+    let first = |address: &[u8; 16]| address.first_chunk().map_or(0, |half| u64::from_ne_bytes(*half));
+    let last = |address: &[u8; 16]| address.last_chunk().map_or(0, |half| u64::from_ne_bytes(*half));
+    let words = [first(client), last(client), first(server), last(server), side_and_transport];
+    let (mut pair, mut zone) = (0u64, zone_hash);
+    for (index, word) in words.into_iter().enumerate() {
+        pair = pair.wrapping_add(product(halves(word), key(NAME_KEY_WORDS + index)));
+        zone = zone.wrapping_add(product(halves(word), key(NAME_KEY_WORDS + PAIR_WORDS + index)));
+    }
+    (out.pair, out.zone) = (pair, zone);
 }
 
 /// A name begins below byte 267.
@@ -186,10 +239,44 @@ fn word<const W: usize>(message: &[u64; W], start: usize, index: usize) -> u64 {
     }
 }
 
-/// `lower`, which is rarely needed: bytes from `@` to `_` have bit 6 and not bit 5, others need no look.
+/// `word` in two loads, which saves taking it apart.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn halves_at<const W: usize>(message: &[u64; W], start: usize, index: usize) -> [u32; 2] {
+    if !cfg!(target_arch = "bpf") {
+        return halves(word(message, start, index));
+    }
+    // SAFETY: as for `word`.
+    unsafe {
+        let at = message.as_ptr().byte_add(start).add(index).cast::<u32>();
+        [at.read(), at.add(1).read()]
+    }
+}
+
+/// The lower half of a word and the upper one.
+#[inline(always)]
+pub const fn halves(word: u64) -> [u32; 2] {
+    [word as u32, (word >> 32) as u32]
+}
+
+#[inline(always)]
+const fn joined([low, high]: [u32; 2]) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+/// Bit 6 of each byte.
+const CAPITALS: u64 = 0x4040_4040_4040_4040;
+
+/// `CAPITALS` of those bytes that `lower` has to look at: from `@` to `_` they have bit 6 and not bit 5.
+#[inline(always)]
+const fn may_be_capital(word: u64) -> u64 {
+    word & !(word << 1)
+}
+
+/// `lower`, which is rarely needed.
 #[inline(always)]
 const fn folded(word: u64) -> u64 {
-    if word & !(word << 1) & 0x4040_4040_4040_4040 == 0 { word } else { lower(word) }
+    if may_be_capital(word) & CAPITALS == 0 { word } else { lower(word) }
 }
 
 /// The secret words of a seed (splitmix64; Steele, Lea, Flood, OOPSLA 2014), for tests and for replays that have to
@@ -209,10 +296,8 @@ pub const fn key_of_seed(seed: u64) -> [u64; KEY_WORDS] {
 }
 
 #[inline(always)]
-const fn product(word: u64, key: u64) -> u64 {
-    let low = (word as u32).wrapping_add(key as u32);
-    let high = ((word >> 32) as u32).wrapping_add((key >> 32) as u32);
-    (low as u64).wrapping_mul(high as u64)
+const fn product(word: [u32; 2], key: [u32; 2]) -> u64 {
+    (word[0].wrapping_add(key[0]) as u64).wrapping_mul(word[1].wrapping_add(key[1]) as u64)
 }
 
 /// ASCII `A` to `Z` to lower case, in eight bytes at once.

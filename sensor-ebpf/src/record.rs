@@ -1,11 +1,11 @@
 //! Host side: the record that the kernel would have written for a frame.
 
-use crate::abi::{CAP_RESPONSE, Owner, RecordHeader, TAG_PACKET, feature, grade, no_owner, owner_source};
+use crate::abi::{CAP_RESPONSE, Owner, RecordHeader, TAG_PACKET, feature, grade, owner_source};
 use crate::describe::{self, Description};
 use crate::frame::{self, Frame, Link, Skip, TCP, min};
 use crate::question::KEY_WORDS;
 
-/// The record of `packet`, without time, interface and owner, and its captured bytes.
+/// The record of `packet`, without time and interface, and its captured bytes.
 ///
 /// UDP GSO bursts do not occur in a captured frame. Of a TCP payload this is the first record; the kernel goes on with
 /// further ones where it is longer than a record holds.
@@ -29,7 +29,7 @@ pub fn of_packet<'a>(
     Ok((header, payload))
 }
 
-/// Writes all but time, interface, captured length and owner, in place: on the kernel's 512-byte stack a second header
+/// Writes all but time, interface and captured length, in place: on the kernel's 512-byte stack a second header
 /// does not fit.
 #[inline(always)]
 pub fn fill(header: &mut RecordHeader, frame: &Frame, description: &Description, view: u8) {
@@ -75,7 +75,6 @@ const EMPTY: RecordHeader = RecordHeader {
     transport: 0,
     view: 0,
     kind: 0,
-    owner: no_owner(no_owner::WIRE_VIEW),
 };
 
 /// Writes an owner of grade `NONE` in place.

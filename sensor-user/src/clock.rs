@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-/// Nanoseconds on CLOCK_BOOTTIME, the clock of every kernel record.
+/// Nanoseconds on CLOCK_BOOTTIME, which processes are dated by.
 pub fn boot_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME)
 }
@@ -19,24 +19,70 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// Turns CLOCK_BOOTTIME into unix time. The distance moves when the wall clock is set, so it is read again by `refresh`.
+/// Nanoseconds on CLOCK_MONOTONIC, which stands still while the machine sleeps.
+pub fn awake_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Turns the times of kernel records into boot time and unix time.
+///
+/// Records carry CLOCK_MONOTONIC, since that is the cheapest to read in the kernel. Boot time is ahead of it by all the
+/// time that the machine has slept: looked at with each drain (`look`), and remembered by when it changed, so that what
+/// was recorded before a sleep keeps its time. The distance from boot to unix time moves when the wall clock is set, so
+/// that one is read again by `refresh`.
 #[derive(Clone, Copy, Debug)]
 pub struct BootClock {
     unix_minus_boot: u64,
+    /// Latest first.
+    sleeps: [Slept; SLEEPS],
+    /// CLOCK_MONOTONIC of the last look.
+    looked_ns: u64,
 }
+
+/// From when on, on CLOCK_MONOTONIC, the machine has slept for how long altogether.
+#[derive(Clone, Copy, Debug)]
+struct Slept {
+    from_ns: u64,
+    total_ns: u64,
+}
+
+/// Sleeps remembered. What is older than all of them, which only a flow's first packet can be, is taken for as old as the
+/// first of them.
+const SLEEPS: usize = 16;
+/// Shorter is the noise of reading two clocks one after the other.
+const SHORTEST_SLEEP_NS: u64 = 1_000_000;
 
 impl BootClock {
     pub fn new() -> Self {
-        Self { unix_minus_boot: distance() }
+        let slept = Slept { from_ns: 0, total_ns: distance(awake_ns, boot_ns) };
+        Self { unix_minus_boot: distance(boot_ns, unix_ns), sleeps: [slept; SLEEPS], looked_ns: awake_ns() }
+    }
+
+    /// Whether the machine has slept since the last look. Two readings of a clock, unless it has.
+    pub fn look(&mut self) {
+        let awake = awake_ns();
+        if boot_ns().saturating_sub(awake).abs_diff(self.sleeps[0].total_ns) >= SHORTEST_SLEEP_NS {
+            self.slept(distance(awake_ns, boot_ns));
+        }
+        self.looked_ns = awake;
+    }
+
+    /// What came since the last look is taken to have come after the sleep.
+    fn slept(&mut self, total_ns: u64) {
+        if total_ns.abs_diff(self.sleeps[0].total_ns) >= SHORTEST_SLEEP_NS {
+            self.sleeps.rotate_right(1);
+            self.sleeps[0] = Slept { from_ns: self.looked_ns.saturating_add(1), total_ns };
+        }
     }
 
     pub fn refresh(&mut self) {
-        self.unix_minus_boot = distance();
+        self.look();
+        self.unix_minus_boot = distance(boot_ns, unix_ns);
     }
 
-    /// A fixed distance, for tests and for records of another boot.
+    /// A fixed distance, for tests and for records of another boot: of a machine that never slept.
     pub const fn with_distance(unix_minus_boot: u64) -> Self {
-        Self { unix_minus_boot }
+        Self { unix_minus_boot, sleeps: [Slept { from_ns: 0, total_ns: 0 }; SLEEPS], looked_ns: 0 }
     }
 
     pub const fn unix_ns(&self, boot_ns: u64) -> u64 {
@@ -46,6 +92,13 @@ impl BootClock {
     pub const fn boot_ns(&self, unix_ns: u64) -> u64 {
         unix_ns.saturating_sub(self.unix_minus_boot)
     }
+
+    /// CLOCK_BOOTTIME of a kernel record.
+    pub fn boot_of_awake_ns(&self, awake_ns: u64) -> u64 {
+        let slept =
+            self.sleeps.iter().find(|slept| slept.from_ns <= awake_ns).unwrap_or(&self.sleeps[SLEEPS - 1]);
+        awake_ns.saturating_add(slept.total_ns)
+    }
 }
 
 impl Default for BootClock {
@@ -54,15 +107,15 @@ impl Default for BootClock {
     }
 }
 
-/// Unix minus boot time. The reading with the shortest gap around it wins, so that being scheduled away between the
-/// two clocks does not shift every record.
-fn distance() -> u64 {
+/// How far one clock is ahead of another. The reading with the shortest gap around it wins, so that being scheduled away
+/// between the two does not shift every record.
+fn distance(from: fn() -> u64, to: fn() -> u64) -> u64 {
     (0..3)
         .map(|_| {
-            let before = boot_ns();
-            let unix = unix_ns();
-            let after = boot_ns();
-            (after - before, unix.saturating_sub(before + (after - before) / 2))
+            let before = from();
+            let there = to();
+            let after = from();
+            (after - before, there.saturating_sub(before + (after - before) / 2))
         })
         .min()
         .map_or(0, |(_, distance)| distance)
@@ -87,5 +140,29 @@ mod tests {
         assert!(error < 50_000_000, "off by {error} ns");
         assert_eq!(clock.boot_ns(clock.unix_ns(boot)), boot);
         assert_eq!(BootClock::with_distance(5).unix_ns(7), 12);
+    }
+    #[test]
+    fn a_record_keeps_the_time_it_had_before_a_sleep() {
+        let mut clock = BootClock::new();
+        let (awake, boot) = (awake_ns(), boot_ns());
+        let error = clock.boot_of_awake_ns(awake).abs_diff(boot);
+        assert!(error < 50_000_000, "off by {error} ns");
+        clock.look();
+        let asleep = clock.sleeps[0].total_ns;
+        assert_eq!(clock.sleeps[1].total_ns, asleep, "nobody slept");
+
+        let hour = 3_600_000_000_000;
+        let seen = clock.looked_ns;
+        clock.slept(asleep + 1_000);
+        assert_eq!(clock.boot_of_awake_ns(seen + 5), asleep + seen + 5, "a microsecond is no sleep");
+        clock.slept(asleep + hour);
+        assert_eq!(clock.boot_of_awake_ns(seen), asleep + seen);
+        assert_eq!(clock.boot_of_awake_ns(seen + 5), asleep + hour + seen + 5);
+        for night in 2..20 {
+            clock.looked_ns += 10;
+            clock.slept(asleep + night * hour);
+        }
+        assert_eq!(clock.boot_of_awake_ns(clock.looked_ns + 5), asleep + 19 * hour + clock.looked_ns + 5);
+        assert_eq!(clock.boot_of_awake_ns(seen), asleep + 4 * hour + seen, "as the oldest that is known");
     }
 }

@@ -70,7 +70,8 @@ pub fn message(data: &[u8]) {
     // The hash of the name must not depend on letter case or on where in the buffer it lies.
     let mut shifted = vec![0; 3];
     shifted.extend(wire.to_ascii_uppercase());
-    let hash = |bytes: &[u8], at| question::hash(&describe::words(bytes), at, wire.len(), |word| KEY[word]);
+    let key = |word| question::halves(KEY[word]);
+    let hash = |bytes: &[u8], at| question::hash(&describe::words(bytes), at, wire.len(), key);
     assert_eq!(hash(&shifted, 3), hash(data, start));
 }
 

@@ -1,18 +1,24 @@
 //! The BPF object loaded for a test or a bench: programs by name, counters, records.
 #![allow(unsafe_code)] // aya::Pod for the load-time options
 
-use anyhow::{Context as _, Result, bail};
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{CgroupSkb, Program, RawTracePoint, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Btf, Ebpf, EbpfLoader};
-use earthdog::live::programs;
-use sensor_ebpf::abi::{self, Options, RecordHeader, counter};
+use earthdog::live::{btf, programs};
+use sensor_ebpf::abi::{
+    self, FlowKey, FlowValue, KernelOffsets, Options, Owner, RecordHeader, counter, view,
+};
 use sensor_ebpf::question::{self, KEY_WORDS};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, FromZeros as _};
 
 /// Feature bits of each way to know who asked: programs that name the owner differ by them.
-pub const SOURCES: [(&str, u32); 4] = [
+pub const SOURCES: [(&str, u32); 5] = [
     ("no source", 0),
+    (
+        "current_task, direct loads",
+        abi::feature::OFFSETS | abi::feature::CURRENT_TASK | abi::feature::TASK_BTF,
+    ),
     ("current_task", abi::feature::OFFSETS | abi::feature::CURRENT_TASK),
     ("fentry or kprobe", abi::feature::OFFSETS | abi::feature::BY_SOCKET | abi::feature::ALL_SOCKETS),
     ("sock_addr", abi::feature::OFFSETS | abi::feature::BY_COOKIE),
@@ -28,7 +34,7 @@ pub const HASH_KEY: [u64; KEY_WORDS] = question::key_of_seed(53);
 pub struct Object {
     ebpf: Ebpf,
     rings: Vec<RingBuf<MapData>>,
-    counters: PerCpuArray<MapData, u64>,
+    counters: PerCpuArray<MapData, [u64; counter::COUNT as usize]>,
 }
 
 /// A packet record out of a ring.
@@ -73,7 +79,8 @@ impl Object {
             abi_version: abi::ABI_VERSION,
             features,
             hash_key: HASH_KEY,
-            offsets: zerocopy::FromZeros::new_zeroed(),
+            offsets: btf::kernel_offsets()
+                .map_or_else(|_| KernelOffsets::new_zeroed(), |(offsets, _)| offsets),
         });
         let bytes = earthdog::live::object::BYTES;
         if bytes.is_empty() {
@@ -143,7 +150,9 @@ impl Object {
                 if let Ok((header, rest)) = RecordHeader::read_from_prefix(&item)
                     && header.tag == abi::TAG_PACKET
                 {
-                    records.push(Record { header, payload: rest[..header.cap_len as usize].to_vec() });
+                    let host = matches!(header.view, view::HOST_EGRESS | view::HOST_INGRESS);
+                    let message = &rest[if host { size_of::<Owner>() } else { 0 }..];
+                    records.push(Record { header, payload: message[..header.cap_len as usize].to_vec() });
                 }
             }
         }
@@ -160,10 +169,24 @@ impl Object {
     /// All counters, summed over the CPUs.
     pub fn counters(&self) -> Result<[u64; counter::COUNT as usize]> {
         let mut sums = [0; counter::COUNT as usize];
-        for (index, sum) in sums.iter_mut().enumerate() {
-            *sum = self.counters.get(&(index as u32), 0)?.iter().sum();
+        for counters in self.counters.get(&0, 0)?.iter() {
+            for (sum, count) in sums.iter_mut().zip(counters) {
+                *sum += count;
+            }
         }
         Ok(sums)
+    }
+
+    /// Values of the flow map.
+    pub fn flows(&self) -> Result<Vec<FlowValue>> {
+        let map = self.ebpf.map("FLOWS").context("no map FLOWS in the object")?;
+        let map: HashMap<_, [u8; size_of::<FlowKey>()], [u8; size_of::<FlowValue>()]> =
+            HashMap::try_from(map)?;
+        map.iter()
+            .map(|entry| {
+                FlowValue::read_from_bytes(&entry?.1).map_err(|_| anyhow!("a value of another size"))
+            })
+            .collect()
     }
 
     /// Instructions the verifier walked for a loaded program (5.16 and later), and whether they are known.

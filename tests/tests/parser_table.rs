@@ -414,7 +414,6 @@ fn kernel_run(object: &mut Object, program: &str, packet: &[u8]) -> Outcome {
     for out in &mut records {
         out.header.time_ns = 0;
         out.header.ifindex = 0;
-        record::clear_owner(&mut out.header.owner, sensor_ebpf::abi::no_owner::WIRE_VIEW);
     }
     let skip = moved.iter().copied().find(|&i| COUNTED_APART.contains(&i));
     match (records.len(), skip) {

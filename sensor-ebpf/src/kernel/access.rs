@@ -120,11 +120,6 @@ fn bounded(len: &u32) -> Option<u32> {
     if less < CAP_RESPONSE as u32 { Some(less + 1) } else { None }
 }
 
-/// Bytes at an even address, so that two of them are one load.
-#[derive(Clone, Copy)]
-#[repr(C, align(2))]
-struct Even<const N: usize>([u8; N]);
-
 /// What of a packet programs may load from directly.
 #[derive(Clone, Copy)]
 pub(crate) struct Linear {
@@ -154,9 +149,20 @@ impl Linear {
         if start + N > self.data_end {
             return None;
         }
-        // SAFETY: the N bytes lie between data and data_end, checked above. Headers begin at even offsets of a frame
-        // that drivers place at an even address, and the verifier checks what the CPU does not allow.
-        Some(unsafe { (*(start as *const Even<N>)).0 })
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the N bytes lie between data and data_end, checked above, and `bytes` has room for them. An unaligned
+        // read would become N loads; the verifier allows the misaligned one where the CPU does.
+        unsafe {
+            let to = bytes.as_mut_ptr();
+            match N {
+                1 => to.cast::<u8>().write(*(start as *const u8)),
+                2 => to.cast::<u16>().write_unaligned(*(start as *const u16)),
+                4 => to.cast::<u32>().write_unaligned(*(start as *const u32)),
+                8 => to.cast::<u64>().write_unaligned(*(start as *const u64)),
+                _ => const { assert!(matches!(N, 1 | 2 | 4 | 8)) },
+            }
+            Some(bytes.assume_init())
+        }
     }
 
     /// Copies up to LIMIT bytes by words, of which the last is filled up with zeroes. False if they do not lie

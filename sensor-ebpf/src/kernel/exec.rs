@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel_str,
     bpf_probe_read_user, bpf_ringbuf_output,
 };
 use aya_ebpf::programs::RawTracePointContext;
@@ -64,7 +64,7 @@ fn fill_and_send(record: &mut ExecRecord, task: u64, bprm: u64) -> bool {
     read_into(&mut record.uid, read::<u64>(task, option!(offsets.task_cred)), option!(offsets.cred_uid));
     // SAFETY: helpers without arguments.
     unsafe {
-        record.time_ns = bpf_ktime_get_boot_ns();
+        record.time_ns = bpf_ktime_get_ns();
         record.cgroup_id = bpf_get_current_cgroup_id();
         record.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     }

@@ -5,7 +5,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
-    ABI_VERSION, CAP_RESPONSE, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, OwnerEntry,
+    ABI_VERSION, CAP_RESPONSE, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, Owner, OwnerEntry,
     ProcessOffsets, RecordHeader, counter, feature,
 };
 use sensor_ebpf::describe::{Description, WORDS};
@@ -21,9 +21,9 @@ pub(crate) static RING_ALERT: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 /// All other records.
 #[map]
 pub(crate) static RING_BULK: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
-/// `abi::counter`.
+/// By `abi::counter`; one value, so that a packet looks them up once.
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 /// Flow counters.
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(4096, 0);
@@ -33,10 +33,10 @@ pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_ent
 /// A record under construction, for hooks that run with bottom halves off: nothing on the CPU can come between.
 /// Slot 0: XDP and tc ingress (NAPI). Slot 1: tc egress.
 #[map]
-pub(crate) static WIRE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static WIRE_SCRATCH: PerCpuArray<Scratch<()>> = PerCpuArray::with_max_entries(2, 0);
 /// The same for cgroup hooks, which run preemptible: a run claims a free slot.
 #[map]
-pub(crate) static HOST_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(HOST_SLOTS, 0);
+pub(crate) static HOST_SCRATCH: PerCpuArray<Scratch<Owner>> = PerCpuArray::with_max_entries(HOST_SLOTS, 0);
 /// An exec event under construction; claimed like `HOST_SCRATCH`.
 #[map]
 pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max_entries(HOST_SLOTS, 0);
@@ -44,9 +44,12 @@ pub(crate) static EXEC_SCRATCH: PerCpuArray<ExecScratch> = PerCpuArray::with_max
 /// Nested or preempted runs on one CPU: process, softirq over it, and two tasks preempted inside the hook.
 pub(crate) const HOST_SLOTS: u32 = 4;
 
-/// See `WIRE_SCRATCH`.
+/// Counters of this CPU.
+pub(crate) type Counters = [u64; counter::COUNT as usize];
+
+/// See `WIRE_SCRATCH`. `O` is what a record has between header and message: the `Owner` in the host view, else nothing.
 #[repr(C)]
-pub(crate) struct Scratch {
+pub(crate) struct Scratch<O> {
     pub(crate) busy: u64,
     /// Frame, description and flow key are here for their size: the stack has 512 bytes.
     pub(crate) frame: Frame,
@@ -57,10 +60,25 @@ pub(crate) struct Scratch {
     /// The packet's `struct sock`, by way of memory (see `owner::socket`).
     pub(crate) sock: u64,
     pub(crate) header: RecordHeader,
+    pub(crate) owner: O,
     pub(crate) message: [u64; WORDS],
     /// Room for the verifier, which does not follow that the last bytes of a copy end where the message does: for it they
     /// end below the next power of two, and a word.
     pub(crate) slack: [u64; CAP_RESPONSE.next_power_of_two() / 8 + 2 - WORDS],
+    /// By cookie, in the host view.
+    pub(crate) sockets: [Socket; SOCKETS],
+}
+
+/// Sockets remembered in a slot. Resolvers send each query from a socket of its own, so more would not help.
+pub(crate) const SOCKETS: usize = 64;
+
+/// What never changes of a socket.
+#[repr(C)]
+pub(crate) struct Socket {
+    /// 0 where none is remembered.
+    pub(crate) cookie: u64,
+    pub(crate) cgroup_id: u64,
+    pub(crate) netns: u64,
 }
 
 /// See `EXEC_SCRATCH`.
@@ -138,10 +156,15 @@ pub(crate) const fn options() -> &'static Options {
     &OPTIONS
 }
 
-/// A secret word of the name hash.
+/// A secret word of the hashes, in halves.
 #[inline(always)]
-pub(crate) fn hash_key(word: usize) -> u64 {
-    if word < KEY_WORDS { volatile(&OPTIONS.hash_key[word]) } else { 0 }
+pub(crate) fn hash_key(word: usize) -> [u32; 2] {
+    // SAFETY: read-only data of the program, and the verifier refuses a word that lies outside; a check here would be
+    // made for each word of a name. Volatile as in `option!`.
+    unsafe {
+        let low = OPTIONS.hash_key.as_ptr().add(word).cast::<u32>();
+        [low.read_volatile(), low.add(1).read_volatile()]
+    }
 }
 
 /// See `option!`.
@@ -151,21 +174,37 @@ pub(crate) fn volatile<T: Copy>(field: &T) -> T {
     unsafe { core::ptr::read_volatile(field) }
 }
 
+/// The counters of this CPU, where a run stays.
+#[inline(always)]
+pub(crate) fn counters() -> Option<*mut Counters> {
+    COUNTERS.get_ptr_mut(0)
+}
+
 /// Adds one to a counter of this CPU.
 ///
 /// A hook that can be preempted or interrupted by another (`ATOMIC`) adds in one instruction. The others run with
 /// bottom halves off: nothing on the CPU that counts can come between their load and store.
 #[inline(always)]
-pub(crate) fn count<const ATOMIC: bool>(index: u32) {
-    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
-        // SAFETY: the map holds aligned u64 values that live as long as the program.
-        unsafe {
-            if ATOMIC {
-                atomic_add(counter, 1);
-            } else {
-                *counter = (*counter).wrapping_add(1);
-            }
+pub(crate) fn count_in<const ATOMIC: bool>(counters: *mut Counters, index: u32) {
+    if index >= counter::COUNT {
+        return;
+    }
+    // SAFETY: a live map value of aligned u64s, and `index` is one of them.
+    unsafe {
+        let counter = counters.cast::<u64>().add(index as usize);
+        if ATOMIC {
+            atomic_add(counter, 1);
+        } else {
+            *counter = (*counter).wrapping_add(1);
         }
+    }
+}
+
+/// `count_in` where no counters are at hand.
+#[inline(always)]
+pub(crate) fn count<const ATOMIC: bool>(index: u32) {
+    if let Some(counters) = counters() {
+        count_in::<ATOMIC>(counters, index);
     }
 }
 
@@ -189,7 +228,7 @@ pub(crate) unsafe fn atomic_add<T: Copy>(to: *mut T, amount: T) {
 /// program that has one, even where it is never reached.
 ///
 /// # Safety
-/// `busy` is aligned and points into a live map value of this CPU; a run stays on its CPU.
+/// `busy` is aligned and points into a live map value.
 #[inline(always)]
 pub(crate) unsafe fn claim(busy: *mut u64) -> bool {
     // SAFETY: the caller's promise. Volatile, so that the look is one load, behind the addition.

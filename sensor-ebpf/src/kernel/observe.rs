@@ -4,10 +4,10 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_boot_ns, bpf_ringbuf_output, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+    bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_reserve, bpf_ringbuf_submit,
 };
 use aya_ebpf::maps::RingBuf;
-use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, RecordHeader, counter, feature, flag, kind, no_owner, view};
+use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, Owner, RecordHeader, counter, feature, flag, kind, view};
 use sensor_ebpf::describe::{self, WORDS, forget};
 use sensor_ebpf::frame::{Frame, Link, Located, TCP, min};
 use sensor_ebpf::limits::MAX_DIRECT;
@@ -15,21 +15,20 @@ use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
 use super::maps::{
-    self, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option, volatile,
+    self, Counters, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option, volatile,
 };
 use super::{flow, owner};
 
 /// XDP, tc and tcx.
 #[inline(always)]
 pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
-    let Some(located) = locate(packet, WIRE_LINK) else { return };
+    let Some((located, counters)) = locate(packet, WIRE_LINK) else { return };
     let slot = u32::from(view == view::WIRE_EGRESS);
     let Some(scratch) = WIRE_SCRATCH.get_ptr_mut(slot) else { return };
     // SAFETY: a live map value of this CPU; bottom halves are off in these hooks, so nobody else has it.
     let scratch = unsafe { &mut *scratch };
-    if complete(packet, &located, &mut scratch.frame) {
-        record::clear_owner(&mut scratch.header.owner, no_owner::WIRE_VIEW);
-        capture(packet, view, scratch);
+    if complete(packet, counters, &located, &mut scratch.frame) {
+        capture(packet, counters, view, scratch);
     }
 }
 
@@ -37,7 +36,7 @@ pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
 #[inline(always)]
 pub(crate) fn host<P: Access>(packet: &P, view: u8) {
     at_socket(packet, HOST_LINK, view, |held| {
-        owner::of_packet(packet, &held.frame, view, &mut held.sock, &mut held.header.owner);
+        owner::of_packet(packet, view, held);
     });
 }
 
@@ -50,19 +49,19 @@ pub(crate) fn device<P: Access>(packet: &P) {
         return;
     }
     at_socket(packet, WIRE_LINK, view::HOST_EGRESS, |held| {
-        owner::of_frame(packet, &held.frame, ip, &mut held.sock, &mut held.header.owner);
+        owner::of_frame(packet, ip, held);
     });
 }
 
 #[inline(always)]
-fn at_socket<P: Access>(packet: &P, link: Link, view: u8, find_owner: impl FnOnce(&mut Scratch)) {
-    let Some(located) = locate(packet, link) else { return };
-    let Some(scratch) = free_scratch() else { return count::<P>(counter::SKIP_BUSY) };
+fn at_socket<P: Access>(packet: &P, link: Link, view: u8, find_owner: impl FnOnce(&mut Scratch<Owner>)) {
+    let Some((located, counters)) = locate(packet, link) else { return };
+    let Some(scratch) = free_scratch() else { return count::<P>(counters, counter::SKIP_BUSY) };
     // SAFETY: a live map value; claimed, nobody else uses this slot until it is released.
     let held = unsafe { &mut *scratch };
-    if complete(packet, &located, &mut held.frame) {
+    if complete(packet, counters, &located, &mut held.frame) {
         find_owner(held);
-        capture(packet, view, held);
+        capture(packet, counters, view, held);
     }
     // SAFETY: as above.
     unsafe { maps::release(&raw mut (*scratch).busy) };
@@ -70,27 +69,49 @@ fn at_socket<P: Access>(packet: &P, link: Link, view: u8, find_owner: impl FnOnc
 
 /// A packet that is ours to look at is counted as seen, and so is one that hides whether it is. The rest leaves here.
 #[inline(always)]
-fn locate<P: Access>(packet: &P, link: Link) -> Option<Located> {
+fn locate<P: Access>(packet: &P, link: Link) -> Option<(Located, *mut Counters)> {
     match packet.locate(link) {
         Ok(located) => {
-            count::<P>(counter::SEEN);
-            Some(located)
+            let counters = maps::counters()?;
+            count::<P>(counters, counter::SEEN);
+            Some((located, counters))
         }
         Err(skip) => {
             if let Some(reason) = skip.counter() {
-                count::<P>(counter::SEEN);
-                count::<P>(reason);
+                let counters = maps::counters()?;
+                count::<P>(counters, counter::SEEN);
+                count::<P>(counters, reason);
             }
             None
         }
     }
 }
 
+/// What a scratch holds between header and message.
+trait Between {
+    /// The owner's tgid, 0 where there is none.
+    fn tgid(&self) -> u32;
+}
+
+impl Between for () {
+    #[inline(always)]
+    fn tgid(&self) -> u32 {
+        0
+    }
+}
+
+impl Between for Owner {
+    #[inline(always)]
+    fn tgid(&self) -> u32 {
+        self.tgid
+    }
+}
+
 /// Writes the frame; a packet that ends too early after all is counted.
 #[inline(always)]
-fn complete<P: Access>(packet: &P, located: &Located, frame: &mut Frame) -> bool {
+fn complete<P: Access>(packet: &P, counters: *mut Counters, located: &Located, frame: &mut Frame) -> bool {
     if packet.complete(located, frame).is_err() {
-        count::<P>(counter::SKIP_TRUNCATED);
+        count::<P>(counters, counter::SKIP_TRUNCATED);
         return false;
     }
     if let Some(stripped) = packet.stripped_vlan() {
@@ -102,7 +123,7 @@ fn complete<P: Access>(packet: &P, located: &Located, frame: &mut Frame) -> bool
 
 /// A slot of this CPU that no run below this one has.
 #[inline(always)]
-fn free_scratch() -> Option<*mut Scratch> {
+fn free_scratch() -> Option<*mut Scratch<Owner>> {
     for slot in 0..HOST_SLOTS {
         let scratch = HOST_SCRATCH.get_ptr_mut(slot)?;
         // SAFETY: a live map value; only the claim is shared, and it is atomic.
@@ -113,58 +134,64 @@ fn free_scratch() -> Option<*mut Scratch> {
     None
 }
 
-/// From a frame to counters and records. The owner is in the scratch header already.
+/// From a frame to counters and records. The owner is in the scratch already.
 #[inline(always)]
-fn capture<P: Access>(packet: &P, view: u8, scratch: &mut Scratch) {
-    let Scratch { frame, description, key, header, message, .. } = scratch;
+fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8, scratch: &mut Scratch<O>) {
+    let Scratch { frame, description, key, header, owner, message, .. } = scratch;
     let features = option!(features);
     let now = now();
     if frame.transport == TCP || packet.gso_size() != 0 {
-        return burst(packet, view, now, scratch);
+        return burst(packet, counters, view, now, scratch);
     }
     let len = describe::cap(frame);
     if len == 0 {
         // UDP without payload is no message; there is nothing more to see.
-        return count::<P>(if frame.cap_len == frame.true_len {
-            counter::SKIP_EMPTY
-        } else {
-            counter::SKIP_TRUNCATED
-        });
+        return count::<P>(
+            counters,
+            if frame.cap_len == frame.true_len { counter::SKIP_EMPTY } else { counter::SKIP_TRUNCATED },
+        );
     }
     header.cap_len = len;
     if !load::<P, true>(packet, frame.payload, &header.cap_len, message) {
-        return count::<P>(counter::SKIP_LOAD_FAILED);
+        return count::<P>(counters, counter::SKIP_LOAD_FAILED);
     }
     let len = volatile(&header.cap_len);
     describe::describe(frame, message, len as usize, features, maps::hash_key, description);
     if features & feature::FLOW != 0 {
-        flow::count::<P>(frame, description, view, header.owner.tgid, message, key, now);
+        flow::count::<P>(counters, frame, description, view, owner.tgid(), message, key, now);
     }
     if features & feature::RECORD == 0 {
-        return count::<P>(counter::SKIP_RECORD_OFF);
+        return count::<P>(counters, counter::SKIP_RECORD_OFF);
     }
     record::fill(header, frame, description, view);
     header.time_ns = now;
     header.ifindex = packet.ifindex();
-    send::<P, true>(header, volatile(&header.cap_len), description.flags & flag::ALERT != 0);
+    let len = volatile(&header.cap_len);
+    send::<P, O, true>(counters, header, len, description.flags & flag::ALERT != 0);
 }
 
 /// TCP segments, and GSO bursts of UDP: one record for each datagram, or for each `CAP_RESPONSE` bytes of a stream.
 /// User space reassembles and parses.
 #[inline(always)]
-fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
-    let Scratch { frame, description, key, step, header, message, .. } = scratch;
+fn burst<P: Access, O: Between>(
+    packet: &P,
+    counters: *mut Counters,
+    view: u8,
+    now: u64,
+    scratch: &mut Scratch<O>,
+) {
+    let Scratch { frame, description, key, step, header, owner, message, .. } = scratch;
     let tcp = frame.transport == TCP;
     let features = option!(features);
     if features & feature::FLOW != 0 {
-        flow::count_segment::<P>(frame, view, header.owner.tgid, key, now);
+        flow::count_segment::<P>(counters, frame, view, owner.tgid(), key, now);
     }
     if features & feature::RECORD == 0 {
-        return count::<P>(counter::SKIP_RECORD_OFF);
+        return count::<P>(counters, counter::SKIP_RECORD_OFF);
     }
     let opens_or_ends = frame.flags & (flag::TCP_SYN | flag::TCP_FIN | flag::TCP_RST) != 0;
     if frame.cap_len == 0 && !opens_or_ends {
-        return count::<P>(if tcp { counter::SKIP_TCP_ACK } else { counter::SKIP_EMPTY });
+        return count::<P>(counters, if tcp { counter::SKIP_TCP_ACK } else { counter::SKIP_EMPTY });
     }
     let (kind, flags) = if tcp { (kind::SEGMENT, 0) } else { (kind::MESSAGE, flag::GSO | flag::ALERT) };
     describe::unparsed(frame, kind, flags, description);
@@ -177,17 +204,18 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
         // What is left is kept in `frame`, in memory: rounds look alike to the verifier then.
         forget();
         if round != 0 {
-            count::<P>(counter::EXTRA);
+            count::<P>(counters, counter::EXTRA);
         }
         header.true_len = min(frame.true_len, *step);
         forget();
         header.cap_len = min(min(frame.cap_len, header.true_len), CAP_RESPONSE as u32);
         forget();
         if header.cap_len != 0 && !load::<P, false>(packet, frame.payload, &header.cap_len, message) {
-            return count::<P>(counter::SKIP_LOAD_FAILED);
+            return count::<P>(counters, counter::SKIP_LOAD_FAILED);
         }
         forget();
-        send::<P, false>(header, header.cap_len, !tcp);
+        // Read again, so that the verifier does not walk the rounds once for each transport.
+        send::<P, O, false>(counters, header, header.cap_len, volatile(&frame.transport) != TCP);
         forget();
         let done = header.true_len;
         if done == 0 || frame.cap_len <= done {
@@ -196,11 +224,11 @@ fn burst<P: Access>(packet: &P, view: u8, now: u64, scratch: &mut Scratch) {
         frame.payload += done;
         frame.true_len -= done;
         frame.cap_len -= done;
-        if tcp {
+        if volatile(&frame.transport) == TCP {
             header.tcp_seq = header.tcp_seq.wrapping_add(done);
         }
     }
-    count::<P>(counter::CHUNKS_CUT);
+    count::<P>(counters, counter::CHUNKS_CUT);
 }
 
 /// Copies payload into the scratch message (see `Access::copy`). `DIRECT`: tries linear memory first.
@@ -224,25 +252,33 @@ fn load<P: Access, const DIRECT: bool>(
 ///
 /// `SIZES`: in an entry of one of the usual sizes, see `reserved`.
 #[inline(always)]
-fn send<P: Access, const SIZES: bool>(header: &RecordHeader, len: u32, alert: bool) {
+fn send<P: Access, O, const SIZES: bool>(
+    counters: *mut Counters,
+    header: &RecordHeader,
+    len: u32,
+    alert: bool,
+) {
     let sent = if SIZES && len <= SHORT {
-        put(alert, |ring| reserved::<SHORT>(ring, header, len))
+        put(alert, |ring| reserved::<O, SHORT>(ring, header, len))
     } else if SIZES && len <= LONG {
-        put(alert, |ring| reserved::<LONG>(ring, header, len))
+        put(alert, |ring| reserved::<O, LONG>(ring, header, len))
     } else {
-        put(alert, |ring| output(ring, header, len))
+        put(alert, |ring| output::<O>(ring, header, len))
     };
-    count::<P>(match (sent, alert) {
-        (true, _) => counter::DELIVERED,
-        (false, true) => counter::LOST_ALERT,
-        (false, false) => counter::LOST_BULK,
-    });
+    count::<P>(
+        counters,
+        match (sent, alert) {
+            (true, _) => counter::DELIVERED,
+            (false, true) => counter::LOST_ALERT,
+            (false, false) => counter::LOST_BULK,
+        },
+    );
 }
 
 /// Room for the message in the entries of `reserved`: an ordinary query with EDNS, and the longest name with its.
 const SHORT: u32 = 64;
 /// See `SHORT`.
-const LONG: u32 = 320;
+const LONG: u32 = 352;
 
 #[inline(always)]
 fn put(alert: bool, into: impl Fn(&RingBuf) -> bool) -> bool {
@@ -252,27 +288,30 @@ fn put(alert: bool, into: impl Fn(&RingBuf) -> bool) -> bool {
 /// Copies header and message by words into an entry that has room for `ROOM` bytes of message. `bpf_ringbuf_output` takes
 /// any length, but twice the time: its copy begins slowly.
 #[inline(always)]
-fn reserved<const ROOM: u32>(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
-    const BLOCK: u32 = 32;
-    const HEADER: u32 = size_of::<RecordHeader>() as u32;
-    const { assert!(ROOM.is_multiple_of(BLOCK) && HEADER.is_multiple_of(BLOCK)) };
+fn reserved<O, const ROOM: u32>(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
+    /// Words copied between two looks at whether that was all.
+    const BLOCK: usize = 8;
+    const { assert!(ROOM <= SHORT || (head::<O>() + ROOM as usize).is_multiple_of(BLOCK * 8)) };
+    let head = const { head::<O>() as u32 };
     // SAFETY: a live map. The size is a constant, as the helper wants it.
     let entry = unsafe {
-        bpf_ringbuf_reserve(core::ptr::from_ref(ring).cast_mut().cast(), u64::from(HEADER + ROOM), 0)
+        bpf_ringbuf_reserve(core::ptr::from_ref(ring).cast_mut().cast(), u64::from(head + ROOM), 0)
     };
     if entry.is_null() {
         return false;
     }
     let (from, to) = (core::ptr::from_ref(header).cast::<u64>(), entry.cast::<u64>());
-    for block in 0..(HEADER + ROOM) / BLOCK {
-        if block * BLOCK >= HEADER + len {
+    let words = (head + ROOM) as usize / 8;
+    let block = if ROOM > SHORT { BLOCK } else { words };
+    for first in 0..words / block {
+        let first = first * block;
+        if first * 8 >= (head + len) as usize {
             break;
         }
-        for word in 0..BLOCK / 8 {
-            let at = (block * (BLOCK / 8) + word) as usize;
-            // SAFETY: `entry` has HEADER + ROOM bytes, and so have header and message. Volatile, or the loop becomes a
-            // call of one over bytes.
-            unsafe { to.add(at).write(from.add(at).read_volatile()) };
+        for word in 0..block {
+            // SAFETY: `entry` has that many bytes, and so have header, owner and message together. Volatile, or the loop
+            // becomes a call of one over bytes.
+            unsafe { to.add(first + word).write(from.add(first + word).read_volatile()) };
         }
     }
     // SAFETY: `entry` was reserved above and is not used from here on.
@@ -282,11 +321,11 @@ fn reserved<const ROOM: u32>(ring: &RingBuf, header: &RecordHeader, len: u32) ->
 
 /// The record from scratch memory, of any length.
 #[inline(always)]
-fn output(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
+fn output<O>(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
     // Hidden, so that what is checked is what is passed on: the compiler would check `len` and the verifier would not
     // know then what that says about the sum.
-    let size = core::hint::black_box(size_of::<RecordHeader>() as u64 + u64::from(len));
-    if size > (size_of::<RecordHeader>() + CAP_RESPONSE) as u64 {
+    let size = core::hint::black_box(const { head::<O>() as u64 } + u64::from(len));
+    if size > const { (head::<O>() + CAP_RESPONSE) as u64 } {
         return false;
     }
     // SAFETY: header and message are contiguous (asserted below), and `size` is at most theirs.
@@ -300,20 +339,24 @@ fn output(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
     }
 }
 
-const _: () = {
-    assert!(offset_of!(Scratch, message) == offset_of!(Scratch, header) + size_of::<RecordHeader>());
-    assert!(WORDS * 8 == CAP_RESPONSE && CAP_QUERY <= CAP_RESPONSE);
-};
+/// Bytes before the message, in scratch memory as in the ring.
+const fn head<O>() -> usize {
+    let head = size_of::<RecordHeader>() + size_of::<O>();
+    assert!(offset_of!(Scratch<O>, message) == offset_of!(Scratch<O>, header) + head);
+    head
+}
+
+const _: () = assert!(WORDS * 8 == CAP_RESPONSE && CAP_QUERY <= CAP_RESPONSE);
 
 /// Counts for the hook of `P`.
 #[inline(always)]
-fn count<P: Access>(index: u32) {
-    if P::ATOMIC { maps::count::<true>(index) } else { maps::count::<false>(index) }
+fn count<P: Access>(counters: *mut Counters, index: u32) {
+    if P::ATOMIC { maps::count_in::<true>(counters, index) } else { maps::count_in::<false>(counters, index) }
 }
 
-/// CLOCK_BOOTTIME (5.8 and later, linux 71d19214776e): goes on while the machine sleeps, so wall time follows from it.
+/// CLOCK_MONOTONIC: user space adds how long the machine slept (`clock::KernelClock`).
 #[inline(always)]
 fn now() -> u64 {
     // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
+    unsafe { bpf_ktime_get_ns() }
 }

@@ -2,18 +2,21 @@
 //! (`send`) noted before.
 //!
 //! The task is read from `task_struct` itself. `bpf_get_current_task` and `bpf_probe_read_kernel` may be called by every
-//! program type since 5.8 (linux f470378c7562); `bpf_get_current_pid_tgid` in cgroup hooks only since 6.10.
+//! program type since 5.8 (linux f470378c7562); `bpf_get_current_pid_tgid` in cgroup hooks only since 6.10. Each of these
+//! reads is a call; where the verifier knows the type of the current task (`feature::TASK_BTF`) its fields are loaded
+//! directly, at offsets which it sees as constants since they are in read-only data.
 
 use aya_ebpf::bindings::{__sk_buff, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skb_cgroup_id,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_get_socket_cookie, bpf_probe_read_kernel,
+    bpf_skb_cgroup_id,
 };
 use sensor_ebpf::abi::{Owner, OwnerEntry, SELF_PROBE, feature, grade, no_owner, owner_source, view};
 use sensor_ebpf::frame::{Frame, TCP};
 use sensor_ebpf::record;
 
 use super::access::Access;
-use super::maps::{HOST_SCRATCH, OWNERS, option};
+use super::maps::{HOST_SCRATCH, OWNERS, SOCKETS, Scratch, Socket, option};
 
 /// `PF_KTHREAD` of linux/sched.h.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -25,13 +28,17 @@ const SOMEBODY: u64 = 1;
 
 /// Writes the owner of a packet in a cgroup hook.
 #[inline(always)]
-pub(crate) fn of_packet<P: Access>(packet: &P, frame: &Frame, view: u8, sock: &mut u64, owner: &mut Owner) {
-    record::clear_owner(owner, no_owner::NO_SOURCE);
-    let socket = of_socket(packet, sock, owner);
+pub(crate) fn of_packet<P: Access>(packet: &P, view: u8, held: &mut Scratch<Owner>) {
+    record::clear_owner(&mut held.owner, no_owner::NO_SOURCE);
+    of_socket(packet, held);
+    let Scratch { frame, sock, owner, .. } = held;
     let features = option!(features);
     if view != view::HOST_EGRESS {
         owner.reason = no_owner::INGRESS;
     } else if features & feature::OWNERS != 0 {
+        // Only these look into the socket itself.
+        let needed = frame.transport == TCP || features & feature::BY_SOCKET != 0;
+        let socket = if needed { socket(packet, sock) } else { 0 };
         let own = in_senders_context(frame.transport, socket);
         by_source(features, socket, own, frame, owner);
     }
@@ -40,38 +47,56 @@ pub(crate) fn of_packet<P: Access>(packet: &P, frame: &Frame, view: u8, sock: &m
 /// Writes the owner of a packet that leaves at tc: AF_PACKET senders pass in their own context. IP packets may have
 /// waited for their next hop's address and leave in anybody's, so their sender must have been noted before.
 #[inline(always)]
-pub(crate) fn of_frame<P: Access>(packet: &P, frame: &Frame, ip: bool, sock: &mut u64, owner: &mut Owner) {
-    record::clear_owner(owner, no_owner::NO_SOURCE);
-    let socket = of_socket(packet, sock, owner);
+pub(crate) fn of_frame<P: Access>(packet: &P, ip: bool, held: &mut Scratch<Owner>) {
+    record::clear_owner(&mut held.owner, no_owner::NO_SOURCE);
+    of_socket(packet, held);
+    let Scratch { frame, sock, owner, .. } = held;
     let features = option!(features);
     if features & feature::OWNERS == 0 {
         return;
     }
+    let socket = socket(packet, sock);
     if socket == 0 {
         owner.reason = no_owner::NO_SOCKET;
     } else if ip {
         by_source(features & !feature::CURRENT_TASK, socket, false, frame, owner);
     } else {
-        current_task(current(), owner);
+        current_task(owner);
     }
 }
 
-/// What the socket says: cookie, cgroup, network namespace. The `struct sock` as a number, 0 if there is none.
+/// What the socket says: cookie, cgroup, network namespace. The latter two never change and are remembered by the cookie,
+/// which no other socket ever has.
 #[inline(always)]
-fn of_socket<P: Access>(packet: &P, sock: &mut u64, owner: &mut Owner) -> u64 {
-    let Some(skb) = packet.skb() else { return 0 };
+fn of_socket<P: Access>(packet: &P, held: &mut Scratch<Owner>) {
+    let Scratch { sock, owner, sockets, .. } = held;
+    let Some(skb) = packet.skb() else { return };
     // SAFETY: `skb` is the program's context.
-    unsafe {
-        owner.cookie = bpf_get_socket_cookie(skb.cast());
-        owner.cgroup_id = bpf_skb_cgroup_id(skb);
+    let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    owner.cookie = cookie;
+    let known = &mut sockets[cookie as usize % SOCKETS];
+    if cookie != 0 && known.cookie == cookie {
+        owner.cgroup_id = known.cgroup_id;
+        owner.netns = known.netns as u32;
+        return;
     }
+    // SAFETY: as above.
+    owner.cgroup_id = unsafe { bpf_skb_cgroup_id(skb) };
     if option!(features) & feature::OFFSETS == 0 {
-        return 0;
+        return;
     }
-    let socket = number(skb, sock);
-    let net = read::<u64>(socket, option!(offsets.sock_net));
+    let net = read::<u64>(socket(packet, sock), option!(offsets.sock_net));
     read_into(&mut owner.netns, net, option!(offsets.net_ns_inum));
-    socket
+    *known = Socket { cookie, cgroup_id: owner.cgroup_id, netns: u64::from(owner.netns) };
+}
+
+/// The packet's `struct sock` as a number, 0 if there is none.
+#[inline(always)]
+fn socket<P: Access>(packet: &P, by_way_of: &mut u64) -> u64 {
+    match packet.skb() {
+        Some(skb) if option!(features) & feature::OFFSETS != 0 => number(skb, by_way_of),
+        _ => 0,
+    }
 }
 
 /// The packet's `struct sock` as a number.
@@ -111,12 +136,11 @@ fn by_source(features: u32, socket: u64, own: bool, frame: &Frame, owner: &mut O
             owner.reason = if frame.transport == TCP { no_owner::TCP } else { no_owner::NOT_SEEN };
             return by_key(owner.cookie, owner);
         }
-        let task = current();
-        if !current_task(task, owner) {
+        if !current_task(owner) {
             return by_key(owner.cookie, owner);
         }
         if frame.transport == TCP {
-            keep(task, owner);
+            keep(current(), owner);
         }
     } else if features & feature::BY_SOCKET != 0 {
         by_socket(socket, own, owner);
@@ -173,7 +197,7 @@ fn by_socket(socket: u64, own: bool, owner: &mut Owner) {
         entry.owner.cookie = owner.cookie;
     }
     let task = current();
-    if own && current_task(task, owner) {
+    if own && current_task(owner) {
         // Facts come from the task itself, so that two senders who write the entry at once cannot mix theirs. It is the
         // noted one, another thread of its process, or the other of two processes that share the socket.
         let same = entry.owner.tgid == owner.tgid && entry.owner.start_boot_ns == owner.start_boot_ns;
@@ -193,6 +217,9 @@ fn by_socket(socket: u64, own: bool, owner: &mut Owner) {
     if task == 0 || volatile(&entry.task) != task {
         clear(owner);
         owner.reason = no_owner::SHARED_SOCKET;
+    } else if own && owner.grade == grade::COOKIE {
+        // Another sender before this one may have been forgotten: the map keeps the latest only.
+        owner.grade = grade::INFERRED;
     }
 }
 
@@ -262,7 +289,7 @@ pub(crate) fn note(key: u64, cookie: u64, source: u8) {
         record::clear_owner(&mut *owner.as_mut_ptr(), no_owner::HAS_OWNER);
         owner.assume_init_mut()
     };
-    if key == 0 || !current_task(task, owner) {
+    if key == 0 || !current_task(owner) {
         return;
     }
     owner.source = source;
@@ -296,12 +323,11 @@ pub(crate) fn note(key: u64, cookie: u64, source: u8) {
 pub(crate) fn note_self<P: Access>(packet: &P) {
     let Some(scratch) = HOST_SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: a live map value, and nothing is attached yet that could use it at the same time.
-    let (sock, owner) = unsafe { (&mut (*scratch).sock, &mut (*scratch).header.owner) };
-    record::clear_owner(owner, no_owner::NO_SOURCE);
-    of_socket(packet, sock, owner);
-    let task = current();
-    if current_task(task, owner) {
-        insert(SELF_PROBE, task, owner);
+    let held = unsafe { &mut *scratch };
+    record::clear_owner(&mut held.owner, no_owner::NO_SOURCE);
+    of_socket(packet, held);
+    if current_task(&mut held.owner) {
+        insert(SELF_PROBE, current(), &held.owner);
     }
 }
 
@@ -368,11 +394,57 @@ fn current() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
-/// Fills in a task as the current one; false for a kernel thread.
+/// Fills in the current task; false for a kernel thread.
 #[inline(always)]
-fn current_task(task: u64, owner: &mut Owner) -> bool {
-    if read::<u32>(task, option!(offsets.task_flags)) & PF_KTHREAD != 0 {
+fn current_task(owner: &mut Owner) -> bool {
+    let known = if option!(features) & feature::TASK_BTF != 0 { loaded(owner) } else { copied(owner) };
+    if known {
+        owner.source = owner_source::CURRENT_TASK;
+        owner.grade = grade::EXACT;
+        owner.reason = no_owner::HAS_OWNER;
+    } else {
         owner.reason = no_owner::KERNEL_THREAD;
+    }
+    known
+}
+
+/// The current task's fields by direct loads; false for a kernel thread.
+#[inline(always)]
+fn loaded(owner: &mut Owner) -> bool {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task_btf() } as usize;
+    if load::<u32>(task, option!(offsets.task_flags)) & PF_KTHREAD != 0 {
+        return false;
+    }
+    owner.tid = load(task, option!(offsets.task_pid));
+    owner.tgid = load(task, option!(offsets.task_tgid));
+    let leader = load::<usize>(task, option!(offsets.task_group_leader));
+    owner.start_boot_ns = load(leader, option!(offsets.task_start_boottime));
+    let comm = owner.comm.as_mut_ptr().cast::<u64>();
+    const { assert!(core::mem::offset_of!(Owner, comm).is_multiple_of(8)) };
+    // SAFETY: both words of `comm`, which lies at a multiple of eight.
+    unsafe {
+        comm.write(load(leader, option!(offsets.task_comm)));
+        comm.add(1).write(load(leader, option!(offsets.task_comm) + 8));
+    }
+    let cred = load::<usize>(task, option!(offsets.task_cred));
+    owner.uid = load(cred, option!(offsets.cred_uid));
+    true
+}
+
+/// The field at `base + offset`, of a struct whose type the verifier knows: it refuses what does not lie in a field, and
+/// a load that faults gives 0.
+#[inline(always)]
+fn load<T: Copy>(base: usize, offset: u32) -> T {
+    // SAFETY: the verifier's promise, above. Volatile, so that each is one load of that size.
+    unsafe { ((base + offset as usize) as *const T).read_volatile() }
+}
+
+/// The current task's fields by copying each; false for a kernel thread.
+#[inline(always)]
+fn copied(owner: &mut Owner) -> bool {
+    let task = current();
+    if read::<u32>(task, option!(offsets.task_flags)) & PF_KTHREAD != 0 {
         return false;
     }
     let (pid, tgid) = (option!(offsets.task_pid), option!(offsets.task_tgid));
@@ -388,9 +460,6 @@ fn current_task(task: u64, owner: &mut Owner) -> bool {
     read_into(&mut owner.comm, leader, option!(offsets.task_comm));
     let cred = read::<u64>(task, option!(offsets.task_cred));
     read_into(&mut owner.uid, cred, option!(offsets.cred_uid));
-    owner.source = owner_source::CURRENT_TASK;
-    owner.grade = grade::EXACT;
-    owner.reason = no_owner::HAS_OWNER;
     true
 }
 

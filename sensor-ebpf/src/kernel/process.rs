@@ -2,7 +2,7 @@
 //! cgroup and an end.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output};
 use aya_ebpf::programs::RawTracePointContext;
 use sensor_ebpf::abi::{ExitRecord, ForkRecord, TAG_EXIT, TAG_FORK, counter};
 
@@ -30,7 +30,7 @@ pub(crate) fn fork(ctx: &RawTracePointContext) {
         tag: TAG_FORK,
         tgid,
         // SAFETY: a helper without arguments.
-        time_ns: unsafe { bpf_ktime_get_boot_ns() },
+        time_ns: unsafe { bpf_ktime_get_ns() },
         start_boot_ns: read(child, option!(offsets.task_start_boottime)),
         parent_start_boot_ns: read(parent_leader, option!(offsets.task_start_boottime)),
         cgroup_id: read(node, option!(offsets.process.kernfs_node_id)),
@@ -54,7 +54,7 @@ pub(crate) fn exit(ctx: &RawTracePointContext) {
     let leader = read::<u64>(task, option!(offsets.task_group_leader));
     let mut record =
         // SAFETY: a helper without arguments.
-        ExitRecord { tag: TAG_EXIT, tgid: 0, time_ns: unsafe { bpf_ktime_get_boot_ns() }, start_boot_ns: 0 };
+        ExitRecord { tag: TAG_EXIT, tgid: 0, time_ns: unsafe { bpf_ktime_get_ns() }, start_boot_ns: 0 };
     read_into(&mut record.tgid, task, option!(offsets.task_tgid));
     read_into(&mut record.start_boot_ns, leader, option!(offsets.task_start_boottime));
     let sent = send(&record);

@@ -422,7 +422,7 @@ mod tests {
             let links = link::links().unwrap();
             assert!(links[0].xdp.is_none() && clean(&links).is_empty());
             let clock = crate::clock::BootClock::new();
-            assert!(!rings.drain(clock, crate::clock::boot_ns(), &mut |event| panic!("{event:?}")));
+            assert!(!rings.drain(&clock, crate::clock::boot_ns(), &mut |event| panic!("{event:?}")));
             assert_eq!(maps::lost(&maps.counters()), 0);
             attached.detach();
         });

@@ -181,6 +181,9 @@ pub struct Features {
     /// Each row of `TABLE` with its outcome: there, not there, or why it could not be tried.
     pub probes: Vec<(&'static Requirement, Result<bool, String>)>,
     pub offsets: Result<KernelOffsets, String>,
+    /// Whether the verifier lets a program load the current task's fields at these offsets, which is much cheaper than to
+    /// have them copied.
+    pub task_btf: bool,
     /// Why exec, fork and exit cannot be read although the fields of `offsets` are known.
     pub process_fields: Result<(), String>,
     /// The cgroup2 hierarchy's root, or why there is none.
@@ -198,6 +201,7 @@ impl Features {
         Self {
             release: kernel_release(),
             probes: TABLE.iter().map(|row| (row, (row.probe)())).collect(),
+            task_btf: offsets.as_ref().is_ok_and(task_btf),
             offsets,
             process_fields,
             cgroup: cgroup::root(),
@@ -361,25 +365,57 @@ struct ProgLoad {
 
 /// Loads an XDP program that says it can take frames in several buffers.
 fn xdp_frags() -> Result<bool, String> {
+    const BPF_PROG_TYPE_XDP: u32 = 6;
+    const BPF_XDP: u32 = 37;
     const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
     // r0 = XDP_PASS; exit
-    loads(&[0x0000_0002_0000_00b7, EXIT], BPF_F_XDP_HAS_FRAGS)
+    loads((BPF_PROG_TYPE_XDP, BPF_XDP), &[0x0000_0002_0000_00b7, EXIT], BPF_F_XDP_HAS_FRAGS)
+}
+
+/// Loads a cgroup_skb program that reads of the current task what the kernel side does (`owner::loaded`): the helper came
+/// to this type of program later than to others, and each field has to be one for the verifier too.
+pub fn task_btf(offsets: &KernelOffsets) -> bool {
+    const BPF_PROG_TYPE_CGROUP_SKB: u32 = 8;
+    const BPF_CGROUP_INET_EGRESS: u32 = 1;
+    const GET_CURRENT_TASK_BTF: u64 = 158;
+    const WORD: u64 = 0x61;
+    const DOUBLE: u64 = 0x79;
+    let instruction =
+        |code: u64, to: u64, from: u64, constant: u64| code | to << 8 | from << 12 | constant << 32;
+    let mut program = vec![instruction(0x85, 0, 0, GET_CURRENT_TASK_BTF), instruction(0xbf, 6, 0, 0)];
+    // r1 = base + offset; to = *(size *)r1
+    let mut load = |size: u64, to: u64, base: u64, offset: u32| {
+        program.extend([
+            instruction(0xbf, 1, base, 0),
+            instruction(0x07, 1, 0, offset.into()),
+            instruction(size, to, 1, 0),
+        ]);
+    };
+    for offset in [offsets.task_flags, offsets.task_pid, offsets.task_tgid] {
+        load(WORD, 0, 6, offset);
+    }
+    load(DOUBLE, 7, 6, offsets.task_group_leader);
+    for offset in [offsets.task_start_boottime, offsets.task_comm, offsets.task_comm + 8] {
+        load(DOUBLE, 0, 7, offset);
+    }
+    load(DOUBLE, 7, 6, offsets.task_cred);
+    load(WORD, 0, 7, offsets.cred_uid);
+    program.extend([instruction(0xb7, 0, 0, 1), EXIT]);
+    loads((BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_EGRESS), &program, 0) == Ok(true)
 }
 
 const EXIT: u64 = 0x95;
 
-/// Whether the verifier takes these instructions as an XDP program.
-fn loads(instructions: &[u64], prog_flags: u32) -> Result<bool, String> {
+/// Whether the verifier takes these instructions as a program of that type and attach type.
+fn loads(kind: (u32, u32), instructions: &[u64], prog_flags: u32) -> Result<bool, String> {
     const BPF_PROG_LOAD: libc::c_long = 5;
-    const BPF_PROG_TYPE_XDP: u32 = 6;
-    const BPF_XDP: u32 = 37;
     let attr = ProgLoad {
-        prog_type: BPF_PROG_TYPE_XDP,
+        prog_type: kind.0,
         insn_cnt: instructions.len() as u32,
         insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         prog_flags,
-        expected_attach_type: BPF_XDP,
+        expected_attach_type: kind.1,
         ..ProgLoad::default()
     };
     // SAFETY: `attr` and what it points to (instructions, license) live until the call returns, and its size is given.
@@ -417,6 +453,15 @@ mod tests {
         assert!(features.has(Feature::Xdp) && features.has(Feature::Tc));
         let broken: Vec<_> = features.probes.iter().filter(|(_, outcome)| outcome.is_err()).collect();
         assert!(broken.is_empty(), "{broken:#?}");
-        assert_eq!(loads(&[EXIT], 0), Err("Permission denied (os error 13)".into()), "r0 is not set");
+        assert_eq!(
+            loads((6, 37), &[EXIT], 0),
+            Err("Permission denied (os error 13)".into()),
+            "r0 is not set"
+        );
+        let offsets = features.offsets.unwrap();
+        if features.task_btf {
+            let wrong = KernelOffsets { task_cred: offsets.task_pid, ..offsets };
+            assert!(!task_btf(&wrong), "a number is no pointer");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use sensor_ebpf::abi::{FlowKey, FlowValue};
+use sensor_ebpf::abi::{FlowCounters, FlowValue, class};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::BootClock;
@@ -34,9 +34,9 @@ pub struct Flow {
     pub name_len_sum: u64,
     pub name_len_sq_sum: u64,
     /// NOERROR, NXDOMAIN, SERVFAIL, other.
-    pub rcode: [u32; 4],
+    pub rcode: [u64; 4],
     /// A/AAAA/HTTPS, PTR, TXT/NULL/KEY/private/unknown, other.
-    pub qtype: [u32; 4],
+    pub qtype: [u64; 4],
     /// RFC 3339, UTC.
     pub first: String,
     pub last: String,
@@ -55,34 +55,39 @@ pub struct Flows {
 }
 
 /// Rows for people to read.
-pub fn rows(mut flows: Vec<(FlowKey, FlowValue)>, clock: BootClock) -> Flows {
+pub fn rows(flows: &[FlowValue], clock: &BootClock) -> Flows {
     let total = flows.len() as u64;
-    // Stable: the map's rows come sorted by key.
-    flows.sort_by_key(|(_, value)| std::cmp::Reverse(value.query_bytes.saturating_add(value.response_bytes)));
+    let mut flows: Vec<_> = flows.iter().map(|value| (value, value.counters())).collect();
+    // Stable: the map's rows come sorted.
+    flows.sort_by_key(|(_, counted)| {
+        std::cmp::Reverse(counted.query_bytes.saturating_add(counted.response_bytes))
+    });
     flows.truncate(MAX_ROWS);
-    Flows { flows: flows.iter().map(|(key, value)| row(key, value, clock)).collect(), total }
+    Flows { flows: flows.iter().map(|(value, counted)| row(value, counted, clock)).collect(), total }
 }
 
-fn row(key: &FlowKey, value: &FlowValue, clock: BootClock) -> Flow {
+fn row(value: &FlowValue, counted: &FlowCounters, clock: &BootClock) -> Flow {
     let zone_len = (value.zone_len as usize).min(value.zone.len());
+    let of_class = |first: usize| [0, 1, 2, 3].map(|index| counted.packets[first + index]);
+    let date = |awake_ns| time(clock.unix_ns(clock.boot_of_awake_ns(awake_ns)));
     Flow {
-        client: ip_from_abi(key.client),
-        server: ip_from_abi(key.server),
-        view: if key.side == 2 { "host" } else { "wire" }.into(),
-        transport: if key.transport == 6 { "tcp" } else { "udp" }.into(),
-        zone: (key.zone_hash != 0 && zone_len != 0).then(|| presentation(&value.zone[..zone_len])),
+        client: ip_from_abi(value.client),
+        server: ip_from_abi(value.server),
+        view: if value.side == 2 { "host" } else { "wire" }.into(),
+        transport: if value.transport == 6 { "tcp" } else { "udp" }.into(),
+        zone: (zone_len != 0).then(|| presentation(&value.zone[..zone_len])),
         pid: (value.tgid != 0).then_some(value.tgid),
-        queries: value.queries,
-        responses: value.responses,
-        query_bytes: value.query_bytes,
-        response_bytes: value.response_bytes,
+        queries: counted.queries(),
+        responses: counted.responses(),
+        query_bytes: counted.query_bytes,
+        response_bytes: counted.response_bytes,
         name_len_max: value.name_len_max,
-        name_len_sum: value.name_len_sum,
-        name_len_sq_sum: value.name_len_sq_sum,
-        rcode: value.rcode,
-        qtype: value.qtype,
-        first: time(clock.unix_ns(value.first_ns)),
-        last: time(clock.unix_ns(value.last_ns)),
+        name_len_sum: counted.name_len_sum,
+        name_len_sq_sum: counted.name_len_sq_sum,
+        rcode: of_class(class::RCODE),
+        qtype: of_class(class::QTYPE),
+        first: date(value.first_ns),
+        last: date(value.last_ns),
     }
 }
 
@@ -167,6 +172,7 @@ pub fn table(Flows { flows, total }: &Flows) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sensor_ebpf::abi::{CARRY, RECENT_BYTES, RECENT_SQUARES};
     use zerocopy::FromZeros;
 
     use super::*;
@@ -183,15 +189,13 @@ mod tests {
 
     #[test]
     fn the_busiest_flow_comes_first_and_zones_are_safe_to_print() {
-        let mut key = FlowKey::new_zeroed();
-        key.client = "::ffff:10.0.0.2".parse::<std::net::Ipv6Addr>().unwrap().octets();
-        (key.zone_hash, key.side, key.transport) = (1, 2, 17);
         let mut quiet = FlowValue::new_zeroed();
-        (quiet.query_bytes, quiet.tgid, quiet.zone_len) = (10, 77, 4);
+        quiet.client = "::ffff:10.0.0.2".parse::<std::net::Ipv6Addr>().unwrap().octets();
+        (quiet.side, quiet.transport, quiet.query_bytes, quiet.tgid, quiet.zone_len) = (2, 17, 10, 77, 4);
         quiet.zone[..4].copy_from_slice(b"\x03\x1b[m");
         let mut busy = quiet;
-        (busy.query_bytes, busy.tgid) = (1000, 0);
-        let rows = rows(vec![(key, quiet), (FlowKey { side: 1, ..key }, busy)], BootClock::with_distance(0));
+        (busy.side, busy.query_bytes, busy.tgid) = (1, 1000, 0);
+        let rows = rows(&[quiet, busy], &BootClock::with_distance(0));
         let table = table(&rows);
         assert_eq!((rows.total, table.lines().count()), (2, 3));
         let rows = rows.flows;
@@ -207,16 +211,34 @@ mod tests {
     #[test]
     fn an_answer_is_bounded_and_says_how_much_it_leaves_out() {
         let flow = |index: u64| {
-            let mut key = FlowKey::new_zeroed();
-            key.zone_hash = index;
             let mut value = FlowValue::new_zeroed();
             value.query_bytes = index;
-            (key, value)
+            value
         };
         let count = MAX_ROWS as u64 + 10;
-        let rows = rows((0..count).map(flow).collect(), BootClock::with_distance(0));
+        let flows: Vec<_> = (0..count).map(flow).collect();
+        let rows = rows(&flows, &BootClock::with_distance(0));
         assert_eq!((rows.flows.len(), rows.total), (MAX_ROWS, count));
         assert_eq!((rows.flows[0].query_bytes, rows.flows[MAX_ROWS - 1].query_bytes), (count - 1, 10));
         assert!(table(&rows).ends_with("\n16384 of 16394 flows: those with the most bytes\n"));
+    }
+
+    #[test]
+    fn recent_and_carried_counters_are_one_sum() {
+        let recent = |packets: u64, bytes: u64| (packets << RECENT_BYTES) + bytes;
+        let mut value = FlowValue::new_zeroed();
+        value.recent[class::RCODE + 1] = recent(3, 300);
+        value.recent[class::RESPONSE] = recent(1, 50);
+        value.recent[class::QTYPE + 2] = recent(5, 500);
+        value.recent[class::QUERY] = recent(2, 70);
+        value.carried[class::QTYPE + 2] = 2;
+        (value.query_bytes, value.response_bytes) = (7_000_000, 1_000_000);
+        value.recent_names = (100 << RECENT_SQUARES) + 2_000;
+        (value.name_len_sum, value.name_len_sq_sum) = (10, 20);
+        let flow = &rows(&[value], &BootClock::with_distance(0)).flows[0];
+        assert_eq!((flow.queries, flow.responses), (2 * CARRY + 7, 4));
+        assert_eq!((flow.query_bytes, flow.response_bytes), (7_000_570, 1_000_350));
+        assert_eq!((flow.name_len_sum, flow.name_len_sq_sum), (110, 2_020));
+        assert_eq!((flow.rcode, flow.qtype), ([0, 3, 0, 0], [0, 0, 2 * CARRY + 5, 0]));
     }
 }

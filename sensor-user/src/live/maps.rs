@@ -12,7 +12,8 @@ pub type Counters = [u64; COUNTER_NAMES.len()];
 
 /// Maps the sensor reads while it runs. A map of the object that is missing is an error of the build.
 pub struct Maps {
-    counters: PerCpuArray<MapData, u64>,
+    /// One value by `abi::counter`.
+    counters: PerCpuArray<MapData, Counters>,
     // Byte arrays: the ABI types live in another crate and cannot be given aya's marker trait here.
     flows: HashMap<MapData, [u8; size_of::<FlowKey>()], [u8; size_of::<FlowValue>()]>,
     flow_entries: usize,
@@ -41,29 +42,33 @@ impl Maps {
 
     pub fn counters(&self) -> Counters {
         let mut sums = [0u64; COUNTER_NAMES.len()];
-        for (sum, index) in sums.iter_mut().zip(0..counter::COUNT) {
-            *sum = self.counters.get(&index, 0).map_or(0, |values| values.iter().sum());
+        let Ok(of_each_cpu) = self.counters.get(&0, 0) else { return sums };
+        for counters in of_each_cpu.iter() {
+            for (sum, count) in sums.iter_mut().zip(counters) {
+                *sum += count;
+            }
         }
         sums
     }
 
     /// Every flow. The map changes while it is read: an entry may be missing or come twice, and the walk is bounded
     /// because a flood of new flows could make it go on for ever.
-    pub fn flows(&self) -> Vec<(FlowKey, FlowValue)> {
+    pub fn flows(&self) -> Vec<FlowValue> {
         let mut flows: Vec<_> = self
             .flows
             .iter()
             .take(self.flow_entries.saturating_mul(2))
             .filter_map(|entry| {
                 let (key, value) = entry.ok()?;
-                Some((FlowKey::read_from_bytes(&key).ok()?, FlowValue::read_from_bytes(&value).ok()?))
+                Some((key, FlowValue::read_from_bytes(&value).ok()?))
             })
             .collect();
-        flows.sort_by_key(|(key, value)| {
-            (key.client, key.server, key.zone_hash, key.side, key.transport, value.first_ns)
+        flows.sort_by_cached_key(|(key, value)| {
+            let zone = value.zone.get(..value.zone_len as usize).unwrap_or_default().to_vec();
+            (value.client, value.server, zone, value.side, value.transport, value.first_ns, *key)
         });
         flows.dedup_by_key(|(key, _)| *key);
-        flows
+        flows.into_iter().map(|(_, value)| value).collect()
     }
 }
 

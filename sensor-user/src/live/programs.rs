@@ -38,6 +38,7 @@ pub const PROGRAMS: &[Program] = &[
     program("tc_egress", "5.8", &[Tc], "a gateway's answers after NAT is undone"),
     program("packet_egress", "5.8", &[Tc, CurrentTask], "queries of AF_PACKET sockets; all, without cgroup2"),
     program("host_egress", "5.8", &[CgroupSkb, CurrentTask], "queries at the socket, with their process"),
+    program("host_floor", "5.8", &[CgroupSkb], "measurements only"),
     program("host_ingress", "5.8", &[CgroupSkb, CurrentTask], "answers at the socket"),
     program(
         "self_probe",

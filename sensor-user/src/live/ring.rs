@@ -6,7 +6,8 @@
 use aya::maps::{MapData, RingBuf};
 use bytes::{Bytes, BytesMut};
 use sensor_ebpf::abi::{
-    self, ExecRecord, ExitRecord, ForkRecord, RecordHeader, flag, grade, kind, owner_source, view,
+    self, ExecRecord, ExitRecord, ForkRecord, Owner, RecordHeader, flag, grade, kind, no_owner, owner_source,
+    view,
 };
 use zerocopy::{FromBytes, FromZeros as _, IntoBytes as _};
 
@@ -70,7 +71,7 @@ impl Rings {
     }
 
     /// Hands over what the rings hold, oldest first, up to a batch; true if there may be more.
-    pub fn drain(&mut self, clock: BootClock, now_boot_ns: u64, sink: &mut dyn FnMut(Event)) -> bool {
+    pub fn drain(&mut self, clock: &BootClock, now_boot_ns: u64, sink: &mut dyn FnMut(Event)) -> bool {
         let mut more = false;
         for ring in &mut self.rings {
             let limit = self.batch.entries.len() + MAX_BATCH / 2;
@@ -113,7 +114,7 @@ struct Entry {
 }
 
 impl Batch {
-    fn take(&mut self, entry: &[u8], clock: BootClock, now_boot_ns: u64) {
+    fn take(&mut self, entry: &[u8], clock: &BootClock, now_boot_ns: u64) {
         match decode(entry, clock, now_boot_ns) {
             Ok(Decoded { event, time_ns, body }) => {
                 match event {
@@ -156,7 +157,7 @@ struct Decoded<'e> {
 }
 
 /// One ring entry, read in place. The entry may be longer than what it says it holds.
-fn decode(entry: &[u8], clock: BootClock, now_boot_ns: u64) -> Result<Decoded<'_>, Bad> {
+fn decode<'e>(entry: &'e [u8], clock: &BootClock, now_boot_ns: u64) -> Result<Decoded<'e>, Bad> {
     let tag = entry.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Bad::Short)?;
     let decoded = match tag {
         abi::TAG_PACKET => packet(entry, clock),
@@ -171,8 +172,22 @@ fn decode(entry: &[u8], clock: BootClock, now_boot_ns: u64) -> Result<Decoded<'_
     Ok(decoded)
 }
 
-fn packet(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
+fn packet<'e>(entry: &'e [u8], clock: &BootClock) -> Result<Decoded<'e>, Bad> {
     let (header, rest) = RecordHeader::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
+    let view = match header.view {
+        view::WIRE_INGRESS => View::WireIngress,
+        view::WIRE_EGRESS => View::WireEgress,
+        view::HOST_EGRESS => View::HostEgress,
+        view::HOST_INGRESS => View::HostIngress,
+        _ => return Err(Bad::View),
+    };
+    let (owner, rest) = match view {
+        View::HostEgress | View::HostIngress => {
+            let (owner, rest) = Owner::read_from_prefix(rest).map_err(|_| Bad::Short)?;
+            (owner, rest)
+        }
+        _ => (event::no_owner(no_owner::WIRE_VIEW), rest),
+    };
     let body = rest.get(..header.cap_len as usize).ok_or(Bad::Length)?;
     if header.cap_len > header.true_len || header.true_len > 65_535 {
         return Err(Bad::Length);
@@ -188,21 +203,15 @@ fn packet(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         (kind::SEGMENT, Transport::Tcp) => Kind::Segment,
         _ => return Err(Bad::Kind),
     };
-    let owner = header.owner;
     if owner.grade > grade::SNAPSHOT || owner.source > owner_source::SNAPSHOT {
         return Err(Bad::Owner);
     }
     let address = |ip, port| (event::ip_from_abi(ip), port).into();
     let vlan = header.vlan.map(|id| (id != 0xffff).then_some(id & 0x0fff));
+    let time_ns = clock.boot_of_awake_ns(header.time_ns);
     let event = Event::Packet(Packet {
-        time_ns: clock.unix_ns(header.time_ns),
-        view: match header.view {
-            view::WIRE_INGRESS => View::WireIngress,
-            view::WIRE_EGRESS => View::WireEgress,
-            view::HOST_EGRESS => View::HostEgress,
-            view::HOST_INGRESS => View::HostIngress,
-            _ => return Err(Bad::View),
-        },
+        time_ns: clock.unix_ns(time_ns),
+        view,
         kind,
         transport,
         src: address(header.src, header.src_port),
@@ -215,7 +224,7 @@ fn packet(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         payload: Bytes::new(),
         owner,
     });
-    Ok(Decoded { event, time_ns: header.time_ns, body })
+    Ok(Decoded { event, time_ns, body })
 }
 
 const KNOWN_FLAGS: u16 = flag::FRAGMENT
@@ -230,7 +239,7 @@ const KNOWN_FLAGS: u16 = flag::FRAGMENT
 
 /// Copied, unlike payloads: who the process is stays known for as long as it lives, and a slice of the arena would keep
 /// the whole of it.
-fn exec(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
+fn exec<'e>(entry: &'e [u8], clock: &BootClock) -> Result<Decoded<'e>, Bad> {
     const HEAD: usize = size_of::<ExecRecord>() - abi::EXEC_ARGS;
     // The record ends with its arguments; the rest is as if it had been zero.
     let mut record = ExecRecord::new_zeroed();
@@ -245,8 +254,9 @@ fn exec(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         return Err(Bad::Length);
     }
     let args = record.args.get(..usize::from(record.args_len)).ok_or(Bad::Length)?;
+    let time_ns = clock.boot_of_awake_ns(record.time_ns);
     let event = Event::Exec(Exec {
-        time_ns: clock.unix_ns(record.time_ns),
+        time_ns: clock.unix_ns(time_ns),
         tgid: record.tgid,
         ppid: record.ppid,
         uid: record.uid,
@@ -259,7 +269,7 @@ fn exec(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         path: Bytes::copy_from_slice(path),
         args: Bytes::copy_from_slice(args),
     });
-    Ok(Decoded { event, time_ns: record.time_ns, body: &[] })
+    Ok(Decoded { event, time_ns, body: &[] })
 }
 
 /// Directory entries from the file up, as a path; as /proc/PID/exe has it where the file lies in no directory.
@@ -277,10 +287,11 @@ fn own_path(names: &[u8], flags: u16) -> Option<Bytes> {
     Some(path.into())
 }
 
-fn fork(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
+fn fork<'e>(entry: &'e [u8], clock: &BootClock) -> Result<Decoded<'e>, Bad> {
     let (record, _) = ForkRecord::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
+    let time_ns = clock.boot_of_awake_ns(record.time_ns);
     let event = Event::Fork(Fork {
-        time_ns: clock.unix_ns(record.time_ns),
+        time_ns: clock.unix_ns(time_ns),
         tgid: record.tgid,
         ppid: record.ppid,
         uid: record.uid,
@@ -288,17 +299,18 @@ fn fork(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
         parent_start_boot_ns: record.parent_start_boot_ns,
         cgroup_id: record.cgroup_id,
     });
-    Ok(Decoded { event, time_ns: record.time_ns, body: &[] })
+    Ok(Decoded { event, time_ns, body: &[] })
 }
 
-fn exit(entry: &[u8], clock: BootClock) -> Result<Decoded<'_>, Bad> {
+fn exit<'e>(entry: &'e [u8], clock: &BootClock) -> Result<Decoded<'e>, Bad> {
     let (record, _) = ExitRecord::ref_from_prefix(entry).map_err(|_| Bad::Short)?;
+    let time_ns = clock.boot_of_awake_ns(record.time_ns);
     let event = Event::Exit(Exit {
-        time_ns: clock.unix_ns(record.time_ns),
+        time_ns: clock.unix_ns(time_ns),
         tgid: record.tgid,
         start_boot_ns: record.start_boot_ns,
     });
-    Ok(Decoded { event, time_ns: record.time_ns, body: &[] })
+    Ok(Decoded { event, time_ns, body: &[] })
 }
 
 #[cfg(test)]
@@ -329,10 +341,15 @@ mod tests {
         [head.as_bytes(), payload].concat()
     }
 
+    /// A record of the host view.
+    fn packet(header: &RecordHeader, payload: &[u8]) -> Vec<u8> {
+        entry(header, &entry(&Owner { tgid: 9, ..Owner::new_zeroed() }, payload))
+    }
+
     fn drained(entries: &[Vec<u8>]) -> (Vec<Event>, Stats) {
         let mut batch = Batch::default();
         for entry in entries {
-            batch.take(entry, CLOCK, NOW);
+            batch.take(entry, &CLOCK, NOW);
         }
         let mut events = Vec::new();
         batch.deliver(&mut |event| events.push(event));
@@ -341,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_record_becomes_a_packet() {
-        let mut long = entry(&header(b"message"), b"message");
+        let mut long = packet(&header(b"message"), b"message");
         long.extend_from_slice(b"what an earlier record left behind");
         let (events, stats) = drained(&[long]);
         let Event::Packet(packet) = &events[0] else { panic!("{events:?}") };
@@ -357,8 +374,23 @@ mod tests {
     }
 
     #[test]
+    fn only_the_host_view_has_an_owner() {
+        let wire = RecordHeader { view: view::WIRE_INGRESS, ..header(b"message") };
+        let (events, _) = drained(&[packet(&header(b"message"), b"message"), entry(&wire, b"message")]);
+        let owners: Vec<_> = events
+            .iter()
+            .map(|event| {
+                let Event::Packet(packet) = event else { panic!("{event:?}") };
+                assert_eq!(&packet.payload[..], b"message");
+                (packet.owner.tgid, packet.owner.reason)
+            })
+            .collect();
+        assert_eq!(owners, [(9, no_owner::HAS_OWNER), (0, no_owner::WIRE_VIEW)]);
+    }
+
+    #[test]
     fn both_rings_come_out_in_the_order_of_time() {
-        let at = |time_ns, payload: &[u8]| entry(&RecordHeader { time_ns, ..header(payload) }, payload);
+        let at = |time_ns, payload: &[u8]| packet(&RecordHeader { time_ns, ..header(payload) }, payload);
         let mut exec = ExecRecord::new_zeroed();
         (exec.tag, exec.time_ns, exec.tgid) = (abi::TAG_EXEC, 15, 9);
         (exec.path_len, exec.args_len) = (4, 6);
@@ -426,21 +458,21 @@ mod tests {
     fn every_field_is_checked() {
         let good = header(b"x");
         let mut wrong = vec![
-            (entry(&RecordHeader { tag: 1, ..good }, b"x"), Bad::Tag),
-            (entry(&RecordHeader { cap_len: 2, true_len: 2, ..good }, b"x"), Bad::Length),
-            (entry(&RecordHeader { true_len: 0, ..good }, b"x"), Bad::Length),
-            (entry(&RecordHeader { true_len: 65_536, ..good }, b"x"), Bad::Length),
-            (entry(&RecordHeader { transport: 1, ..good }, b"x"), Bad::Transport),
-            (entry(&RecordHeader { transport: 6, ..good }, b"x"), Bad::Kind),
-            (entry(&RecordHeader { kind: 9, ..good }, b"x"), Bad::Kind),
-            (entry(&RecordHeader { view: 0, ..good }, b"x"), Bad::View),
-            (entry(&RecordHeader { time_ns: u64::MAX, ..good }, b"x"), Bad::Time),
+            (packet(&RecordHeader { tag: 1, ..good }, b"x"), Bad::Tag),
+            (packet(&RecordHeader { cap_len: 2, true_len: 2, ..good }, b"x"), Bad::Length),
+            (packet(&RecordHeader { true_len: 0, ..good }, b"x"), Bad::Length),
+            (packet(&RecordHeader { true_len: 65_536, ..good }, b"x"), Bad::Length),
+            (packet(&RecordHeader { transport: 1, ..good }, b"x"), Bad::Transport),
+            (packet(&RecordHeader { transport: 6, ..good }, b"x"), Bad::Kind),
+            (packet(&RecordHeader { kind: 9, ..good }, b"x"), Bad::Kind),
+            (packet(&RecordHeader { view: 0, ..good }, b"x"), Bad::View),
+            (packet(&RecordHeader { time_ns: u64::MAX, ..good }, b"x"), Bad::Time),
             (vec![], Bad::Short),
             (abi::TAG_EXEC.to_ne_bytes().to_vec(), Bad::Short),
         ];
-        let mut owner = good;
-        owner.owner.grade = 5;
-        wrong.push((entry(&owner, b"x"), Bad::Owner));
+        let owner = Owner { grade: 5, ..Owner::new_zeroed() };
+        wrong.push((entry(&good, &entry(&owner, b"x")), Bad::Owner));
+        wrong.push((entry(&good, b"x"), Bad::Short));
         let mut exec = ExecRecord::new_zeroed();
         (exec.tag, exec.args_len) = (abi::TAG_EXEC, 513);
         wrong.push((entry(&exec, b""), Bad::Length));
@@ -463,7 +495,7 @@ mod tests {
     fn bytes_at_random_never_panic() {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         for round in 0..2_000 {
-            let mut bytes = entry(&header(b"payload"), b"payload");
+            let mut bytes = packet(&header(b"payload"), b"payload");
             for _ in 0..4 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let at = (state >> 33) as usize % bytes.len();

@@ -368,7 +368,8 @@ impl Sensor {
         let Self { rings, pipeline, processes, out, messages, store, askers, printer, clock, netns, .. } =
             self;
         let mut reads = PROC_READS;
-        let more = rings.drain(*clock, clock::boot_ns(), &mut |mut event| {
+        clock.look();
+        let more = rings.drain(clock, clock::boot_ns(), &mut |mut event| {
             if let Event::Packet(packet) = &mut event {
                 askers.note(&packet.owner);
                 if matches!(packet.view, View::WireIngress | View::WireEgress) {
@@ -493,7 +494,7 @@ impl Sensor {
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
             }
-            Command::Flows => control::answer_line(&flows::rows(self.maps.flows(), self.clock)),
+            Command::Flows => control::answer_line(&flows::rows(&self.maps.flows(), &self.clock)),
             Command::Pdns(name) => self.remembered(|history, _| control::answer_line(&history.pdns(&name))),
             Command::Baseline(which) => self.remembered(|history, now_ns| {
                 control::answer_line(&history.baselines(which.as_deref(), now_ns))
@@ -645,6 +646,9 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
     }
     if features.offsets.is_ok() {
         bits |= feature::OFFSETS;
+    }
+    if features.task_btf {
+        bits |= feature::TASK_BTF;
     }
     Ok(Options {
         abi_version: ABI_VERSION,
