@@ -75,9 +75,10 @@ enum Command {
         /// Folder of the lists
         dir: Option<PathBuf>,
     },
-    /// Measure: `bench kernel` gives nanoseconds a packet, `bench process` what the sensor adds to a process's life
+    /// Measure: `bench kernel` gives nanoseconds a packet, `bench host` what a send takes longer, `bench process` a process's
+    /// life, `bench pipeline` what a message costs from packet to finding
     Bench {
-        /// `kernel` or `process`, then arguments of the benchmark
+        /// `kernel`, `host`, `process` or `pipeline`, then arguments of the benchmark
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
