@@ -371,4 +371,7 @@ fn raw_cost(sub: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
+mod bounds;
+
+#[cfg(test)]
 mod tests;
