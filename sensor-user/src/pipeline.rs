@@ -559,8 +559,10 @@ impl Pipeline {
         }
         let answer = payload::of(message, &self.seed);
         for client in [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten() {
+            let claimed =
+                client != whose.asker && self.reports.is_open(Key { client: whose.asker, zone: zone_key });
             if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {
-                entry.response(answer, packet.time_ns);
+                entry.response(answer, claimed, packet.time_ns);
             }
         }
         let process = (whose.owner != address).then_some(whose.owner);

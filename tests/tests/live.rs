@@ -48,10 +48,9 @@ fn iodine_gives_one_finding(#[case] qtype: &str) {
     one_finding(&sensor.stop());
 }
 
-/// Without `-r` iodine sends raw datagrams on port 53; those are for the detectors that look at non-DNS payload. Here
-/// it must not break anything.
+/// Without `-r` iodine sends raw datagrams on port 53: one finding that names it.
 #[test]
-fn iodine_in_raw_mode_breaks_nothing() {
+fn iodine_in_raw_mode_gives_one_finding() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
     let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
@@ -64,8 +63,10 @@ fn iodine_in_raw_mode_breaks_nothing() {
     assert!(connected, "iodine did not connect:\n{}", tunnel.transcript());
     assert!(sensor.process().ended().is_none(), "the sensor ended:\n{}", sensor.process().transcript());
     let findings = sensor.stop();
-    eprintln!("raw mode: {} findings created", in_state(&findings, "create").len());
-    assert!(in_state(&findings, "create").len() <= 1, "{findings:#?}");
+    let created = in_state(&findings, "create");
+    let [raw] = created[..] else { panic!("one tunnel, one finding: {created:#?}") };
+    assert_eq!((&raw["rule"], &raw["tool"]), (&"dns-non-dns".into(), &"iodine".into()), "{raw:#?}");
+    assert_eq!(raw["client"]["pid"], tunnel.pid(), "{raw:#?}");
 }
 
 #[rstest]

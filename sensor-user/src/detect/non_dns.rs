@@ -27,7 +27,7 @@ pub struct NonDns {
     seed: foldhash::quality::RandomState,
 }
 
-/// What one client and one server exchanged that is no DNS.
+/// What one address and one server exchanged that is no DNS.
 #[derive(Debug, Default)]
 struct Pair {
     since_ns: u64,
@@ -36,6 +36,8 @@ struct Pair {
     packets: u64,
     bytes: u64,
     total: Figures,
+    /// Who sends: the process where it is known.
+    client: u64,
     /// Directions seen in it: to the server, from it.
     ways: [bool; 2],
     /// Hashes of the last payloads.
@@ -107,7 +109,13 @@ impl NonDns {
         let packet = stray.packet;
         let now_ns = packet.time_ns;
         let (_, server) = packet.client_server();
-        let pair = self.pairs.open((stray.client, server.ip()), Pair::default);
+        let address = cases.sighting().address;
+        let pair = self.pairs.open((address, server.ip()), Pair::default);
+        // What comes back has no process of its own: it is whose the bytes out are.
+        if pair.client == 0 || (stray.to_server && pair.client == address) {
+            pair.client = stray.client;
+        }
+        let client = pair.client;
         if pair.packets == 0 || now_ns.saturating_sub(pair.since_ns) > self.window_ns {
             (pair.since_ns, pair.packets, pair.bytes, pair.ways) = (now_ns, 0, 0, [false; 2]);
         }
@@ -145,7 +153,7 @@ impl NonDns {
         let is_iodine = pair.is_iodine;
         cases.raise(&Signal {
             rule: Self::RULE,
-            case: Case::client(stray.client, Self::RULE),
+            case: Case::client(client, Self::RULE),
             zone: &[],
             class: Class::None,
             family: family::SHAPE,

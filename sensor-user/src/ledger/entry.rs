@@ -208,8 +208,8 @@ impl Entry {
         self.totals.up_high += (u64::from(raw_cost(sub))).max(low);
     }
 
-    /// Takes a response.
-    pub fn response(&mut self, answer: Answer, now_ns: u64) {
+    /// Takes a response. One that is `claimed` by another key's open finding counts in all, but not in the windows.
+    pub fn response(&mut self, answer: Answer, claimed: bool, now_ns: u64) {
         self.advance(now_ns);
         self.responses += 1;
         self.totals.down_high += answer.high;
@@ -218,7 +218,9 @@ impl Entry {
             self.totals.down_low += answer.low;
             self.new_payloads += u32::from(answer.low > 0);
             self.varied_answers += u32::from(!answer.is_verdict);
-            self.windows.add(Sums { down_units: answer.low, ..Sums::default() });
+            if !claimed {
+                self.windows.add(Sums { down_units: answer.low, ..Sums::default() });
+            }
         }
         // One of a few addresses or texts is a verdict too; no data for a name that exists is none.
         self.verdicts += u32::from(answer.is_verdict || (answer.high > 0 && !new));

@@ -122,7 +122,7 @@ fn a_million_keys_take_at_most_four_kib_each() {
                 Name { sub: name.wire(), hash: random(&mut state), upper: 0, letters: 0, extra_bytes: 0 };
             entry.query(said, Charge::Full, false, 0);
             let answer = Answer { hash: random(&mut state), low: 8, high: 8, is_verdict: false };
-            entry.response(answer, 0);
+            entry.response(answer, false, 0);
         }
     }
     let each = (resident() - before) / ledger.len();
