@@ -63,7 +63,7 @@ impl Host {
                      && mount -t cgroup2 cgroup2 /sys/fs/cgroup && mount -t tmpfs tmpfs /run \
                      && mkdir -p /run/.lib/up /run/.lib/work \
                      && mount -t overlay -o lowerdir=/var/lib,upperdir=/run/.lib/up,workdir=/run/.lib/work \
-                        overlay /var/lib \
+                        overlay /var/lib && rm -rf /var/lib/earthdog \
                      && ip link set lo up && echo ready && exec cat";
         let mut command = cgroup.enter(Path::new("unshare"));
         command.args(["-Cnm", "--propagation", "private", "sh", "-c", setup]);
