@@ -7,8 +7,6 @@
 mod addresses;
 pub mod amplification;
 pub mod beacon;
-#[cfg(test)]
-mod bench;
 pub mod brand;
 pub mod carriers;
 pub mod code_book;

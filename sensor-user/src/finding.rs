@@ -13,15 +13,19 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
     pub schema: u32,
-    /// Deterministic: the same client, zone and rule give the same id in every replay.
+    /// Deterministic: the same client and zone, or client or zone and rule, give the same id in every replay.
     pub id: String,
     pub origin: Origin,
     pub state: State,
     /// RFC 3339, nanoseconds, UTC; so all times.
     pub time: String,
+    /// That whose evidence would by itself make the most of the finding; it may change while the finding is open.
     pub rule: &'static str,
     pub title: String,
     pub severity: Severity,
+    /// It was lower in the record before.
+    #[serde(skip)]
+    pub has_risen: bool,
     /// 0 to 1.
     pub confidence: f64,
     pub scope: Scope,

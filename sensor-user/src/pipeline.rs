@@ -700,7 +700,7 @@ impl Pipeline {
 
     fn counters(&mut self) {
         self.stats.clients = self.clients.seen;
-        self.stats.findings = self.reports.created;
+        self.stats.findings = self.reports.findings;
         self.stats.absorbed = self.reports.absorbed;
         self.stats.allowed = self.reports.allowed;
         self.stats.reassembly = *self.reassembler.stats();
@@ -724,5 +724,7 @@ fn extra_bytes(message: &Message<'_>) -> usize {
     message.trailing.len() + options
 }
 
+#[cfg(test)]
+pub(crate) mod bench;
 #[cfg(test)]
 mod tests;

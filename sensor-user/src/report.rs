@@ -19,7 +19,7 @@ use crate::attribute::{self, Clients, Identity, Names};
 use crate::config;
 use crate::dns::canonical;
 use crate::event::View;
-use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, State};
+use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, Severity, State};
 use crate::ledger::entry;
 use crate::ledger::{self, Entry, Key, Ledger, Span, Standing};
 use crate::model::UNIT;
@@ -87,8 +87,8 @@ pub struct Reports {
     origin: Origin,
     open: BTreeMap<Case, Open>,
     swept_ns: u64,
-    /// By severity.
-    pub created: [u64; 4],
+    /// By the highest severity that each has reached.
+    pub findings: [u64; 4],
     /// Queries that a process's open finding speaks for in its address's place.
     pub absorbed: u64,
     /// Findings of a daemon on the allow list.
@@ -101,8 +101,12 @@ struct Open {
     finding: Finding,
     /// Rules that have spoken, the first first.
     rules: Vec<&'static str>,
-    /// What the client does, by whoever has the heaviest evidence.
+    /// What the rule that names the finding makes of it alone, and its weight.
+    named_for: (Severity, f64),
+    /// What the client does, by that rule.
     does: String,
+    /// As what it is counted.
+    counted: Option<Severity>,
     last_ns: u64,
     quiet_ns: u64,
     /// Lower bound of bytes out from which the ledger's next update is due.
@@ -111,6 +115,7 @@ struct Open {
     ledger: bool,
     /// A packet of it had one of the carriers that no allow list covers.
     has_payload: bool,
+    platform: Platform,
     label: tool::Label,
     /// The last detector's, for cases that the ledger has no entry of.
     figures: Figures,
@@ -122,20 +127,28 @@ impl Open {
         self.finding.evidence.iter().find(|e| e.name == name).map_or(0.0, |e| e.weight)
     }
 
-    /// Takes evidence: the heaviest of each name stays, since it stands for the severity. Whether it is the heaviest of
-    /// all.
+    /// Takes evidence: the heaviest of each name stays, since it stands for the severity. Whether the finding is named
+    /// for its rule: the one that would make the most of it alone, and of those the heaviest.
     fn add(&mut self, rule: &'static str, new: Evidence) -> bool {
         if !self.rules.contains(&rule) {
             self.rules.push(rule);
         }
+        let (alone, _) = verdict(rules(), &[rule], std::slice::from_ref(&new));
+        let names = (alone, new.weight) >= self.named_for;
+        if names {
+            self.named_for = (alone, new.weight);
+            if self.finding.rule != rule {
+                self.finding.rule = rule;
+                self.finding.attack = attack::of(rule, self.platform);
+            }
+        }
         let list = &mut self.finding.evidence;
-        let heaviest = list.iter().all(|old| old.weight <= new.weight || old.family == family::PROCESS);
         match list.iter_mut().find(|old| old.name == new.name) {
             Some(old) if old.weight > new.weight => {}
             Some(old) => *old = new,
             None => list.push(new),
         }
-        heaviest
+        names
     }
 
     /// Looks at a name for the form of a known tool.
@@ -169,6 +182,7 @@ impl Open {
     fn judge(&mut self) {
         let finding = &mut self.finding;
         let (severity, confidence) = verdict(rules(), &self.rules, &finding.evidence);
+        finding.has_risen = finding.state == State::Update && severity > finding.severity;
         finding.severity = finding.severity.max(severity);
         finding.confidence = finding.confidence.max(confidence);
     }
@@ -193,7 +207,7 @@ impl Reports {
             origin,
             open: BTreeMap::new(),
             swept_ns: 0,
-            created: [0; 4],
+            findings: [0; 4],
             absorbed: 0,
             allowed: 0,
             evicted: 0,
@@ -292,13 +306,13 @@ impl Reports {
         let observed = said.observed;
         let baseline = said.baseline;
         let evidence = Evidence { family: signal.family, name: signal.name, observed, baseline, weight };
-        let heaviest = open.add(signal.rule, evidence);
+        let names = open.add(signal.rule, evidence);
         let finding = &mut open.finding;
         if finding.samples.is_empty() {
             finding.samples = said.samples.into_iter().take(self.settings.max_samples).collect();
         }
         finding.tool = finding.tool.take().or_else(|| said.tool.map(str::to_owned));
-        if heaviest || open.does.is_empty() {
+        if names {
             open.does = said.does;
             finding.counterfactual = said.counterfactual;
         }
@@ -347,13 +361,14 @@ impl Reports {
         };
         let finding = Finding {
             schema: SCHEMA,
-            id: id(rule, client.map(|c| &c.identity), zone),
+            id: id(case, client.map(|c| &c.identity), zone),
             origin: self.origin,
             state: State::Create,
             time: finding::time(now_ns),
             rule,
             title: String::new(),
-            severity: finding::Severity::Low,
+            severity: Severity::Low,
+            has_risen: false,
             confidence: 0.0,
             scope: case.scope(class),
             zone: (!zone.is_empty()).then(|| canonical::text(zone)),
@@ -377,7 +392,10 @@ impl Reports {
         let open = Open {
             finding,
             rules: vec![rule],
+            named_for: (Severity::Low, 0.0),
             does: String::new(),
+            counted: None,
+            platform,
             last_ns: now_ns,
             quiet_ns: Span::TenMinutes.seconds() * 1_000_000_000,
             update_at: 0,
@@ -397,7 +415,6 @@ impl Reports {
         open.finding.samples = samples(entry, self.settings.max_samples);
         open.ledger = true;
         open.update_at = (open.finding.bytes_up.low * 2).max(1);
-        open.finding.state = state;
         open.quiet_ns = open.quiet_ns.max(standing.span.map_or(0, Span::seconds) * 1_000_000_000);
         if entry.shape().is_clear() {
             open.finding.encoding = Some(entry.shape().recognised().encoding.name().to_owned());
@@ -429,13 +446,18 @@ impl Reports {
             open.finding.client.via = via.or(before);
             open.add_process(client.image.stdio, &self.settings.process);
         }
+        open.finding.state = state;
         open.judge();
         let finding = &mut open.finding;
-        finding.state = state;
         finding.time = finding::time(scene.sighting.now_ns);
         title(finding, &open.does);
+        if open.counted != Some(finding.severity) {
+            if let Some(before) = open.counted.replace(finding.severity) {
+                self.findings[before as usize] -= 1;
+            }
+            self.findings[finding.severity as usize] += 1;
+        }
         if state == State::Create {
-            self.created[finding.severity as usize] += 1;
             let is_allowed = finding.evidence.iter().any(|evidence| evidence.name == process::ALLOWED);
             self.allowed += u64::from(is_allowed);
         }
@@ -542,9 +564,10 @@ fn samples(entry: &Entry, max: usize) -> Vec<String> {
     entry.samples.iter().take(max).map(|sub| whole(sub)).collect()
 }
 
-/// Deterministic: rule, client and zone give the id, in every run.
-fn id(rule: &str, client: Option<&Identity>, zone: &[u8]) -> String {
-    let hash = fnv(fnv(FNV_START, rule.as_bytes()), &[0xff]);
+/// Deterministic: what it is about gives the id, in every run; whichever of the rules that share it speaks first.
+fn id(case: Case, client: Option<&Identity>, zone: &[u8]) -> String {
+    let kind = if case.rule.is_empty() { "client-zone" } else { case.rule };
+    let hash = fnv(fnv(FNV_START, kind.as_bytes()), &[0xff]);
     let hash = fnv(hash, &client.map_or(0, Identity::stable_hash).to_le_bytes());
-    format!("{rule}-{:016x}", fnv(hash, zone))
+    format!("{kind}-{:016x}", fnv(hash, zone))
 }

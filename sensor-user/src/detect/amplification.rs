@@ -286,8 +286,8 @@ impl Amplification {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::{Bench, message};
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::{Bench, message};
 
     const ANY: u16 = 255;
     const LARGE: &[u8] = &[b'x'; 1000];
@@ -300,7 +300,7 @@ mod tests {
             bench.look_up("203.0.113.7", "example.com", ANY, 0, &[(16, 60, LARGE)]);
         }
         bench.finish();
-        let created = bench.created(Amplification::RULE);
+        let created = bench.created_by(Amplification::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!((created[0].severity, created[0].scope), (Severity::Low, Scope::Client));
         assert_eq!(created[0].evidence[0].name, "amplified_answers");
@@ -314,7 +314,7 @@ mod tests {
             let bytes = message(n, 0x8180, "example.com", ANY, &[(16, 60, LARGE)]);
             bench.packet("10.0.0.7", &bytes, false);
         }
-        let created = bench.created(Amplification::RULE);
+        let created = bench.created_by(Amplification::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!(created[0].evidence[0].name, "unasked_answers");
     }
@@ -327,7 +327,7 @@ mod tests {
             let client = format!("{}.{n}.113.7", 100 + n % 8);
             bench.look_up(&client, &format!("www.site{n}.com"), 1, 0, &[(1, 60, &[192, 0, 2, 1])]);
         }
-        let created = bench.created(Amplification::RULE);
+        let created = bench.created_by(Amplification::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!((created[0].severity, created[0].scope), (Severity::Low, Scope::Zone));
         assert!(created[0].title.starts_with("10.9.9.9 is an open resolver"), "{}", created[0].title);
@@ -348,6 +348,6 @@ mod tests {
             }
         }
         bench.finish();
-        assert!(bench.created(Amplification::RULE).is_empty(), "{:#?}", bench.found);
+        assert!(bench.created_by(Amplification::RULE).is_empty(), "{:#?}", bench.found);
     }
 }

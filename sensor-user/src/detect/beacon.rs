@@ -269,8 +269,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::{Severity, State};
+    use crate::pipeline::bench::Bench;
 
     fn unit(n: u64) -> f64 {
         let z = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -243,8 +243,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::Severity;
+    use crate::pipeline::bench::Bench;
 
     #[test]
     fn labels_look_alike_or_do_not() {
@@ -305,7 +305,7 @@ mod tests {
             (0..3).for_each(|_| bench.look_up("10.0.0.2", name, 1, 0, &[]));
         }
         bench.finish();
-        let created = bench.created(Brand::RULE);
+        let created = bench.created_by(Brand::RULE);
         assert_eq!(created.len(), 1, "{created:#?}");
         assert_eq!(
             (created[0].severity, created[0].zone.as_deref()),

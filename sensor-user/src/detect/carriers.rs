@@ -400,8 +400,8 @@ fn is_zero(data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::{Bench, message};
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::{Bench, message};
 
     /// A query for one fixed name with these EDNS options.
     fn with(options: &[(u16, Vec<u8>)]) -> Vec<u8> {
@@ -455,7 +455,7 @@ mod tests {
             bench.packet("10.0.0.2", &query, false);
         }
         bench.finish();
-        let created = bench.created(Carriers::RULE);
+        let created = bench.created_by(Carriers::RULE);
         assert!(created.iter().all(|f| f.scope == Scope::Client && f.bytes_up.low > 0), "{created:#?}");
         (created.iter().map(|f| f.severity).collect(), first)
     }
@@ -513,6 +513,6 @@ mod tests {
             bench.packet("10.0.0.2", &response, false);
         }
         bench.finish();
-        assert!(bench.created(Carriers::RULE).is_empty(), "{:#?}", bench.found);
+        assert!(bench.created_by(Carriers::RULE).is_empty(), "{:#?}", bench.found);
     }
 }

@@ -371,8 +371,8 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::Severity;
+    use crate::pipeline::bench::Bench;
 
     fn random(n: u64, length: usize) -> Vec<u8> {
         let word = |step: u64| {

@@ -165,8 +165,8 @@ fn payload(name: &Canonical) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::Bench;
 
     /// Hexadecimal digits that look drawn at random.
     fn hex(n: u64, length: usize) -> String {
@@ -184,7 +184,7 @@ mod tests {
             bench.look_up("10.0.0.2", &format!("dnscat.{}", hex(n, 34)), 16, 0, &[]);
         }
         bench.finish();
-        let created = bench.created(DirectMode::RULE);
+        let created = bench.created_by(DirectMode::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         let finding = created[0];
         assert_eq!((finding.severity, finding.scope), (Severity::Medium, Scope::NoZone));
@@ -214,6 +214,6 @@ mod tests {
             }
         }
         bench.finish();
-        assert!(bench.created(DirectMode::RULE).is_empty(), "{:#?}", bench.found);
+        assert!(bench.created_by(DirectMode::RULE).is_empty(), "{:#?}", bench.found);
     }
 }

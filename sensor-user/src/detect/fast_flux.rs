@@ -245,8 +245,8 @@ impl FastFlux {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::{Answer, Bench};
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::{Answer, Bench};
 
     fn address(n: u32) -> [u8; 4] {
         let mixed = (n + 1).wrapping_mul(0x9e37_79b1);
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn addresses_without_end_are_found() {
         let bench = flux(10_000_000, 2);
-        let created = bench.created(FastFlux::RULE);
+        let created = bench.created_by(FastFlux::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!((created[0].severity, created[0].scope), (Severity::Low, Scope::Zone));
         assert_eq!(created[0].zone.as_deref(), Some("example.com"));
@@ -287,7 +287,7 @@ mod tests {
     fn pools_and_content_networks_are_none() {
         for (population, clients) in [(400, 1), (4000, 1), (10_000_000, 40), (8, 3)] {
             let bench = flux(population, clients);
-            assert!(bench.created(FastFlux::RULE).is_empty(), "{population} {clients} {:#?}", bench.found);
+            assert!(bench.created_by(FastFlux::RULE).is_empty(), "{population} {clients} {:#?}", bench.found);
         }
     }
 
@@ -306,7 +306,8 @@ mod tests {
             bench.look_up("10.0.0.4", "cdn.example.org", rtype::A, 0, &[(rtype::A, 20, &site)]);
         }
         bench.finish();
-        let zones: Vec<_> = bench.created(FastFlux::RULE).iter().map(|f| f.zone.clone().unwrap()).collect();
+        let zones: Vec<_> =
+            bench.created_by(FastFlux::RULE).iter().map(|f| f.zone.clone().unwrap()).collect();
         assert_eq!(zones, ["example.com"], "{:#?}", bench.found);
     }
 }

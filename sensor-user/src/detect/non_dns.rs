@@ -213,8 +213,8 @@ fn wrong(message: &Message<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::{Bench, message};
     use crate::finding::{Scope, Severity, State};
+    use crate::pipeline::bench::{Bench, message};
 
     /// As iodine sends in raw mode: magic, command and user, then encrypted or compressed IP packets.
     fn raw(n: u8, length: usize) -> Vec<u8> {
@@ -230,7 +230,7 @@ mod tests {
             bench.packet("10.0.0.2", &raw(n, 196), false);
         }
         bench.finish();
-        let created = bench.created(NonDns::RULE);
+        let created = bench.created_by(NonDns::RULE);
         assert_eq!(created.len(), 1);
         let finding = created[0];
         assert_eq!((finding.severity, finding.scope), (Severity::Medium, Scope::Client));

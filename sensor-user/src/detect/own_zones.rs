@@ -268,8 +268,8 @@ fn elsewhere(look: &Look<'_>, networks: &[Network]) -> Option<Shift> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::Bench;
 
     const NS1: &[u8] = b"\x03ns1\x04home\x07example\0";
     const NS2: &[u8] = b"\x03ns2\x04home\x07example\0";
@@ -295,7 +295,7 @@ mod tests {
         (0..100).for_each(|n| answer(&mut bench, 3600 - n % 10 * 300, &[NS1, NS2]));
         assert!(bench.found.is_empty(), "{:#?}", bench.found);
         answer(&mut bench, 3600, &[EVIL]);
-        let created = bench.created(OwnZones::RULE);
+        let created = bench.created_by(OwnZones::RULE);
         assert_eq!(created.len(), 1);
         assert_eq!((created[0].severity, created[0].scope), (Severity::Medium, Scope::Zone));
         assert_eq!(created[0].zone.as_deref(), Some("corp.example"));
@@ -309,7 +309,7 @@ mod tests {
         answer(&mut bench, 3600, &[NS1]);
         assert!(bench.found.is_empty());
         answer(&mut bench, 3600, &[NS1, NS2]);
-        assert_eq!(bench.created(OwnZones::RULE).len(), 1);
+        assert_eq!(bench.created_by(OwnZones::RULE).len(), 1);
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
         (0..200).for_each(|n| answer(&mut bench, 3600 - n * 1700 % 3600, &[NS1]));
         assert!(bench.found.is_empty(), "{:#?}", bench.found);
         (0..5).for_each(|_| answer(&mut bench, 60, &[NS1]));
-        assert_eq!(bench.created(OwnZones::RULE)[0].evidence[0].name, "name_server_ttl");
+        assert_eq!(bench.created_by(OwnZones::RULE)[0].evidence[0].name, "name_server_ttl");
     }
 
     #[test]
@@ -327,6 +327,6 @@ mod tests {
         bench.look_up("10.0.0.2", "www.corp.example", 1, 0, &[(1, 60, &[192, 0, 2, 7])]);
         assert!(bench.found.is_empty());
         bench.look_up("10.0.0.2", "www.corp.example", 1, 0, &[(1, 60, &[203, 0, 113, 7])]);
-        assert_eq!(bench.created(OwnZones::RULE)[0].evidence[0].name, "address_elsewhere");
+        assert_eq!(bench.created_by(OwnZones::RULE)[0].evidence[0].name, "address_elsewhere");
     }
 }

@@ -202,14 +202,14 @@ fn raise(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::{Bench, message};
     use crate::finding::Severity;
+    use crate::pipeline::bench::{Bench, message};
 
     const TRUE: &[u8] = &[192, 0, 2, 1];
     const FALSE: &[u8] = &[198, 51, 100, 66];
 
     fn only(bench: &Bench, evidence: &str) {
-        let created = bench.created(Poisoning::RULE);
+        let created = bench.created_by(Poisoning::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!((created[0].severity, created[0].evidence[0].name), (Severity::Low, evidence));
     }
@@ -253,6 +253,6 @@ mod tests {
             bench.packet("10.0.0.4", &bytes, false);
         }
         bench.finish();
-        assert!(bench.created(Poisoning::RULE).is_empty(), "{:#?}", bench.found);
+        assert!(bench.created_by(Poisoning::RULE).is_empty(), "{:#?}", bench.found);
     }
 }

@@ -212,8 +212,8 @@ impl Rebinding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::Severity;
+    use crate::pipeline::bench::Bench;
 
     const OUT: &[u8] = &[198, 51, 100, 7];
     const IN: &[u8] = &[192, 168, 1, 1];
@@ -230,7 +230,7 @@ mod tests {
             bench.look_up("10.0.0.2", "s-1.example.com", 1, 0, &[(1, 1, ip)]);
         }
         bench.finish();
-        let created = bench.created(Rebinding::RULE);
+        let created = bench.created_by(Rebinding::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!(created[0].severity, Severity::Low);
         assert_eq!(bench.found.last().unwrap().severity, Severity::Medium, "it moved twice");
@@ -242,7 +242,7 @@ mod tests {
         let mut bench = bench();
         bench.look_up("10.0.0.3", "meant-for-us.example.com", 1, 0, &[(1, 300, OUT), (1, 300, IN)]);
         bench.look_up("10.0.0.2", "s-1.example.com", 1, 0, &[(1, 1, OUT), (1, 1, IN)]);
-        assert_eq!(bench.created(Rebinding::RULE).len(), 1);
+        assert_eq!(bench.created_by(Rebinding::RULE).len(), 1);
     }
 
     #[test]
@@ -267,7 +267,7 @@ mod tests {
             bench.look_up("10.0.0.4", "files.example.edu", 1, 0, &[(1, 300, ip)]);
         }
         bench.finish();
-        assert!(bench.created(Rebinding::RULE).is_empty(), "{:#?}", bench.found);
+        assert!(bench.created_by(Rebinding::RULE).is_empty(), "{:#?}", bench.found);
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
                 bench.look_up("10.0.0.2", &format!("www.site{zone}.com"), 1, 0, &[(1, 10, ip)]);
             }
         }
-        let created = bench.created(Rebinding::RULE);
+        let created = bench.created_by(Rebinding::RULE);
         assert!(created.len() < PORTAL_ZONES, "{:#?}", bench.found);
         assert!(bench.found.iter().all(|finding| finding.severity == Severity::Low));
     }

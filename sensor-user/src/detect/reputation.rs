@@ -144,8 +144,8 @@ impl Detector for Reputation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::Severity;
+    use crate::pipeline::bench::Bench;
 
     fn feed(domains: &[&str], max: usize) -> Feed {
         let mut feed = Feed::default();
@@ -183,7 +183,7 @@ mod tests {
             bench.look_up("10.0.0.2", "www.fine.example", 1, 0, &[]);
         }
         bench.finish();
-        let created = bench.created(Reputation::RULE);
+        let created = bench.created_by(Reputation::RULE);
         assert_eq!(created.len(), 1, "{created:#?}");
         assert_eq!((created[0].severity, created[0].zone.as_deref()), (Severity::Low, Some("evil.example")));
         assert_eq!(bench.found.len(), 2, "create and close");

@@ -179,8 +179,8 @@ impl Breach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::Bench;
 
     fn bench(approved: &[&str]) -> Bench {
         let mut config = Config::default();
@@ -202,7 +202,7 @@ mod tests {
         for (server, name) in [("203.0.113.8", "direct_external_dns"), ("10.1.1.1", "unapproved_resolver")] {
             let mut bench = bench(&["10.9.9.0/24", "2001:db8::53"]);
             ask(&mut bench, server);
-            let created = bench.created(ResolverPolicy::RULE);
+            let created = bench.created_by(ResolverPolicy::RULE);
             assert_eq!(created.len(), 1, "{server}");
             assert_eq!((created[0].severity, created[0].scope), (Severity::Low, Scope::Client));
             assert_eq!(created[0].evidence[0].name, name);

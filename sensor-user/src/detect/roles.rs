@@ -265,7 +265,7 @@ mod tests {
     use std::hash::BuildHasher as _;
 
     use super::*;
-    use crate::detect::bench::{Answer, Bench};
+    use crate::pipeline::bench::{Answer, Bench};
 
     const OK: &[Answer<'_>] = &[(1, 300, &[192, 0, 2, 1])];
 
@@ -327,7 +327,7 @@ mod tests {
             bench.wait(1.0);
             let flags = [0x0100, 0x0120, 0x0110, 0x0130][usize::from(n % 4)];
             let bytes =
-                crate::detect::bench::message(n, flags, &format!("www.site{}.example", n % 50), 1, &[]);
+                crate::pipeline::bench::message(n, flags, &format!("www.site{}.example", n % 50), 1, &[]);
             bench.packet("10.0.0.2", &bytes, true);
         }
         assert_eq!(bench.role("10.0.0.2"), Role::Nat);

@@ -209,8 +209,8 @@ impl SubdomainFlood {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::bench::Bench;
     use crate::finding::{Scope, Severity};
+    use crate::pipeline::bench::Bench;
 
     fn label(n: u64) -> String {
         let mut hash = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -235,7 +235,7 @@ mod tests {
             }
         }
         bench.finish();
-        let created = bench.created(SubdomainFlood::RULE);
+        let created = bench.created_by(SubdomainFlood::RULE);
         assert_eq!(created.len(), 1, "{:#?}", bench.found);
         assert_eq!((created[0].severity, created[0].scope), (Severity::Low, Scope::Zone));
         assert!(created[0].title.starts_with("example.com is flooded"), "{}", created[0].title);
@@ -253,6 +253,6 @@ mod tests {
             bench.query("10.0.0.4", &format!("{}.example.org", label(n % 50)), 1);
         }
         bench.finish();
-        assert!(bench.created(SubdomainFlood::RULE).is_empty(), "{:#?}", bench.found);
+        assert!(bench.created_by(SubdomainFlood::RULE).is_empty(), "{:#?}", bench.found);
     }
 }

@@ -1,30 +1,19 @@
 //! Records in, findings out: what the hooks of one host or several see of one session.
 
-use std::net::SocketAddr;
-
-use sensor_ebpf::abi::{flag, grade};
+use sensor_ebpf::abi::grade;
 
 use bytes::Bytes;
 
+use super::bench::{Answer, Bench, SECOND, START};
 use super::*;
-use crate::event::{Exec, Transport, View, no_owner};
+use crate::attack;
+use crate::event::{Exec, View, no_owner};
 use crate::finding::{ClientKind, Finding, Scope, Severity, State};
 
 mod who;
 
-const SECOND: u64 = 1_000_000_000;
-const START: u64 = 1_700_000_000 * SECOND;
-
-struct Bench {
-    pipeline: Pipeline,
-    found: Vec<Finding>,
-    now_ns: u64,
-    id: u16,
-}
-
 fn bench() -> Bench {
-    let pipeline = Pipeline::new(Settings::default(), Origin::Replay);
-    Bench { pipeline, found: Vec::new(), now_ns: START, id: 0 }
+    Bench::with(Settings::default())
 }
 
 fn owner(tgid: u32, comm: &str) -> Owner {
@@ -47,63 +36,10 @@ fn payload(n: u64) -> String {
         .collect()
 }
 
+/// A message whose answer, if it is one, is twenty bytes of the type asked for.
 fn message(id: u16, name: &str, qtype: u16, response: bool) -> Vec<u8> {
-    let mut out = id.to_be_bytes().to_vec();
-    out.extend_from_slice(&[if response { 0x81 } else { 1 }, 0, 0, 1, 0, u8::from(response), 0, 0, 0, 0]);
-    out.extend_from_slice(Canonical::from_text(name).wire());
-    out.push(0);
-    out.extend_from_slice(&qtype.to_be_bytes());
-    out.extend_from_slice(&[0, 1]);
-    if response {
-        out.extend_from_slice(&[0xc0, 12]);
-        out.extend_from_slice(&qtype.to_be_bytes());
-        out.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 20]);
-        out.extend_from_slice(&[0xa5; 20]);
-    }
-    out
-}
-
-impl Bench {
-    fn record(&mut self, view: View, src: &str, dst: &str, bytes: Vec<u8>, owner: Owner) {
-        let (src, dst): (SocketAddr, SocketAddr) = (src.parse().unwrap(), dst.parse().unwrap());
-        // As the kernel has it: where both are 53 the QR bit decides.
-        let response = bytes.get(2).is_some_and(|flags| flags & 0x80 != 0);
-        let to_server = dst.port() == 53 && !(src.port() == 53 && response);
-        let packet = Packet {
-            time_ns: self.now_ns,
-            view,
-            kind: Kind::Message,
-            transport: Transport::Udp,
-            src,
-            dst,
-            ifindex: 0,
-            vlan: [None; 2],
-            tcp_seq: 0,
-            flags: if to_server { flag::TO_SERVER } else { flag::RESPONSE },
-            true_len: bytes.len() as u32,
-            payload: bytes.into(),
-            owner,
-        };
-        let found = &mut self.found;
-        self.pipeline.push(Event::Packet(packet), &mut |f| found.push(f.clone()));
-    }
-
-    /// A query from one address, seen in a capture.
-    fn ask(&mut self, client: &str, name: &str) {
-        self.id += 1;
-        self.now_ns += SECOND;
-        let bytes = message(self.id, name, 16, false);
-        self.record(View::Capture, client, "10.9.9.9:53", bytes, no_owner(1));
-    }
-
-    fn finish(&mut self) {
-        let found = &mut self.found;
-        self.pipeline.finish(&mut |f| found.push(f.clone()));
-    }
-
-    fn created(&self) -> Vec<&Finding> {
-        self.found.iter().filter(|f| f.state == State::Create).collect()
-    }
+    let answers: &[Answer<'_>] = if response { &[(qtype, 20, &[0xa5; 20])] } else { &[] };
+    bench::message(id, if response { 0x8100 } else { 0x0100 }, name, qtype, answers)
 }
 
 /// A name is charged to whoever sends it, whatever was made to look like its answer before.
@@ -117,7 +53,7 @@ fn decoys_ahead_of_the_queries_hide_nothing() {
         for (decoy_id, (src, dst)) in [0, 7000].into_iter().flat_map(|id| decoys.map(|ends| (id, ends))) {
             let mut bench = bench();
             for n in 0..40u16 {
-                bench.now_ns += SECOND;
+                bench.pass(1.0);
                 let name = format!("{}.evil.example", payload(u64::from(n)));
                 let who = if view == View::Capture { no_owner(1) } else { owner(7, "app") };
                 bench.record(view, src, dst, message(n + decoy_id, &name, 16, true), who);
@@ -141,7 +77,7 @@ fn unsolicited_responses_accuse_nobody_live() {
     for (view, findings) in [(View::WireIngress, 0), (View::HostIngress, 0), (View::Capture, 1)] {
         let mut bench = bench();
         for n in 0..40u16 {
-            bench.now_ns += SECOND;
+            bench.pass(1.0);
             let name = format!("{}.evil.example", payload(u64::from(n)));
             bench.record(view, "10.0.0.1:53", "10.0.0.2:4000", message(n, &name, 16, true), no_owner(2));
         }
@@ -155,7 +91,7 @@ fn another_query_does_not_report_the_same_bytes_again() {
     for late in [owner(9, "dig"), no_owner(4)] {
         let mut bench = bench();
         let mut send = |n: u16, who| {
-            bench.now_ns += SECOND;
+            bench.pass(1.0);
             let bytes = message(n, &format!("{}.evil.example", payload(u64::from(n))), 1, false);
             bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, who);
         };
@@ -168,12 +104,39 @@ fn another_query_does_not_report_the_same_bytes_again() {
         assert_eq!(created[0].client.comm.as_deref(), Some("iodine"));
         // Others that pass the bound by themselves are not hidden by it.
         for n in 61..80 {
-            bench.now_ns += SECOND;
+            bench.pass(1.0);
             let bytes = message(n, &format!("{}.evil.example", payload(u64::from(n))), 1, false);
             bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, no_owner(4));
         }
         assert_eq!(bench.created().len(), 2);
     }
+}
+
+/// The beat is seen first and weighs little; the leak is what matters.
+#[test]
+fn a_leak_with_a_beat_is_one_finding_named_for_the_leak() {
+    let mut bench = bench();
+    for n in 0..60 {
+        bench.wait(1.0);
+        let name = format!("{}.evil.example", &payload(n)[..12]);
+        bench.record(
+            View::Capture,
+            "10.0.0.2:4000",
+            "10.0.0.1:53",
+            message(n as u16, &name, 1, false),
+            no_owner(1),
+        );
+    }
+    bench.finish();
+    let (first, last) = (&bench.found[0], bench.found.last().unwrap());
+    assert_eq!((first.rule, first.severity), ("dns-beacon", Severity::Low));
+    assert_eq!((last.rule, last.severity), ("dns-leak-ledger", Severity::High));
+    assert!(last.title.contains(" sent data out in DNS names "), "{}", last.title);
+    assert_eq!(last.attack.analytics, attack::of(last.rule, attack::Platform::NetworkDevices).analytics);
+    assert_eq!(bench.created().len(), 1);
+    assert!(bench.found.iter().all(|finding| finding.id == first.id));
+    assert_eq!(bench.found.iter().filter(|finding| finding.has_risen).count(), 1);
+    assert_eq!(bench.pipeline.stats().findings, [0, 0, 1, 0], "counted by the highest");
 }
 
 /// A window that has emptied since does not stand for the severity that a fuller one gave.
@@ -184,7 +147,7 @@ fn evidence_stays_that_of_the_heaviest_window() {
         bench.ask("10.0.0.2:4000", &format!("{}.evil.example", payload(n)));
     }
     for n in 20..80 {
-        bench.now_ns += 280 * SECOND;
+        bench.pass(100.0);
         bench.ask("10.0.0.2:4000", &format!("1.2.3.4.{}.evil.example", payload(n)));
     }
     bench.finish();
@@ -214,7 +177,7 @@ fn a_tunnel_seen_at_all_hooks_is_one_finding_of_its_process() {
     };
     bench.pipeline.push(Event::Exec(exec), &mut |_| {});
     for n in 0..60 {
-        bench.now_ns += SECOND / 10;
+        bench.pass(0.1);
         let (client, server) = ("10.0.0.2:4000", "10.0.0.1:53");
         let name = format!("{}.t.tunnel.test", payload(n));
         let (query, answer) = (message(n as u16, &name, 10, false), message(n as u16, &name, 10, true));
@@ -266,7 +229,7 @@ fn short_lived_processes_of_one_program_are_one_client() {
             ..Exec::default()
         };
         bench.pipeline.push(Event::Exec(exec), &mut |_| {});
-        bench.now_ns += SECOND;
+        bench.pass(1.0);
         let name = format!("{}.evil.example", payload(u64::from(n)));
         let bytes = message(n as u16, &name, 1, false);
         bench.record(
@@ -290,7 +253,7 @@ fn short_lived_processes_of_one_program_are_one_client() {
 fn a_few_ownerless_packets_do_not_make_a_second_finding() {
     let mut bench = bench();
     for n in 0..40 {
-        bench.now_ns += SECOND;
+        bench.pass(1.0);
         let bytes = message(n as u16, &format!("{}.evil.example", payload(n)), 1, false);
         let who = if n < 2 { no_owner(4) } else { owner(7, "app") };
         bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, who);
@@ -306,7 +269,7 @@ fn a_few_ownerless_packets_do_not_make_a_second_finding() {
 fn many_programs_are_caught_by_their_address() {
     let mut bench = bench();
     for n in 0..40u32 {
-        bench.now_ns += SECOND;
+        bench.pass(1.0);
         let bytes = message(n as u16, &format!("{}.evil.example", payload(u64::from(n))), 1, false);
         let who = owner(100 + n, &format!("program{n}"));
         bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, who);
@@ -323,7 +286,7 @@ fn many_programs_are_caught_by_their_address() {
 fn a_stub_resolver_is_not_blamed() {
     let mut bench = bench();
     for n in 0..40 {
-        bench.now_ns += SECOND;
+        bench.pass(1.0);
         let name = format!("{}.evil.example", payload(n));
         let at = n as u16;
         bench.record(
@@ -401,7 +364,7 @@ fn an_older_capture_after_a_newer_one() {
         bench.now_ns = START - capture * year;
         for n in 0..60 {
             // New to each capture, but far too slow for any window.
-            bench.now_ns += 120 * SECOND;
+            bench.pass(120.0);
             bench.ask("10.0.0.2:4000", &format!("{}.slow.example", &payload(capture * 1000 + n)[..8]));
         }
         for n in 0..40 {
@@ -421,12 +384,11 @@ fn an_older_capture_after_a_newer_one() {
 /// Junk clients and zones must not push a heavy one out.
 #[test]
 fn a_flood_of_junk_keys_does_not_hide_a_tunnel() {
-    let mut bench = bench();
     let settings = Settings {
         ledger: ledger::Settings { max_keys: 64, ..ledger::Settings::default() },
         ..Settings::default()
     };
-    bench.pipeline = Pipeline::new(settings, Origin::Replay);
+    let mut bench = Bench::with(settings);
     for n in 0..3000u64 {
         bench.ask("10.0.0.66:4000", &format!("x.junk{n}.example"));
         if n % 100 == 0 {

@@ -22,7 +22,7 @@ pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) ->
         State::Close => " (closed)",
     };
     writeln!(out, "{on}{severity}{off}{state}  {bold}{}{off}", escape(&finding.title))?;
-    if finding.state == State::Update {
+    if finding.state == State::Update && !finding.has_risen {
         return Ok(());
     }
     let mut line = |name: &str, text: &str| {

@@ -22,6 +22,7 @@ fn finding() -> Finding {
         rule: "dns-leak-ledger",
         title: EVIL.into(),
         severity: Severity::Medium,
+        has_risen: false,
         confidence: 0.62,
         scope: Scope::ClientZone,
         zone: Some(EVIL.into()),
@@ -128,6 +129,14 @@ fn a_terminal_gets_nothing_but_its_own_lines() {
     }
     let coloured = written(&finding(), Format::HumanColour);
     assert!(coloured.contains("\x1b[33mMEDIUM\x1b[0m") && !coloured.contains("\x1b[2J"));
+}
+
+#[test]
+fn an_update_is_a_line_unless_it_is_worse() {
+    let update = Finding { state: State::Update, ..finding() };
+    assert_eq!(written(&update, Format::Human).lines().count(), 1);
+    let worse = written(&Finding { has_risen: true, ..update }, Format::Human);
+    assert!(worse.starts_with("MEDIUM (update)  ") && worse.contains("\n  why "), "{worse}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
-use crate::detect::bench::Bench;
 use crate::dns::Canonical;
 use crate::finding::{Scope, Severity};
+use crate::pipeline::bench::Bench;
 
 /// xorshift64*: test data only.
 fn random(state: &mut u64) -> usize {
@@ -39,7 +39,7 @@ fn random_names_that_do_not_exist_are_a_generator_after_eight() {
         bench.look_up("10.0.0.2", &name, 1, NXDOMAIN, &[]);
         bench.look_up("10.0.0.2", &name, 28, NXDOMAIN, &[]);
     }
-    let created = bench.created(Dga::RULE);
+    let created = bench.created_by(Dga::RULE);
     assert_eq!(created.len(), 1, "{:#?}", bench.found);
     let finding = created[0];
     assert_eq!((finding.severity, finding.scope), (Severity::Medium, Scope::Client));
@@ -59,7 +59,7 @@ fn dictionaries_are_found_by_the_burst_and_slow_ones_within_hours() {
                 bench.look_up("10.0.0.2", &format!("www.site{n}.com"), 1, 0, EXISTS);
             }
         }
-        let created = bench.created(Dga::RULE);
+        let created = bench.created_by(Dga::RULE);
         assert_eq!(created.len(), 1, "every {every} s: {:#?}", bench.found);
         assert!(created[0].queries as f64 * every <= seconds, "{:#?}", created[0]);
     }
@@ -93,7 +93,7 @@ fn honest_hosts_that_miss_much_are_left_alone() {
         }
     }
     bench.finish();
-    assert!(bench.created(Dga::RULE).is_empty(), "{:#?}", bench.created(Dga::RULE));
+    assert!(bench.created_by(Dga::RULE).is_empty(), "{:#?}", bench.created_by(Dga::RULE));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn resolvers_with_an_infected_client_are_told_by_what_they_miss() {
         bench.look_up("10.0.0.8", &format!("www.{name}{n}.com"), 1, 0, EXISTS);
         bench.look_up("10.0.0.8", &format!("{}.com", letters(&mut state, 12)), 1, NXDOMAIN, &[]);
     }
-    let created = bench.created(Dga::RULE);
+    let created = bench.created_by(Dga::RULE);
     assert_eq!(created.len(), 1);
     assert!(created[0].queries <= 20, "{:#?}", created[0]);
 }
@@ -162,7 +162,7 @@ fn recall_by_family() {
                         names.swap(index, other);
                     }
                     let mut missed = 0;
-                    while bench.created(Dga::RULE).is_empty() && missed < 100 {
+                    while bench.created_by(Dga::RULE).is_empty() && missed < 100 {
                         bench.wait(1.0);
                         if random(&mut state) % 10 < existing {
                             let name = format!("www.{}{missed}.com", words(&mut state));

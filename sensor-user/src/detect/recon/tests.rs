@@ -1,6 +1,6 @@
 use super::*;
-use crate::detect::bench::{Bench, message};
 use crate::finding::{Scope, Severity};
+use crate::pipeline::bench::{Bench, message};
 
 const WORDS: [&str; 20] = [
     "admin", "mail", "vpn", "portal", "intranet", "test", "backup", "shop", "login", "remote", "files",
@@ -14,7 +14,7 @@ fn bench() -> Bench {
 
 #[track_caller]
 fn found(bench: &Bench, evidence: &str) {
-    let created = bench.created(Recon::RULE);
+    let created = bench.created_by(Recon::RULE);
     assert_eq!(created.len(), 1, "{:#?}", bench.found);
     assert_eq!((created[0].severity, created[0].scope), (Severity::Low, Scope::Client));
     assert_eq!(created[0].evidence[0].name, evidence);
@@ -34,7 +34,7 @@ fn sweeps_in_and_out_of_order_are_found() {
         bench.look_up("10.0.0.2", &format!("{}.2.0.192.in-addr.arpa", n * 101 % 251), 12, 3, &[]);
     }
     found(&bench, "swept_addresses");
-    assert_eq!(bench.created(Recon::RULE)[0].queries, 128);
+    assert_eq!(bench.created_by(Recon::RULE)[0].queries, 128);
     let mut bench = self::bench();
     for n in 0..60_u32 {
         bench.wait(0.1);
@@ -97,5 +97,5 @@ fn honest_look_alikes_are_left_alone() {
         bench.look_up("10.0.0.6", &format!("node{n}.example.org"), 1, 0, EXISTS);
     }
     bench.finish();
-    assert!(bench.created(Recon::RULE).is_empty(), "{:#?}", bench.created(Recon::RULE));
+    assert!(bench.created_by(Recon::RULE).is_empty(), "{:#?}", bench.created_by(Recon::RULE));
 }

@@ -33,7 +33,7 @@ fn start(bench: &mut Bench, tgid: u32, ppid: u32, path: &'static str) {
 
 fn leak(bench: &mut Bench, qtype: u16, mut who: impl FnMut(&mut Bench, u32) -> Owner) {
     for n in 0..60 {
-        bench.now_ns += SECOND;
+        bench.pass(1.0);
         let owner = who(bench, n);
         let bytes = message(n as u16, &format!("{}.evil.example", payload(u64::from(n))), qtype, false);
         bench.record(View::HostEgress, "10.0.0.2:4000", "10.0.0.1:53", bytes, owner);
@@ -82,8 +82,7 @@ fn an_allowed_daemon_weighs_less_is_counted_and_not_trusted_with_null() {
     for (qtype, allowed) in [(1, 1), (10, 0)] {
         let mut config = Config::default();
         config.process.daemon_allow_list = vec!["agentd".to_owned()];
-        let pipeline = Pipeline::new(config.pipeline(), Origin::Replay);
-        let mut bench = Bench { pipeline, ..bench() };
+        let mut bench = Bench::new(&config);
         start(&mut bench, 500, 1, "/usr/sbin/agentd");
         leak(&mut bench, qtype, |_, _| owner(500, "agentd"));
         let created = bench.created();
