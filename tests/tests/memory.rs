@@ -18,6 +18,12 @@ const FIRST_EVENT: Duration = Duration::from_secs(2);
 
 #[test]
 fn an_idle_sensor_takes_at_most_40_mb_on_two_cpus() {
+    if cfg!(debug_assertions) && std::env::var_os("SENSOR_BIN").is_none() {
+        eprintln!(
+            "skipped: a debug build's code is thrice as large (set SENSOR_BIN=target/release/earthdog)"
+        );
+        return;
+    }
     let _alone = serial::lock();
     let (client, _server) = require!(host::pair());
     let mut sensor = require!(Sensor::start(&client, &[]));
@@ -30,7 +36,7 @@ fn an_idle_sensor_takes_at_most_40_mb_on_two_cpus() {
     if cpus.get() <= 2 {
         assert!(resident + maps <= LIMIT_BYTES, "{resident} + {maps} bytes");
     } else {
-        earthdog_tests::kernel::skip(&format!("the bound is for two CPUs, here are {cpus}"));
+        eprintln!("skipped: the bound is for two CPUs, here are {cpus}");
     }
     let said = sensor.process().wait_for_text("memory", Deadline::secs(5));
     assert!(said.contains("CPU"), "the formula for other CPU counts is missing: {said}");
