@@ -1,0 +1,119 @@
+//! A finding that is open, and what it needs to go on.
+
+use super::{Figures, process, tool};
+use crate::attack::{self, Platform};
+use crate::config;
+use crate::finding::{self, Evidence, Finding, Severity, State};
+use crate::ledger::Span;
+use crate::rules::rules;
+use crate::verdict::{family, verdict};
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) finding: Finding,
+    /// Rules that have spoken, the first first.
+    pub(super) rules: Vec<&'static str>,
+    /// What the rule that names the finding makes of it alone, and its weight.
+    pub(super) named_for: (Severity, f64),
+    /// What the client does, by that rule.
+    pub(super) does: String,
+    /// As what it is counted.
+    pub(super) counted: Option<Severity>,
+    pub(super) last_ns: u64,
+    pub(super) quiet_ns: u64,
+    /// Lower bound of bytes out from which the ledger's next update is due.
+    pub(super) update_at: u64,
+    /// The ledger has spoken.
+    pub(super) ledger: bool,
+    /// A packet of it had one of the carriers that no allow list covers.
+    pub(super) has_payload: bool,
+    pub(super) platform: Platform,
+    pub(super) label: tool::Label,
+    /// The last detector's, for cases that the ledger has no entry of.
+    pub(super) figures: Figures,
+}
+
+impl Open {
+    pub(super) fn new(finding: Finding, platform: Platform, now_ns: u64, has_payload: bool) -> Self {
+        Self {
+            rules: vec![finding.rule],
+            finding,
+            named_for: (Severity::Low, 0.0),
+            does: String::new(),
+            counted: None,
+            last_ns: now_ns,
+            quiet_ns: Span::TenMinutes.seconds() * 1_000_000_000,
+            update_at: 0,
+            ledger: false,
+            has_payload,
+            platform,
+            label: tool::Label::default(),
+            figures: Figures::default(),
+        }
+    }
+
+    /// Weight of the evidence of this name, 0 if there is none.
+    pub(super) fn weight(&self, name: &str) -> f64 {
+        self.finding.evidence.iter().find(|e| e.name == name).map_or(0.0, |e| e.weight)
+    }
+
+    /// Takes evidence: the heaviest of each name stays, since it stands for the severity. Whether the finding is named
+    /// for its rule: the one that would make the most of it alone, and of those the heaviest.
+    pub(super) fn add(&mut self, rule: &'static str, new: Evidence) -> bool {
+        if !self.rules.contains(&rule) {
+            self.rules.push(rule);
+        }
+        let (alone, _) = verdict(rules(), &[rule], std::slice::from_ref(&new));
+        let names = (alone, new.weight) >= self.named_for;
+        if names {
+            self.named_for = (alone, new.weight);
+            if self.finding.rule != rule {
+                self.finding.rule = rule;
+                self.finding.attack = attack::of(rule, self.platform);
+            }
+        }
+        let list = &mut self.finding.evidence;
+        match list.iter_mut().find(|old| old.name == new.name) {
+            Some(old) if old.weight > new.weight => {}
+            Some(old) => *old = new,
+            None => list.push(new),
+        }
+        names
+    }
+
+    /// Looks at a name for the form of a known tool.
+    pub(super) fn name(&mut self, sub: &[u8], qtype: u16) {
+        if self.finding.tool.is_none() {
+            self.finding.tool = self.label.observe(sub, qtype).map(str::to_owned);
+        }
+    }
+
+    /// What is known of who asked joins evidence of what was sent, or when; alone it says nothing, nor beside a policy.
+    pub(super) fn add_process(&mut self, stdio: Option<u16>, settings: &config::Process) {
+        const SENT: [&str; 4] = [family::INFORMATION, family::SHAPE, family::TIMING, family::RESPONSE];
+        let list = &mut self.finding.evidence;
+        list.retain(|evidence| ![process::CONTEXT, process::ALLOWED].contains(&evidence.name));
+        if list.iter().any(|evidence| SENT.contains(&evidence.family)) {
+            let facts = process::Facts { client: &self.finding.client, stdio, has_payload: self.has_payload };
+            list.extend(process::evidence(&facts, settings));
+        }
+    }
+
+    /// The finding's figures are the detector's.
+    pub(super) fn detected(&mut self) {
+        let Figures { queries, responses, name_bytes, up, down, .. } = self.figures;
+        let finding = &mut self.finding;
+        finding.last_seen = finding::time(self.last_ns);
+        (finding.queries, finding.responses, finding.name_bytes) = (queries, responses, name_bytes);
+        (finding.bytes_up, finding.bytes_down) = (up, down);
+    }
+
+    /// Severity and confidence never fall while a finding is open: what has left stays gone.
+    pub(super) fn judge(&mut self) {
+        let finding = &mut self.finding;
+        let (severity, confidence) = verdict(rules(), &self.rules, &finding.evidence);
+        finding.has_risen = finding.state == State::Update && severity > finding.severity;
+        finding.severity = finding.severity.max(severity);
+        finding.confidence = finding.confidence.max(confidence);
+    }
+}
