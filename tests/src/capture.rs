@@ -152,6 +152,14 @@ pub fn leak(count: u32) -> Vec<u8> {
     Pcap::default().file(ETHERNET, &(0..count).map(frame).collect::<Vec<_>>())
 }
 
+/// A number that looks random, the same every time (the finaliser of MurmurHash3).
+pub fn mix(number: u32) -> u32 {
+    let mut x = number.wrapping_add(0x9e37_79b9);
+    x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
+    x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
+    x ^ x >> 16
+}
+
 /// 48 characters that nothing predicts, below leak.example.
 pub fn leaking_name(number: u32) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";

@@ -36,5 +36,6 @@ pub mod process;
 pub mod replayed;
 pub mod sensor;
 pub mod traffic;
+pub mod words;
 
 pub mod truth;

@@ -10,7 +10,7 @@ use earthdog::config::Config;
 use earthdog::event::{Event, Kind, Packet, Transport, View, no_owner};
 use earthdog::finding::{Finding, Origin, Severity, State};
 use earthdog::pipeline::Pipeline;
-use earthdog_tests::capture::leaking_name;
+use earthdog_tests::capture::{leaking_name, mix};
 use earthdog_tests::message::{Message, rtype};
 use earthdog_tests::serial;
 use rstest::rstest;
@@ -128,12 +128,4 @@ fn resident_bytes() -> usize {
     let text = fs::read_to_string("/proc/self/statm").expect("proc is mounted");
     let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("statm has it");
     pages * 4096
-}
-
-/// A number that looks random, the same every time (the finaliser of MurmurHash3).
-fn mix(number: u32) -> u32 {
-    let mut x = number.wrapping_add(0x9e37_79b9);
-    x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
-    x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
-    x ^ x >> 16
 }

@@ -13,19 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use earthdog_tests::deadline::Deadline;
+use earthdog_tests::words;
 
 const LIMIT_SECS: u64 = 120;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match run(&words) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("embedded-resolver: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    words::main(run)
 }
 
 fn run(words: &[&str]) -> Result<()> {

@@ -11,24 +11,22 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use earthdog_tests::truth::{races, send, serve};
+use earthdog_tests::truth::{self, races, serve};
+use earthdog_tests::words;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match run(&words) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("failed {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    words::main(run)
 }
 
+/// What failed is on stdout too, for whoever reads the results there.
 fn run(words: &[&str]) -> Result<()> {
+    send(words).inspect_err(|error| println!("failed {error:#}"))
+}
+
+fn send(words: &[&str]) -> Result<()> {
     match words {
         ["rows"] => {
-            for row in send::ROWS {
+            for row in truth::send::ROWS {
                 println!("{}: {}", row.name, row.what);
             }
             Ok(())
@@ -39,9 +37,8 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["races", kind, count, nonce, v4] => Ok(races::send(kind, count.parse()?, nonce, v4.parse()?)?),
         ["flood", count, v4] => Ok(races::flood(count.parse()?, v4.parse()?)?),
-        [row, nonce, v4, v6, device] => {
-            send::run(row, nonce, v4.parse()?, v6.parse()?, device).with_context(|| format!("row {row}"))
-        }
+        [row, nonce, v4, v6, device] => truth::send::run(row, nonce, v4.parse()?, v6.parse()?, device)
+            .with_context(|| format!("row {row}")),
         _ => bail!("usage: see the head of {}", file!()),
     }
 }

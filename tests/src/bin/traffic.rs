@@ -26,20 +26,13 @@ use earthdog_tests::capture::leaking_name;
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::message::{Message, Name, rtype};
 use earthdog_tests::truth::serve::answer_to;
+use earthdog_tests::words;
 
 /// No sender here runs longer, whatever it is asked for.
 const LIMIT_SECS: u64 = 120;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match run(&words) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("traffic: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    words::main(run)
 }
 
 fn run(words: &[&str]) -> Result<()> {

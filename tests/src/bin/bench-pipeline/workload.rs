@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use earthdog::event::Event;
 use earthdog::source::{self, Tally};
-use earthdog_tests::capture::{ETHERNET, Pcap, leaking_name};
+use earthdog_tests::capture::{ETHERNET, Pcap, leaking_name, mix};
 use earthdog_tests::message::{Message, rtype};
 use earthdog_tests::packet::Frame;
 
@@ -106,12 +106,4 @@ fn read(file: &Path) -> Result<Vec<Event>> {
     })
     .with_context(|| format!("cannot read {}", file.display()))?;
     Ok(events)
-}
-
-/// A number that looks random, the same every time (the finaliser of MurmurHash3).
-fn mix(number: u32) -> u32 {
-    let mut x = number.wrapping_add(0x9e37_79b9);
-    x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
-    x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
-    x ^ x >> 16
 }
