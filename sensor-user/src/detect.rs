@@ -23,6 +23,7 @@ pub mod reputation;
 pub mod resolver_policy;
 pub mod roles;
 pub mod seen;
+pub mod short_lived_zone;
 pub mod subdomain_flood;
 pub mod table;
 
@@ -33,6 +34,7 @@ use crate::finding::Finding;
 use crate::ledger::{Entry, Key};
 use crate::logged::Lookup;
 use crate::report::{Case, Reports, Scene, Sighting, Signal};
+use crate::store::History;
 use crate::zone::Zone;
 
 pub use roles::{Role, Roles};
@@ -106,6 +108,11 @@ impl Cases<'_, '_> {
     /// Whether a finding is open.
     pub fn is_open(&self, case: Case) -> bool {
         self.reports.has(case)
+    }
+
+    /// What is remembered of other days, if there is a store.
+    pub fn history(&self) -> Option<&History> {
+        self.scene.history
     }
 
     pub fn sighting(&self) -> Sighting {
@@ -189,6 +196,7 @@ detectors! {
     recon: recon::Recon,
     subdomain_flood: subdomain_flood::SubdomainFlood,
     fast_flux: fast_flux::FastFlux,
+    short_lived_zone: short_lived_zone::ShortLivedZone,
     rebinding: rebinding::Rebinding,
     amplification: amplification::Amplification,
     poisoning: poisoning::Poisoning,

@@ -452,8 +452,17 @@ impl Pipeline {
             }
         }
         let server = self.address(leg.server.ip(), leg.netns);
-        let Self { reports, ledger, clients, names, .. } = self;
-        let mut scene = Scene { ledger, clients, names, sighting, sub: said.sub, qtype: leg.qtype, emit };
+        let Self { reports, ledger, clients, names, history, .. } = self;
+        let mut scene = Scene {
+            ledger,
+            clients,
+            names,
+            history: history.as_ref(),
+            sighting,
+            sub: said.sub,
+            qtype: leg.qtype,
+            emit,
+        };
         for key in keys {
             reports.judge(key, &mut scene);
         }
@@ -497,8 +506,9 @@ impl Pipeline {
         let sighting =
             Sighting { server: server.ip(), view: packet.view, now_ns, address, process, has_payload: true };
         let stray = Stray { packet, message, to_server, client: sighting.client() };
-        let Self { reports, ledger, clients, names, .. } = self;
-        let scene = Scene { ledger, clients, names, sighting, sub: &[], qtype: 0, emit };
+        let Self { reports, ledger, clients, names, history, .. } = self;
+        let scene =
+            Scene { ledger, clients, names, history: history.as_ref(), sighting, sub: &[], qtype: 0, emit };
         self.detectors.stray(&stray, &mut Cases { reports, scene });
     }
 
@@ -587,8 +597,17 @@ impl Pipeline {
             role: Role::Host,
         };
         look.role = self.roles.response(&look);
-        let Self { reports, ledger, clients, names, .. } = self;
-        let scene = Scene { ledger, clients, names, sighting, sub: look.sub_wire(), qtype: leg.qtype, emit };
+        let Self { reports, ledger, clients, names, history, .. } = self;
+        let scene = Scene {
+            ledger,
+            clients,
+            names,
+            history: history.as_ref(),
+            sighting,
+            sub: look.sub_wire(),
+            qtype: leg.qtype,
+            emit,
+        };
         self.detectors.response(&look, &mut Cases { reports, scene });
         (lookup, Some(whose))
     }
@@ -626,8 +645,17 @@ impl Pipeline {
             process: (client != address).then_some(client),
             has_payload: false,
         };
-        let Self { reports, ledger, clients, names, .. } = self;
-        let scene = Scene { ledger, clients, names, sighting, sub: look.sub_wire(), qtype: leg.qtype, emit };
+        let Self { reports, ledger, clients, names, history, .. } = self;
+        let scene = Scene {
+            ledger,
+            clients,
+            names,
+            history: history.as_ref(),
+            sighting,
+            sub: look.sub_wire(),
+            qtype: leg.qtype,
+            emit,
+        };
         self.detectors.spurious(&look, &mut Cases { reports, scene });
     }
 

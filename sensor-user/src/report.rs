@@ -4,6 +4,7 @@
 pub mod case;
 mod evidence;
 mod open;
+mod past;
 pub mod process;
 pub mod text;
 mod tool;
@@ -26,6 +27,7 @@ use crate::ledger::entry;
 use crate::ledger::{self, Entry, Key, Ledger, Span, Standing};
 use crate::model::UNIT;
 use crate::rules::rules;
+use crate::store::History;
 use crate::zone::Class;
 
 /// The rule that speaks for the ledger.
@@ -73,6 +75,8 @@ pub struct Scene<'a> {
     pub ledger: &'a mut Ledger,
     pub clients: &'a Clients,
     pub names: &'a Names,
+    /// Of other days, if there is a store.
+    pub history: Option<&'a History>,
     pub sighting: Sighting,
     /// Of the packet, below its zone: wire form, lower case.
     pub sub: &'a [u8],
@@ -340,6 +344,12 @@ impl Reports {
             open.finding.client = who::describe(Some(client), scene.names, &self.attribute);
             open.finding.client.via = via.or(before);
             open.add_process(client.image.stdio, &self.settings.process);
+        }
+        if let Some(history) = scene.history
+            && open.is_of_traffic()
+        {
+            let who = client.map(|client| client.stable_hash);
+            open.add_past(past::evidence(history, case.key, who, scene.sighting.now_ns));
         }
         open.finding.state = state;
         open.judge();

@@ -233,6 +233,14 @@ keys! {
         max_keys: u64 = 512, integer(16, 1 << 24);
     }
 
+    /// Detector dns-short-lived-zone: zones that bloom and die within days; needs the store.
+    short_lived_zone: ShortLivedZone {
+        /// Days since a zone was first asked for here, at most.
+        max_age_days: u64 = 7, integer(1, 90);
+        /// Answered look-ups from which on it was in use.
+        min_lookups: u64 = 50, integer(1, 1 << 20);
+    }
+
     /// Detector dns-rebinding: names that lead outside, then inside the network.
     rebinding: Rebinding {
         /// Longest TTL of the answer that led outside, seconds.
@@ -352,7 +360,7 @@ keys! {
         /// Ring for all other records, KiB; a power of two.
         bulk_ring_kib: u64 = 4096, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
         /// Entries of the kernel's flow map; the least recently used goes first.
-        flow_entries: u64 = 8192, integer(64, 1 << 22);
+        flow_entries: u64 = 16_384, integer(64, 1 << 22);
         /// How to learn who asked; `auto` takes what sees most, then what costs least (`earthdog doctor` tells).
         owner_source: OwnerSource = OwnerSource::Auto, Allowed::OneOf(OwnerSource::NAMES);
         /// Entries of the kernel's map of senders; the least recently used goes first.

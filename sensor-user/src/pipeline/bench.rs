@@ -28,7 +28,8 @@ pub(crate) struct Bench {
     pub(crate) owner: Owner,
     /// Who is asked.
     pub(crate) server: IpAddr,
-    id: u16,
+    /// Of the last query.
+    pub(crate) id: u16,
     beats: u64,
 }
 

@@ -72,12 +72,7 @@ impl Open {
                 self.finding.attack = attack::of(rule, self.platform);
             }
         }
-        let list = &mut self.finding.evidence;
-        match list.iter_mut().find(|old| old.name == new.name) {
-            Some(old) if old.weight > new.weight => {}
-            Some(old) => *old = new,
-            None => list.push(new),
-        }
+        keep(&mut self.finding.evidence, new);
         names
     }
 
@@ -88,14 +83,27 @@ impl Open {
         }
     }
 
-    /// What is known of who asked joins evidence of what was sent, or when; alone it says nothing, nor beside a policy.
-    pub(super) fn add_process(&mut self, stdio: Option<u16>, settings: &config::Process) {
+    /// Whether there is evidence of what was sent, or when: beside it who asked and other days count, which say nothing
+    /// alone, nor beside a policy.
+    pub(super) fn is_of_traffic(&self) -> bool {
         const SENT: [&str; 4] = [family::INFORMATION, family::SHAPE, family::TIMING, family::RESPONSE];
+        self.finding.evidence.iter().any(|evidence| SENT.contains(&evidence.family))
+    }
+
+    /// What is known of who asked, as it is now.
+    pub(super) fn add_process(&mut self, stdio: Option<u16>, settings: &config::Process) {
         let list = &mut self.finding.evidence;
         list.retain(|evidence| ![process::CONTEXT, process::ALLOWED].contains(&evidence.name));
-        if list.iter().any(|evidence| SENT.contains(&evidence.family)) {
+        if self.is_of_traffic() {
             let facts = process::Facts { client: &self.finding.client, stdio, has_payload: self.has_payload };
-            list.extend(process::evidence(&facts, settings));
+            self.finding.evidence.extend(process::evidence(&facts, settings));
+        }
+    }
+
+    /// What other days add; the heaviest of each name stays.
+    pub(super) fn add_past(&mut self, past: Vec<Evidence>) {
+        for evidence in past {
+            keep(&mut self.finding.evidence, evidence);
         }
     }
 
@@ -115,5 +123,14 @@ impl Open {
         finding.has_risen = finding.state == State::Update && severity > finding.severity;
         finding.severity = finding.severity.max(severity);
         finding.confidence = finding.confidence.max(confidence);
+    }
+}
+
+/// Takes evidence, unless there is heavier of its name.
+fn keep(list: &mut Vec<Evidence>, new: Evidence) {
+    match list.iter_mut().find(|old| old.name == new.name) {
+        Some(old) if old.weight > new.weight => {}
+        Some(old) => *old = new,
+        None => list.push(new),
     }
 }

@@ -73,6 +73,13 @@ pub fn range(bounds: Bounds) -> String {
     format!("{} to {} bytes", thousands(bounds.low), thousands(bounds.high))
 }
 
+/// `40 minutes`, `5 hours`, `3 days`: in the largest unit that there are two of.
+pub fn duration(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| seconds >= 2 * unit).unwrap_or((1, "seconds"));
+    format!("{} {name}", thousands(seconds / unit))
+}
+
 /// Digits in groups of three.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
