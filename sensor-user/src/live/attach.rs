@@ -16,8 +16,9 @@ use sensor_ebpf::abi::{ABI_VERSION, Options, OwnerEntry};
 use zerocopy::IntoBytes;
 
 use super::features::{chain, os_error};
+use super::hook::{Hook, Point};
 use super::link::Link;
-use super::plan::{Hook, Plan, Point, SEND_PATH};
+use super::plan::{Plan, SEND_PATH};
 use super::source::Source;
 use super::{object, self_probe, snapshot};
 use crate::config::Live;

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::features::{Features, Need};
+use super::hook::Hook;
 use super::link::links;
 use super::plan::{self, Plan, Request};
 use super::programs::PROGRAMS;
@@ -191,7 +192,7 @@ fn report_json(features: &Features, plan: Result<&Plan, &Error>, config: &Config
     report
 }
 
-fn hook_json(hook: &plan::Hook) -> Value {
+fn hook_json(hook: &Hook) -> Value {
     let mut value = json!({"hook": hook.point.to_string(), "program": hook.program, "why": hook.why});
     if let Some(fallback) = &hook.fallback {
         value["fallback"] = json!(fallback.point.to_string());

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod features;
+pub mod hook;
 pub mod link;
 pub mod log;
 pub mod permission;
@@ -25,6 +26,7 @@ pub mod local;
 pub mod process;
 
 pub mod sensor;
+mod stop;
 
 pub mod memory;
 pub mod status;
