@@ -26,8 +26,10 @@ enum Command {
     Run(RunArgs),
     /// Read captures or logs and report what is in them
     Replay(ReplayArgs),
+    /// Show what the running sensor sees, loses, holds and costs
+    Status(AskArgs),
     /// Show the flow counters of the running sensor
-    Flows(FlowsArgs),
+    Flows(AskArgs),
     /// Say what is remembered of a name: first and last seen, by how many clients, answers
     Pdns(PdnsArgs),
     /// Show or reset what is remembered of clients' habits
@@ -84,8 +86,8 @@ pub struct ReplayArgs {
 }
 
 #[derive(Clone, Debug, Default, Args)]
-pub struct FlowsArgs {
-    /// One JSON object instead of a table
+pub struct AskArgs {
+    /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
     /// Configuration file of the running sensor, for its control socket
@@ -229,6 +231,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
     match cli.command {
         Command::Run(args) => live::run(&args, &load(&args.config)?),
         Command::Replay(args) => replay::run(&args, &load(&args.config)?),
+        Command::Status(args) => live::status(&args, &load(&args.config)?),
         Command::Flows(args) => live::flows(&args, &load(&args.config)?),
         Command::Pdns(args) => print(&ask::pdns(&args, &load(&args.memory.config)?)?),
         Command::Baseline(BaselineCommand::Show(args)) => {

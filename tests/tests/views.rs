@@ -172,6 +172,40 @@ fn a_process_per_query_is_one_client() {
     assert!(last["client"]["pids"].as_array().unwrap().len() > 1, "{last:#}");
 }
 
+/// What it saw, and what that cost its process and the kernel.
+#[test]
+fn status_tells_the_cost() {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let sensor = require!(Sensor::start(&client, &[]));
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
+    let address = format!("{SERVER_V4}:53");
+    // The kernel counts for the second after the start; so many look-ups last beyond it.
+    let mut command = client.command(TRAFFIC);
+    command.args(["lookup", &address, "300", "10000"]);
+    let asked = Finished::of(Process::spawn(command));
+    assert!(asked.status.success(), "{}", asked.stderr);
+    let counted = Deadline::secs(10).poll(|| {
+        let status = sensor.status();
+        let programs = status["cost"]["kernel"]["programs"].as_array()?.clone();
+        programs
+            .into_iter()
+            .find(|program| program["program"] == "host_egress" && program["runs"].as_u64() > Some(10))
+    });
+    let counted =
+        counted.unwrap_or_else(|| panic!("no run of host_egress was counted: {}", sensor.status()["cost"]));
+    assert!((50..1_000_000).contains(&counted["ns_a_run"].as_u64().unwrap()), "{counted}");
+    let mut command = client.command(binary().unwrap());
+    command.arg("status");
+    let done = Finished::of(Process::spawn(command));
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    for says in ["lost       nothing", "host_egress", " of one CPU in the process", "who asked  "] {
+        assert!(done.stdout.contains(says), "{says:?} not in:\n{}", done.stdout);
+    }
+    eprintln!("{}", done.stdout);
+    sensor.stop();
+}
+
 #[test]
 fn flows_without_a_sensor_is_1_and_says_so() {
     let _alone = serial::lock();

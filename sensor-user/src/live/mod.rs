@@ -28,18 +28,20 @@ pub mod process;
 pub mod sensor;
 mod stop;
 
+pub mod cost;
 pub mod memory;
 pub mod status;
 
 pub mod control;
 pub mod flows;
+pub mod overview;
 
 pub mod doctor;
 
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::cli::{DoctorArgs, FlowsArgs, RunArgs};
+use crate::cli::{AskArgs, DoctorArgs, RunArgs};
 use crate::config::Config;
 use crate::exit::{Code, Error};
 
@@ -54,7 +56,7 @@ pub fn doctor(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
 }
 
 /// Prints the running sensor's flow map.
-pub fn flows(args: &FlowsArgs, config: &Config) -> anyhow::Result<Code> {
+pub fn flows(args: &AskArgs, config: &Config) -> anyhow::Result<Code> {
     let socket = Path::new(&config.live.control_socket);
     let data = control::request(socket, "flows")?;
     let text = if args.json {
@@ -69,6 +71,16 @@ pub fn flows(args: &FlowsArgs, config: &Config) -> anyhow::Result<Code> {
         })?;
         flows::table(&flows)
     };
+    print(&text)
+}
+
+/// Prints what the running sensor says of itself.
+pub fn status(args: &AskArgs, config: &Config) -> anyhow::Result<Code> {
+    let data = control::request(Path::new(&config.live.control_socket), "status")?;
+    print(&if args.json { format!("{data}\n") } else { overview::text(&data) })
+}
+
+fn print(text: &str) -> anyhow::Result<Code> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::stdout(&error))?;
     Ok(Code::Ok)

@@ -16,6 +16,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::attach::{self, Attached, Failed};
 use super::control::{self, Command, Question};
+use super::cost::Cost;
 use super::features::{Feature, Features};
 use super::link::{Link, default_route_interfaces, links};
 use super::local::{self, SearchList};
@@ -173,6 +174,7 @@ struct Sensor {
     messages: Option<Messages>,
     store: Keeper,
     printer: Printer,
+    cost: Cost,
     settings: Live,
     /// Bytes that the pipeline and the reader can come to hold.
     worst_case: usize,
@@ -234,6 +236,7 @@ impl Sensor {
             messages,
             store,
             printer: Printer::new(),
+            cost: Cost::new(),
             settings: config.live.clone(),
             worst_case,
             since: jiff::Timestamp::now().to_string(),
@@ -383,6 +386,7 @@ impl Sensor {
     }
 
     fn tick(&mut self) {
+        self.cost.tick(&self.attached.bpf);
         self.clock.refresh();
         if let Some(suffixes) = self.search.changed() {
             self.pipeline.search(suffixes.into_iter());
@@ -444,6 +448,7 @@ impl Sensor {
             Command::Status => {
                 let mut status =
                     self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since));
+                status["cost"] = self.cost.json();
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
             }

@@ -1,0 +1,141 @@
+//! What the sensor costs: CPU time of its process, and of its programs in the kernel.
+//!
+//! The kernel counts the run time of programs only while it is asked to (BPF_ENABLE_STATS, Linux 5.8), and that costs two
+//! readings of the clock a run, of every program on the machine. So it is asked for one second in a minute.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::sys::{Stats, enable_stats};
+use serde_json::{Value, json};
+
+use crate::clock;
+
+/// Ticks between the beginnings of two samples.
+const EVERY: u64 = 60;
+/// Clock ticks in a second, as /proc gives them on every Linux (USER_HZ).
+const USER_HZ: u64 = 100;
+
+#[derive(Debug)]
+pub struct Cost {
+    /// Monotonic, as are all times here.
+    started: std::time::Instant,
+    ticks: u64,
+    sample: Option<Sample>,
+    /// Kernel's refusal to count, if it refused.
+    refused: Option<String>,
+    sampled: Duration,
+    programs: BTreeMap<String, Runs>,
+}
+
+/// The kernel counts as long as the descriptor is open.
+#[derive(Debug)]
+struct Sample {
+    _counting: OwnedFd,
+    begun: std::time::Instant,
+    before: BTreeMap<String, Runs>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Runs {
+    count: u64,
+    time: Duration,
+}
+
+impl Cost {
+    pub fn new() -> Self {
+        Self {
+            started: clock::monotonic(),
+            ticks: 0,
+            sample: None,
+            refused: None,
+            sampled: Duration::ZERO,
+            programs: BTreeMap::new(),
+        }
+    }
+
+    /// Once a second.
+    pub fn tick(&mut self, bpf: &Ebpf) {
+        if let Some(sample) = self.sample.take() {
+            self.sampled += clock::monotonic().duration_since(sample.begun);
+            for (name, after) in runs(bpf) {
+                let before = sample.before.get(&name).copied().unwrap_or_default();
+                let sum = self.programs.entry(name).or_default();
+                sum.count += after.count.saturating_sub(before.count);
+                sum.time += after.time.saturating_sub(before.time);
+            }
+        } else if self.ticks.is_multiple_of(EVERY) {
+            match enable_stats(Stats::RunTime) {
+                Ok(fd) => {
+                    self.refused = None;
+                    self.sample =
+                        Some(Sample { _counting: fd, begun: clock::monotonic(), before: runs(bpf) });
+                }
+                Err(error) => self.refused = Some(error.to_string()),
+            }
+        }
+        self.ticks += 1;
+    }
+
+    /// For `status`.
+    pub fn json(&self) -> Value {
+        let wall = clock::monotonic().duration_since(self.started);
+        let cpu = process_cpu(&fs::read_to_string("/proc/self/stat").unwrap_or_default());
+        let share = |time: Duration, of: Duration| time.as_secs_f64() / of.as_secs_f64().max(1e-9);
+        let kernel: Duration = self.programs.values().map(|runs| runs.time).sum();
+        json!({
+            "seconds": wall.as_secs(),
+            "process": cpu.map(|cpu| json!({ "cpu_seconds": cpu.as_secs_f64(), "share": share(cpu, wall) })),
+            "kernel": {
+                "sampled_seconds": self.sampled.as_secs_f64(),
+                "share": (!self.sampled.is_zero()).then(|| share(kernel, self.sampled)),
+                "refused": self.refused,
+                "programs": self.programs.iter().map(|(name, runs)| json!({
+                    "program": name,
+                    "runs": runs.count,
+                    "ns_a_run": (runs.count > 0).then(|| runs.time.as_nanos() as u64 / runs.count),
+                    "share": share(runs.time, self.sampled),
+                })).collect::<Vec<_>>(),
+            },
+        })
+    }
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Of every program that is loaded; none where the kernel tells nothing of it.
+fn runs(bpf: &Ebpf) -> BTreeMap<String, Runs> {
+    let of = |(name, program): (&str, &aya::programs::Program)| {
+        let info = program.info().ok()?;
+        Some((name.to_owned(), Runs { count: info.run_count(), time: info.run_time() }))
+    };
+    bpf.programs().filter_map(of).collect()
+}
+
+/// User and system time of /proc/PID/stat (fields 14 and 15), which follow the name in its brackets.
+fn process_cpu(stat: &str) -> Option<Duration> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11).map(|field| field.parse::<u64>().ok());
+    let ticks = fields.next()?? + fields.next()??;
+    Some(Duration::from_millis(ticks * (1000 / USER_HZ)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_process_hides_no_figures() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 90 0 0 0 250 31 0 0 20 0 1 0 100 1 1";
+        assert_eq!(process_cpu(stat), Some(Duration::from_millis(2810)));
+        assert_eq!(process_cpu("42 (cut) S 1"), None);
+        assert!(process_cpu(&fs::read_to_string("/proc/self/stat").unwrap()).is_some());
+    }
+}

@@ -1,0 +1,192 @@
+//! `earthdog status`: what the running sensor answers, for people.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::escape::escape;
+use crate::report::text::{duration, thousands};
+
+/// Of the answer to `status`; what an older sensor does not tell is left out.
+pub fn text(status: &Value) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, text: &str| {
+        if !text.is_empty() {
+            let _ = writeln!(out, "{name:<10} {}", escape(text));
+        }
+    };
+    let since = status["since"].as_str().unwrap_or("?");
+    let seconds = number(&status["cost"]["seconds"]);
+    line(
+        "version",
+        &format!("{}, since {since} ({})", status["version"].as_str().unwrap_or("?"), duration(seconds)),
+    );
+    for hook in status["hooks"].as_array().into_iter().flatten() {
+        line("hook", &format!("{}: {}", word(&hook["hook"]), word(&hook["program"])));
+    }
+    let owner = &status["owner_source"];
+    line(
+        "who asked",
+        &format!("{}: {}", owner["source"].as_str().unwrap_or("nobody can tell"), word(&owner["why"])),
+    );
+    line("seen", &counts(status, &["messages", "lookups", "processes", "clients", "zones"]));
+    line("findings", &counts(&status["findings"], &["low", "medium", "high", "critical"]));
+    let lost = number(&status["lost"]) + number(&status["execs_lost"]);
+    line(
+        "lost",
+        &if lost == 0 {
+            "nothing".to_owned()
+        } else {
+            format!("{} records: {}", thousands(lost), losses(status))
+        },
+    );
+    line("skipped", &of_prefix(&status["counters"], "skip_"));
+    line("forgotten", &some(&status["evictions"]));
+    line("memory", &memory(&status["memory"]));
+    line("cost", &cost(&status["cost"]));
+    line("store", &store(&status["store"]));
+    for warning in status["warnings"].as_array().into_iter().flatten() {
+        line("warning", word(warning));
+    }
+    out
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn pairs<'v>(list: impl Iterator<Item = (&'v str, u64)>) -> String {
+    list.map(|(name, count)| format!("{} {}", thousands(count), name.replace('_', " ")))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn counts(status: &Value, names: &[&'static str]) -> String {
+    pairs(names.iter().map(|name| (*name, number(&status[*name]))))
+}
+
+fn entries(value: &Value) -> impl Iterator<Item = (&str, u64)> {
+    value.as_object().into_iter().flat_map(Map::iter).map(|(name, value)| (name.as_str(), number(value)))
+}
+
+/// Those that are not nought.
+fn some(value: &Value) -> String {
+    pairs(entries(value).filter(|(_, count)| *count > 0))
+}
+
+fn of_prefix(value: &Value, prefix: &str) -> String {
+    pairs(
+        entries(value)
+            .filter_map(|(name, count)| Some((name.strip_prefix(prefix)?, count)))
+            .filter(|(_, count)| *count > 0),
+    )
+}
+
+fn losses(status: &Value) -> String {
+    pairs(entries(&status["counters"]).filter(|(name, count)| name.contains("lost") && *count > 0))
+}
+
+fn memory(memory: &Value) -> String {
+    let mb = |name: &str| number(&memory[name]) as f64 / 1e6;
+    let maps = mb("rings") + mb("flow_map") + mb("per_cpu_maps");
+    format!("{:.1} MB resident, {maps:.1} MB in the kernel's maps", mb("resident"))
+}
+
+fn cost(cost: &Value) -> String {
+    let percent = |share: &Value| share.as_f64().map(|share| format!("{:.3} %", share * 100.0));
+    let mut parts = Vec::new();
+    if let Some(share) = percent(&cost["process"]["share"]) {
+        let cpu = cost["process"]["cpu_seconds"].as_f64().unwrap_or(0.0);
+        parts.push(format!("{share} of one CPU in the process ({cpu:.2} s)"));
+    }
+    let kernel = &cost["kernel"];
+    if let Some(share) = percent(&kernel["share"]) {
+        let sampled = kernel["sampled_seconds"].as_f64().unwrap_or(0.0);
+        let mut programs: Vec<&Value> = kernel["programs"].as_array().into_iter().flatten().collect();
+        programs.retain(|program| number(&program["runs"]) > 0);
+        let part = |program: &Value| program["share"].as_f64().unwrap_or(0.0);
+        programs.sort_by(|a, b| part(b).total_cmp(&part(a)));
+        let each: Vec<_> = programs
+            .iter()
+            .map(|program| {
+                format!(
+                    "{} {} ns × {}",
+                    word(&program["program"]),
+                    number(&program["ns_a_run"]),
+                    thousands(number(&program["runs"]))
+                )
+            })
+            .collect();
+        let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+        parts.push(format!("{share} in the kernel, sampled over {sampled:.0} s{each}"));
+    } else if let Some(why) = kernel["refused"].as_str() {
+        parts.push(format!("the kernel counts no run time: {why}"));
+    }
+    parts.join("; ")
+}
+
+fn store(store: &Value) -> String {
+    match (store["path"].as_str(), store["error"].as_str()) {
+        (None, _) => "none".to_owned(),
+        (Some(path), Some(error)) => format!("{path}: {error}"),
+        (Some(path), None) => {
+            let counts = match store["burn_in_over"].as_bool() {
+                Some(true) => "the history counts",
+                _ => "the history does not count yet",
+            };
+            format!("{path}; {counts}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lost_and_what_it_costs_is_told() {
+        let status = json!({
+            "version": "1", "since": "2026-01-01T00:00:00Z",
+            "hooks": [{"hook": "xdp on eth0\u{1b}[2J", "program": "xdp_dns", "why": "x"}],
+            "owner_source": {"source": "current_task", "why": "sees all"},
+            "messages": 12345, "lookups": 6000, "processes": 3, "clients": 4, "zones": 5,
+            "findings": {"low": 1, "medium": 0, "high": 2, "critical": 0},
+            "counters": {"seen": 9, "lost_bulk": 7, "skip_busy": 2, "skip_fragment": 0},
+            "lost": 7, "execs_lost": 0,
+            "evictions": {"ledger": 3, "clients": 0},
+            "memory": {"resident": 21_000_000, "rings": 4_000_000, "flow_map": 3_000_000, "per_cpu_maps": 0},
+            "cost": {"seconds": 7200, "process": {"cpu_seconds": 7.2, "share": 0.001}, "kernel": {
+                "sampled_seconds": 120.0, "share": 0.0001, "refused": null,
+                "programs": [{"program": "xdp_dns", "runs": 1000, "ns_a_run": 300, "share": 0.0001}, {"program": "idle", "runs": 0}]}},
+            "store": {"path": "/s", "burn_in_over": true},
+            "warnings": ["no cgroup2"],
+        });
+        let text = text(&status);
+        for says in [
+            "since 2026-01-01T00:00:00Z (2 hours)",
+            "xdp on eth0\\x1b[2J: xdp_dns",
+            "12,345 messages, 6,000 lookups",
+            "1 low, 0 medium, 2 high, 0 critical",
+            "7 records: 7 lost bulk",
+            "skipped    2 busy\n",
+            "forgotten  3 ledger\n",
+            "21.0 MB resident, 7.0 MB",
+            "0.100 % of one CPU in the process (7.20 s); 0.010 % in the kernel, sampled over 120 s: xdp_dns 300 ns × 1,000\n",
+            "/s; the history counts",
+            "warning    no cgroup2",
+        ] {
+            assert!(text.contains(says), "{says:?} not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_says_little_is_no_error() {
+        assert!(text(&json!({})).starts_with("version    ?"));
+    }
+}
