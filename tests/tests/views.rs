@@ -76,6 +76,35 @@ fn the_host_view_counts_each_query_once_and_names_the_process() {
     sensor.stop();
 }
 
+/// Where there is no cgroup2 the device's egress is the host view. Who asked is known by fentry and kprobes only; without
+/// them nobody is named, and the sensor says so.
+#[test]
+fn without_cgroup2_the_device_shows_both_directions_once() {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    client.run("umount /sys/fs/cgroup");
+    let sensor = require!(Sensor::start(&client, &[]));
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
+    let pid = queries(&client, SERVER_V4, QUERIES);
+    let counters = sensor.settled(Deadline::secs(10));
+    assert_eq!(counters["seen"], 2 * QUERIES, "{counters:#?}");
+    let flows = flows(&client);
+    let of_queries: Vec<_> = flows.iter().filter(|flow| flow["queries"] == QUERIES).collect();
+    assert_eq!(of_queries.len(), 1, "{flows:#?}");
+    let status = sensor.status();
+    let named = if status["owner_source"]["source"].is_null() { Value::Null } else { pid.into() };
+    assert_eq!(of_queries[0]["pid"], named, "{flows:#?}");
+    assert_eq!(
+        (&status["messages"], &status["lookups"]),
+        (&(2 * QUERIES).into(), &QUERIES.into()),
+        "{status:#}"
+    );
+    let warnings = status["warnings"].to_string();
+    assert!(warnings.contains("no cgroup2 mount"), "{warnings}");
+    assert_eq!(named.is_null(), warnings.contains("queries without their process"), "{warnings}");
+    sensor.stop();
+}
+
 /// A message in one segment, two in one, one in two and one in many: all are put together.
 #[test]
 fn messages_over_tcp_are_put_together_from_segments() {
