@@ -1,11 +1,13 @@
 //! The command line: what can be asked, and which part answers.
 
-use std::{ffi::OsString, io, path::PathBuf};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{self, Config},
+    config::{Config, Loaded, files},
     exit::{self, Code},
     live, replay,
     rules::list,
@@ -46,7 +48,7 @@ enum Command {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// Configuration file
+    /// Configuration file [default: /etc/earthdog/earthdog.toml and conf.d/*.toml there, as far as there are any]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Interface to watch; may be repeated [default: those of the default routes; a gateway must name them]
@@ -74,7 +76,7 @@ pub struct ReplayArgs {
     /// pcap, pcapng, Zeek dns.log (TSV or JSON) or dnstap, plain or gzipped
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Configuration file
+    /// Configuration file [default: /etc/earthdog/earthdog.toml and conf.d/*.toml there, as far as there are any]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Form of the findings [default: output.format of the configuration]
@@ -151,7 +153,7 @@ pub struct DoctorArgs {
     /// As for `run`
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,
-    /// Configuration file
+    /// Configuration file [default: /etc/earthdog/earthdog.toml and conf.d/*.toml there, as far as there are any]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -167,15 +169,26 @@ struct RulesArgs {
 enum ConfigCommand {
     /// Every key with its meaning, default and value in force, as a file that can be used
     Print(ConfigArgs),
-    /// Say whether a configuration file is valid
+    /// Say whether the configuration is valid
     Check(ConfigArgs),
+    /// Say what a key means, what it may be, what it is and which file says so
+    Explain(ExplainArgs),
 }
 
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// Configuration file
+    /// Configuration file [default: /etc/earthdog/earthdog.toml and conf.d/*.toml there, as far as there are any]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// A key with its section, such as ledger.max_keys, or a section
+    #[arg(value_name = "KEY")]
+    key: String,
+    #[command(flatten)]
+    file: ConfigArgs,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -247,9 +260,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
             print(&text)
         }
         Command::Config(ConfigCommand::Check(args)) => {
-            let text = config::check(args.config.as_deref())?;
-            print(&text)
+            print(&Loaded::read(args.config.as_deref(), Path::new(files::DIRECTORY))?.check())
         }
+        Command::Config(ConfigCommand::Explain(args)) => print(
+            &Loaded::read(args.file.config.as_deref(), Path::new(files::DIRECTORY))?.explain(&args.key)?,
+        ),
     }
 }
 

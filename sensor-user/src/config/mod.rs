@@ -1,10 +1,11 @@
 //! Configuration: a strict TOML file over the defaults of one key table.
 
+pub mod files;
 mod keys;
 pub mod list;
 mod value;
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use toml::de::{DeTable, DeValue};
 
@@ -16,6 +17,7 @@ use crate::{
     source::feeds::Feeds,
 };
 
+pub use files::Loaded;
 pub use keys::{
     Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnZones, OwnerSource, Privacy, Process,
     RENAMED, Reassembly, SECTIONS, Store,
@@ -23,34 +25,31 @@ pub use keys::{
 pub use value::{Allowed, Refusal};
 
 impl Config {
-    /// The defaults, with what the file says over them. Anything the key table does not allow is an error that names
-    /// file, line, key, value and what is allowed; exit code 2.
+    /// The defaults, with what the file says over them, or those of `/etc/earthdog`. Anything the key table does not
+    /// allow is an error that names file, line, key, value and what is allowed; exit code 2.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
-        let Some(file) = file else { return Ok(Self::default()) };
-        let name = shown_path(file);
-        let text = fs::read_to_string(file)
-            .map_err(|error| Error::new(Code::Usage, format!("cannot read configuration {name}: {error}")))?;
-        Self::parse(&text, &name)
+        Ok(Loaded::read(file, Path::new(files::DIRECTORY))?.config)
     }
 
     /// As `load`, from text; `name` stands for the file in messages.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         let mut config = Self::default();
+        let problems = config.over(text, name, |_| {});
+        if problems.is_empty() { Ok(config) } else { Err(Error::new(Code::Usage, problems.join("\n"))) }
+    }
+
+    /// Takes over what a file says; `set` is called with each key. Problems, a line each.
+    fn over(&mut self, text: &str, name: &str, mut set: impl FnMut(&Key)) -> Vec<String> {
         let mut problems = Vec::new();
         match DeTable::parse(text) {
-            Ok(table) => config.apply(table.get_ref(), text, &mut problems),
+            Ok(table) => self.apply(table.get_ref(), text, &mut set, &mut problems),
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
                 problems.push((at, format!("not TOML: {}", error.message().replace('\n', ", "))));
             }
         }
-        if problems.is_empty() {
-            return Ok(config);
-        }
         problems.sort();
-        let lines: Vec<_> =
-            problems.iter().map(|(at, what)| format!("{name}:{}: {what}", line(text, *at))).collect();
-        Err(Error::new(Code::Usage, lines.join("\n")))
+        problems.iter().map(|(at, what)| format!("{name}:{}: {what}", line(text, *at))).collect()
     }
 
     /// Every key with its meaning, default and value in force, as TOML that `parse` reads back to the same settings.
@@ -144,7 +143,13 @@ impl Config {
         }
     }
 
-    fn apply(&mut self, table: &DeTable<'_>, text: &str, problems: &mut Vec<(usize, String)>) {
+    fn apply(
+        &mut self,
+        table: &DeTable<'_>,
+        text: &str,
+        set: &mut impl FnMut(&Key),
+        problems: &mut Vec<(usize, String)>,
+    ) {
         for (section, value) in table {
             let at = section.span().start;
             let section = section.get_ref().as_ref();
@@ -167,6 +172,7 @@ impl Config {
                     problems.push((at, unknown("key", name, names, Some((section, written)))));
                     continue;
                 };
+                set(key);
                 if (key.read)(self, value.get_ref()).is_err() {
                     let written = match key.allowed {
                         Allowed::List(_) => one_line(written),
@@ -180,15 +186,6 @@ impl Config {
             }
         }
     }
-}
-
-/// What `config check` prints for a valid configuration.
-pub fn check(file: Option<&Path>) -> Result<String, Error> {
-    let config = Config::load(file)?;
-    let default = Config::default();
-    let changed = KEYS.iter().filter(|key| (key.show)(&config) != (key.show)(&default)).count();
-    let name = file.map_or_else(|| "defaults".to_owned(), shown_path);
-    Ok(format!("{name}: valid, {changed} of {} keys differ from the default\n", KEYS.len()))
 }
 
 fn unknown<'a>(
