@@ -48,6 +48,7 @@ mod programs {
 
     /// Wire view where XDP would harm.
     #[classifier]
+    #[inline(always)]
     fn tc_ingress(ctx: TcContext) -> i32 {
         observe::wire(&Skb::<false>::new(ctx.skb.skb), view::WIRE_INGRESS);
         TCX_NEXT
@@ -55,6 +56,7 @@ mod programs {
 
     /// Answers on the client-side interface of a masquerading gateway, after NAT is undone.
     #[classifier]
+    #[inline(always)]
     fn tc_egress(ctx: TcContext) -> i32 {
         observe::wire(&Skb::<false>::new(ctx.skb.skb), view::WIRE_EGRESS);
         TCX_NEXT
@@ -62,6 +64,7 @@ mod programs {
 
     /// Host view of AF_PACKET senders, which pass no cgroup hook.
     #[classifier]
+    #[inline(always)]
     fn packet_egress(ctx: TcContext) -> i32 {
         observe::device(&Skb::<true>::new(ctx.skb.skb));
         TCX_NEXT
@@ -69,6 +72,7 @@ mod programs {
 
     /// Host view, in the sender's context for UDP.
     #[cgroup_skb]
+    #[inline(always)]
     fn host_egress(ctx: SkBuffContext) -> i32 {
         observe::host(&Skb::<true>::new(ctx.skb.skb), view::HOST_EGRESS);
         CGROUP_PASS
@@ -76,6 +80,7 @@ mod programs {
 
     /// Host view, arriving.
     #[cgroup_skb]
+    #[inline(always)]
     fn host_ingress(ctx: SkBuffContext) -> i32 {
         observe::host(&Skb::<true>::new(ctx.skb.skb), view::HOST_INGRESS);
         CGROUP_PASS
