@@ -10,7 +10,7 @@ use crate::question::KEY_WORDS;
 
 /// Raised with every change of a layout below, which `xtask tidy` sees to; the loader refuses an object of another
 /// version (the size of its `ABI` map).
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! abi {
@@ -342,14 +342,40 @@ pub struct ExitRecord {
 }
 
 abi! {
-/// Key of the flow map: keyed hashes, since a map hashes and compares all bytes of a key for each packet. Never the
-/// full name: random names would churn the map.
+/// Key of the flow map: keyed hashes, so that it is two words whatever the addresses. Never the full name: random names
+/// would churn the map.
 pub struct FlowKey {
     /// Of client, server, side and transport.
     pub pair: u64,
     /// Of the same under other secrets, plus the zone's.
     pub zone: u64,
 }
+}
+
+/// Places in a set of the flow map.
+pub const FLOW_PLACES: usize = 16;
+
+abi! {
+/// A set of the flow map (`FLOW_SETS`): the flows whose keys choose it are in any of its places, and nowhere else. The
+/// value of the one in place p of set s is number s * `FLOW_PLACES` + p of `FLOWS`.
+pub struct FlowSet {
+    /// Runs that add a flow at this moment.
+    pub changing: u64,
+    /// Zero, so that a set begins at a multiple of 16.
+    pub pad: u64,
+    /// Zeroes where a place is free.
+    pub keys: [FlowKey; FLOW_PLACES],
+}
+}
+
+impl FlowKey {
+    /// The set of this flow among `sets`: the upper half of the keys' product with the golden ratio (Knuth, TAOCP volume
+    /// 3, section 6.4), since neighbouring addresses differ in the lower bits of their sums.
+    #[inline(always)]
+    pub const fn set(&self, sets: u32) -> u32 {
+        let spread = self.pair.wrapping_add(self.zone).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        ((spread * sets as u64) >> 32) as u32
+    }
 }
 
 /// Bytes kept of a flow's zone, wire form.
@@ -517,7 +543,7 @@ pub mod counter {
     pub const EXEC_DELIVERED: u32 = 17;
     /// Exec events lost because the small ring was full.
     pub const EXEC_LOST: u32 = 18;
-    /// Flow entries that could not be made.
+    /// Packets that no flow counts, since another run was adding one to the same set.
     pub const FLOW_FULL: u32 = 19;
     /// GSO datagrams or TCP payload beyond what one packet may give (`limits::MAX_CHUNKS`); bytes are not delivered.
     pub const CHUNKS_CUT: u32 = 20;
@@ -535,8 +561,10 @@ pub mod counter {
     pub const EXIT_DELIVERED: u32 = 26;
     /// Ends of processes lost because the small ring was full.
     pub const EXIT_LOST: u32 = 27;
+    /// Flows that made way for another of their set: the one that was quiet for longest.
+    pub const FLOW_EVICTED: u32 = 28;
     /// How many there are.
-    pub const COUNT: u32 = 28;
+    pub const COUNT: u32 = 29;
 }
 
 /// Metric label of each counter, by index.
@@ -569,6 +597,7 @@ pub const COUNTER_NAMES: [&str; counter::COUNT as usize] = [
     "exit_seen",
     "exit_delivered",
     "exit_lost",
+    "flow_evicted",
 ];
 
 /// `Options::features`.
@@ -610,6 +639,10 @@ pub struct Options {
     pub hash_key: [u64; KEY_WORDS],
     /// Byte offsets in kernel structs, resolved from the running kernel's BTF.
     pub offsets: KernelOffsets,
+    /// Entries of `FLOW_SETS`, at least 1.
+    pub flow_sets: u32,
+    /// Zero.
+    pub pad: u32,
 }
 }
 
@@ -719,6 +752,7 @@ const _: () = {
     assert!(size_of::<ExecRecord>() == 64 + EXEC_PATH + EXEC_FILE + EXEC_ARGS);
     assert!(size_of::<ForkRecord>() == 48 && size_of::<ExitRecord>() == 24);
     assert!(size_of::<FlowKey>() == 16);
+    assert!(size_of::<FlowSet>() == 16 * (1 + FLOW_PLACES));
     assert!(size_of::<FlowValue>() == 232 + FLOW_ZONE);
-    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 168);
+    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 168 + 8);
 };

@@ -1,13 +1,14 @@
 //! The BPF object loaded for a test or a bench: programs by name, counters, records.
 #![allow(unsafe_code)] // aya::Pod for the load-time options
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{CgroupSkb, Program, RawTracePoint, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Btf, Ebpf, EbpfLoader};
+use earthdog::live::maps::FlowMap;
 use earthdog::live::{btf, programs};
 use sensor_ebpf::abi::{
-    self, FlowKey, FlowValue, KernelOffsets, Options, Owner, RecordHeader, counter, view,
+    self, FLOW_PLACES, FlowValue, KernelOffsets, Options, Owner, RecordHeader, counter, view,
 };
 use sensor_ebpf::question::{self, KEY_WORDS};
 use zerocopy::{FromBytes as _, FromZeros as _};
@@ -26,6 +27,9 @@ pub const SOURCES: [(&str, u32); 5] = [
 
 /// The programs that do.
 pub const NAME_OWNERS: [&str; 2] = ["host_egress", "packet_egress"];
+
+/// Sets of the flow map.
+pub const FLOW_SETS: u32 = 4;
 
 /// The name hash key of tests.
 pub const HASH_KEY: [u64; KEY_WORDS] = question::key_of_seed(53);
@@ -81,6 +85,8 @@ impl Object {
             hash_key: HASH_KEY,
             offsets: btf::kernel_offsets()
                 .map_or_else(|_| KernelOffsets::new_zeroed(), |(offsets, _)| offsets),
+            flow_sets: FLOW_SETS,
+            pad: 0,
         });
         let bytes = earthdog::live::object::BYTES;
         if bytes.is_empty() {
@@ -90,6 +96,8 @@ impl Object {
             .override_global("OPTIONS", &options, true)
             .map_max_entries("RING_ALERT", alert_bytes)
             .map_max_entries("RING_BULK", bulk_bytes)
+            .map_max_entries("FLOW_SETS", FLOW_SETS)
+            .map_max_entries("FLOWS", FLOW_SETS * FLOW_PLACES as u32)
             .load(bytes)
             .context("loading the maps")?;
         let mut rings = Vec::new();
@@ -179,14 +187,10 @@ impl Object {
 
     /// Values of the flow map.
     pub fn flows(&self) -> Result<Vec<FlowValue>> {
-        let map = self.ebpf.map("FLOWS").context("no map FLOWS in the object")?;
-        let map: HashMap<_, [u8; size_of::<FlowKey>()], [u8; size_of::<FlowValue>()]> =
-            HashMap::try_from(map)?;
-        map.iter()
-            .map(|entry| {
-                FlowValue::read_from_bytes(&entry?.1).map_err(|_| anyhow!("a value of another size"))
-            })
-            .collect()
+        let map = |name: &str| self.ebpf.map(name).with_context(|| format!("no map {name} in the object"));
+        let flows =
+            FlowMap { sets: Array::try_from(map("FLOW_SETS")?)?, values: Array::try_from(map("FLOWS")?)? };
+        Ok(flows.read().into_iter().map(|(_, value)| value).collect())
     }
 
     /// Instructions the verifier walked for a loaded program (5.16 and later), and whether they are known.

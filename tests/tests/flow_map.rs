@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use earthdog_tests::message::{Message, rtype};
-use earthdog_tests::object::Object;
+use earthdog_tests::object::{FLOW_SETS, Object};
 use earthdog_tests::packet::Frame;
 use earthdog_tests::{kernel, require};
-use sensor_ebpf::abi::{CARRY, class, feature};
+use sensor_ebpf::abi::{CARRY, FLOW_PLACES, class, counter, feature};
 
 const NAME: &str = "www.carried.example";
 /// As in the wire format, with the root label.
@@ -73,4 +73,34 @@ fn flows_are_told_apart_by_client_server_zone_and_transport() {
     let mut queries: Vec<_> = object.flows().unwrap().iter().map(|flow| flow.counters().queries()).collect();
     queries.sort_unstable();
     assert_eq!(queries, [1, 1, 1, 1, 1, 2], "only the letter case does not matter");
+}
+
+#[test]
+fn where_a_set_is_full_the_quietest_flow_makes_way_and_is_counted() {
+    const FLOWS: u16 = 600;
+    require!(kernel::bpf());
+    let mut object = Object::load(feature::DEFAULT & !feature::RECORD).unwrap();
+    let query = Message::query("a.one.example", rtype::A).build();
+    let from = |client: u16| {
+        let [high, low] = client.to_be_bytes();
+        Frame::v4([10, 1, high, low], [10, 0, 0, 1]).udp(40_000, 53).payload(query.clone()).build()
+    };
+    let busy = from(FLOWS);
+    for client in 0..FLOWS {
+        object.run("tc_ingress", &from(client), 1).unwrap();
+        object.run("tc_ingress", &busy, 1).unwrap();
+    }
+    let flows = object.flows().unwrap();
+    let of = |client: u16| {
+        let last = client.to_be_bytes();
+        flows.iter().find(|flow| flow.client[14..] == last).map(|flow| flow.counters().queries())
+    };
+    assert_eq!(of(FLOWS), Some(u64::from(FLOWS)), "a flow that goes on is never the quietest");
+    assert_eq!(of(FLOWS - 1), Some(1), "nor is the newest");
+    // Addresses that follow each other spread over the sets.
+    assert_eq!(flows.len(), FLOW_SETS as usize * FLOW_PLACES, "places that stayed free");
+    let counters = object.counters().unwrap();
+    let gone = usize::from(FLOWS) + 1 - flows.len();
+    assert_eq!(counters[counter::FLOW_EVICTED as usize], gone as u64);
+    assert_eq!(counters[counter::FLOW_FULL as usize], 0);
 }

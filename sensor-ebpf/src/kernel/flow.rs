@@ -1,17 +1,19 @@
 //! The flow map: counters by (client, server, transport, zone), cheap to find and never keyed by a full name.
+//!
+//! A flow is in one of the few places of its set; a new one takes a free place, or that of the flow which was quiet for
+//! longest.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_map_update_elem;
 use sensor_ebpf::abi::{
-    CARRY, FLOW_ZONE, FlowKey, FlowValue, RECENT_BYTES, RECENT_SQUARES, class, counter, flag, is_query, view,
+    CARRY, FLOW_PLACES, FLOW_ZONE, FlowKey, FlowSet, FlowValue, RECENT_BYTES, RECENT_SQUARES, class, counter,
+    flag, is_query, view,
 };
-use sensor_ebpf::describe::{self, Description, WORDS};
+use sensor_ebpf::describe::{self, Description, WORDS, forget};
 use sensor_ebpf::frame::{DNS_PORT, Frame};
 use sensor_ebpf::limits::MAX_NAME;
 use sensor_ebpf::question::{self, HEADER};
 
 use super::access::Access;
-use super::maps::{self, Counters, FLOWS, volatile};
+use super::maps::{self, Counters, FLOW_SETS, FLOWS, Slot, option, volatile};
 
 /// Packets in a word of `FlowValue::recent` at which it is carried over. There is room for a hundred times as many, if
 /// another run holds that up.
@@ -26,12 +28,12 @@ pub(crate) fn count<P: Access>(
     view: u8,
     tgid: u32,
     message: &[u64; WORDS],
-    key: &mut FlowKey,
+    slot: &mut Slot,
     now: u64,
 ) {
     let to_server = what.flags & flag::TO_SERVER != 0;
-    let Some(value) = find::<P>(counters, key, frame, to_server, what.zone_hash, view, now) else { return };
-    // SAFETY: a live map value; an LRU map may give it to another key while we hold it, which can only miscount.
+    let Some(value) = find::<P>(counters, slot, frame, to_server, what.zone_hash, view, now) else { return };
+    // SAFETY: a live map value; it may be given to another flow while we hold it, which can only miscount.
     let value = unsafe { &mut *value };
     value.last_ns = now;
     let name_len = u64::from(what.question.name_len);
@@ -65,11 +67,11 @@ pub(crate) fn count_segment<P: Access>(
     frame: &Frame,
     view: u8,
     tgid: u32,
-    key: &mut FlowKey,
+    slot: &mut Slot,
     now: u64,
 ) {
     let to_server = frame.dst_port == DNS_PORT;
-    let Some(value) = find::<P>(counters, key, frame, to_server, 0, view, now) else { return };
+    let Some(value) = find::<P>(counters, slot, frame, to_server, 0, view, now) else { return };
     // SAFETY: as in `count`.
     let value = unsafe { &mut *value };
     value.last_ns = now;
@@ -79,11 +81,11 @@ pub(crate) fn count_segment<P: Access>(
     add(value, if to_server { class::QUERY } else { class::RESPONSE }, frame.true_len);
 }
 
-/// The entry of a flow, made if there is none. Its first value comes from read-only memory: it would not fit the stack.
+/// The value of a flow, which is added if there is none.
 #[inline(always)]
 fn find<P: Access>(
     counters: *mut Counters,
-    key: &mut FlowKey,
+    slot: &mut Slot,
     frame: &Frame,
     to_server: bool,
     zone_hash: u64,
@@ -93,55 +95,108 @@ fn find<P: Access>(
     let (client, server) = if to_server { (&frame.src, &frame.dst) } else { (&frame.dst, &frame.src) };
     let side = if view == view::WIRE_INGRESS || view == view::WIRE_EGRESS { 1 } else { 2 };
     let side_and_transport = u64::from(side) | u64::from(frame.transport) << 8;
-    question::flow_key(client, server, side_and_transport, zone_hash, maps::hash_key, key);
-    let key = &*key;
-    if let Some(value) = FLOWS.get_ptr_mut(key) {
-        return Some(value);
+    question::flow_key(client, server, side_and_transport, zone_hash, maps::hash_key, &mut slot.key);
+    slot.set = slot.key.set(option!(flow_sets));
+    slot.place = FLOW_PLACES as u32;
+    forget();
+    let set = FLOW_SETS.get_ptr_mut(slot.set)?;
+    // SAFETY: a live map value; other CPUs may change it, so it is read by words and volatile.
+    let set = unsafe { &mut *set };
+    for place in 0..FLOW_PLACES {
+        if holds(&set.keys[place], &slot.key) {
+            slot.place = place as u32;
+            break;
+        }
     }
-    // SAFETY: key and value have the map's sizes. If another CPU was first, its entry stays (BPF_NOEXIST).
-    unsafe {
-        bpf_map_update_elem(
-            core::ptr::from_ref(&FLOWS).cast_mut().cast(),
-            core::ptr::from_ref(key).cast(),
-            (&raw const EMPTY).cast(),
-            u64::from(BPF_NOEXIST),
-        )
-    };
-    let Some(value) = FLOWS.get_ptr_mut(key) else {
+    forget();
+    if slot.place < FLOW_PLACES as u32 {
+        return FLOWS.get_ptr_mut(value_index(slot));
+    }
+    // SAFETY: an aligned word of a live map value.
+    if !unsafe { maps::claim(&raw mut set.changing) } {
         maps::count_in::<true>(counters, counter::FLOW_FULL);
         return None;
-    };
-    // SAFETY: a live map value. Two CPUs that find it fresh write the same.
-    let fresh = unsafe { &mut *value };
-    if fresh.first_ns == 0 {
+    }
+    let value = add_flow(counters, set, slot, |fresh| {
         (fresh.client, fresh.server) = (*client, *server);
         (fresh.side, fresh.transport) = (side, frame.transport);
         fresh.first_ns = now;
+    });
+    // SAFETY: claimed above.
+    unsafe { maps::release(&raw mut set.changing) };
+    value
+}
+
+/// Number of the slot's value.
+#[inline(always)]
+fn value_index(slot: &Slot) -> u32 {
+    volatile(&slot.set) * FLOW_PLACES as u32 + volatile(&slot.place)
+}
+
+#[inline(always)]
+fn holds(known: &FlowKey, key: &FlowKey) -> bool {
+    volatile(&known.pair) == key.pair && volatile(&known.zone) == key.zone
+}
+
+/// Gives the flow a place. The set is claimed.
+#[inline(always)]
+fn add_flow(
+    counters: *mut Counters,
+    set: &mut FlowSet,
+    slot: &mut Slot,
+    fill: impl Fn(&mut FlowValue),
+) -> Option<*mut FlowValue> {
+    slot.quiet_since = u64::MAX;
+    for place in 0..FLOW_PLACES {
+        forget();
+        let known = &set.keys[place];
+        if holds(known, &slot.key) {
+            // Another CPU added it before the set was claimed.
+            (slot.place, slot.quiet_since) = (place as u32, 0);
+            forget();
+            break;
+        }
+        let quiet_since = if volatile(&known.pair) | volatile(&known.zone) == 0 {
+            0
+        } else {
+            let value = FLOWS.get_ptr_mut(volatile(&slot.set) * FLOW_PLACES as u32 + place as u32)?;
+            // SAFETY: a live map value.
+            unsafe { volatile(&(*value).last_ns) }
+        };
+        if quiet_since < slot.quiet_since {
+            (slot.place, slot.quiet_since) = (place as u32, quiet_since);
+        }
+    }
+    forget();
+    let place = core::hint::black_box(slot.place as usize);
+    if place >= FLOW_PLACES {
+        return None;
+    }
+    let known = &mut set.keys[place];
+    let value = FLOWS.get_ptr_mut(value_index(slot))?;
+    if holds(known, &slot.key) {
+        return Some(value);
+    }
+    if volatile(&known.pair) | volatile(&known.zone) != 0 {
+        maps::count_in::<true>(counters, counter::FLOW_EVICTED);
+    }
+    let (pair, zone) = (&raw mut known.pair, &raw mut known.zone);
+    // SAFETY: live map values, and words of them; nobody finds the place by its key until the last line, and who found it
+    // before can only miscount. Volatile, so that the order stays, and because bpf-linker would make a call of a loop over
+    // bytes out of it.
+    unsafe {
+        pair.write_volatile(0);
+        zone.write_volatile(0);
+        for word in 0..size_of::<FlowValue>() / 8 {
+            value.cast::<u64>().add(word).write_volatile(0);
+        }
+        fill(&mut *value);
+        forget();
+        zone.write_volatile(slot.key.zone);
+        pair.write_volatile(slot.key.pair);
     }
     Some(value)
 }
-
-static EMPTY: FlowValue = FlowValue {
-    first_ns: 0,
-    last_ns: 0,
-    recent: [0; class::COUNT],
-    recent_names: 0,
-    query_bytes: 0,
-    response_bytes: 0,
-    name_len_sum: 0,
-    name_len_sq_sum: 0,
-    carrying: 0,
-    carried: [0; class::COUNT],
-    client: [0; 16],
-    server: [0; 16],
-    name_len_max: 0,
-    tgid: 0,
-    zone_len: 0,
-    side: 0,
-    transport: 0,
-    pad: [0; 2],
-    zone: [0; FLOW_ZONE],
-};
 
 /// The zone's last `FLOW_ZONE` bytes, once for each entry.
 #[inline(always)]

@@ -5,8 +5,8 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
-    ABI_VERSION, CAP_RESPONSE, ExecRecord, FlowKey, FlowValue, KernelOffsets, Options, Owner, OwnerEntry,
-    ProcessOffsets, RecordHeader, counter, feature,
+    ABI_VERSION, CAP_RESPONSE, ExecRecord, FLOW_PLACES, FlowKey, FlowSet, FlowValue, KernelOffsets, Options,
+    Owner, OwnerEntry, ProcessOffsets, RecordHeader, counter, feature,
 };
 use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
@@ -24,9 +24,15 @@ pub(crate) static RING_BULK: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 /// By `abi::counter`; one value, so that a packet looks them up once.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
-/// Flow counters.
+/// Flow counters, by place (`abi::FlowSet`).
+///
+/// Arrays, since looking into one is no call: a hash map's look-up took 37 ns of a packet, and 60 at a socket, where what
+/// it runs through is no longer in the caches.
 #[map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(4096, 0);
+pub(crate) static FLOWS: Array<FlowValue> = Array::with_max_entries(4096, 0);
+/// Which flow is where.
+#[map]
+pub(crate) static FLOW_SETS: Array<FlowSet> = Array::with_max_entries(4096 / FLOW_PLACES as u32, 0);
 /// Who was seen to send, by socket address or cookie (`abi::OwnerEntry`).
 #[map]
 pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(1024, 0);
@@ -51,10 +57,10 @@ pub(crate) type Counters = [u64; counter::COUNT as usize];
 #[repr(C)]
 pub(crate) struct Scratch<O> {
     pub(crate) busy: u64,
-    /// Frame, description and flow key are here for their size: the stack has 512 bytes.
+    /// Frame, description and flow are here for their size: the stack has 512 bytes.
     pub(crate) frame: Frame,
     pub(crate) description: Description,
-    pub(crate) key: FlowKey,
+    pub(crate) slot: Slot,
     /// Payload bytes to a record of a burst.
     pub(crate) step: u32,
     /// The packet's `struct sock`, by way of memory (see `owner::socket`).
@@ -67,6 +73,19 @@ pub(crate) struct Scratch<O> {
     pub(crate) slack: [u64; CAP_RESPONSE.next_power_of_two() / 8 + 2 - WORDS],
     /// By cookie, in the host view.
     pub(crate) sockets: [Socket; SOCKETS],
+}
+
+/// A flow and where it is, in memory: of a number in a register the verifier would follow each value through the rest of
+/// the program.
+#[repr(C)]
+pub(crate) struct Slot {
+    pub(crate) key: FlowKey,
+    /// Number of the set.
+    pub(crate) set: u32,
+    /// Number of the place in it; `FLOW_PLACES` where there is none.
+    pub(crate) place: u32,
+    /// When the flow at `place` was last seen, while a place is looked for.
+    pub(crate) quiet_since: u64,
 }
 
 /// Sockets remembered in a slot. Resolvers send each query from a socket of its own, so more would not help.
@@ -140,6 +159,8 @@ static OPTIONS: Options = Options {
             pad: 0,
         },
     },
+    flow_sets: 1,
+    pad: 0,
 };
 
 /// An option as the loader set it: a volatile read, or the compiler would fold in the values above.

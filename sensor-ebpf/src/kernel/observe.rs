@@ -144,7 +144,7 @@ fn free_scratch() -> Option<*mut Scratch<Owner>> {
 /// From a frame to counters and records. The owner is in the scratch already.
 #[inline(always)]
 fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8, scratch: &mut Scratch<O>) {
-    let Scratch { frame, description, key, header, owner, message, .. } = scratch;
+    let Scratch { frame, description, slot, header, owner, message, .. } = scratch;
     let features = option!(features);
     let now = now();
     if frame.transport == TCP || packet.gso_size() != 0 {
@@ -165,7 +165,7 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
     let len = volatile(&header.cap_len);
     describe::describe(frame, message, len as usize, features, maps::hash_key, description);
     if features & feature::FLOW != 0 {
-        flow::count::<P>(counters, frame, description, view, owner.tgid(), message, key, now);
+        flow::count::<P>(counters, frame, description, view, owner.tgid(), message, slot, now);
     }
     if features & feature::RECORD == 0 {
         return count::<P>(counters, counter::SKIP_RECORD_OFF);
@@ -199,11 +199,11 @@ fn burst<P: Access, O: Between>(
     now: u64,
     scratch: &mut Scratch<O>,
 ) {
-    let Scratch { frame, description, key, step, header, owner, message, .. } = scratch;
+    let Scratch { frame, description, slot, step, header, owner, message, .. } = scratch;
     let tcp = frame.transport == TCP;
     let features = option!(features);
     if features & feature::FLOW != 0 {
-        flow::count_segment::<P>(counters, frame, view, owner.tgid(), key, now);
+        flow::count_segment::<P>(counters, frame, view, owner.tgid(), slot, now);
     }
     if features & feature::RECORD == 0 {
         return count::<P>(counters, counter::SKIP_RECORD_OFF);

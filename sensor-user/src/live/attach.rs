@@ -12,7 +12,7 @@ use aya::programs::{
     RawTracePoint, SchedClassifier, TcAttachType, Xdp, XdpMode,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
-use sensor_ebpf::abi::{ABI_VERSION, Options, OwnerEntry};
+use sensor_ebpf::abi::{ABI_VERSION, FLOW_PLACES, Options, OwnerEntry};
 use zerocopy::IntoBytes;
 
 use super::features::{chain, os_error};
@@ -20,7 +20,7 @@ use super::hook::{Hook, Point};
 use super::link::Link;
 use super::plan::{Plan, SEND_PATH};
 use super::source::Source;
-use super::{object, self_probe, snapshot};
+use super::{maps, object, self_probe, snapshot};
 use crate::config::Live;
 use crate::exit::{Code, Error};
 
@@ -58,12 +58,15 @@ impl From<Error> for Failed {
 /// any packet is looked at.
 pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, Failed> {
     let kib = |value: u64| u32::try_from(value.saturating_mul(1024)).unwrap_or(1 << 31);
+    let flow_sets = maps::flow_sets(live.flow_entries);
+    let options = Options { flow_sets, ..*options };
     let bpf = EbpfLoader::new()
         .override_global("OPTIONS", options.as_bytes(), true)
         .map_max_entries("RING_ALERT", kib(live.alert_ring_kib))
         .map_max_entries("RING_BULK", kib(live.bulk_ring_kib))
         .map_max_entries("OWNERS", u32::try_from(live.owner_entries).unwrap_or(u32::MAX))
-        .map_max_entries("FLOWS", u32::try_from(live.flow_entries).unwrap_or(u32::MAX))
+        .map_max_entries("FLOW_SETS", flow_sets)
+        .map_max_entries("FLOWS", flow_sets * FLOW_PLACES as u32)
         .load(object::BYTES)
         .map_err(|error| {
             Error::new(code_of(&error), format!("cannot load the kernel side: {}", chain(&error)))
@@ -347,7 +350,7 @@ mod tests {
     use zerocopy::FromZeros as _;
 
     use super::super::source::{Choice, Offer};
-    use super::super::{btf, clsact, features, link, maps, permission, plan};
+    use super::super::{btf, clsact, features, link, permission, plan};
     use super::*;
 
     /// Runs in a network namespace of its own; false, aloud, where that or bpf() is not permitted.
@@ -417,8 +420,7 @@ mod tests {
             let xdp = hook("xdp_dns", Point::XdpGeneric { interface: "lo".into() });
             let mut attached = attach_all(vec![clsact, xdp]).unwrap();
             assert_eq!(attached.hooks.len(), 2, "{:?}", attached.warnings);
-            let live = Live::default();
-            let (maps, mut rings) = maps::Maps::take(&mut attached.bpf, live.flow_entries).unwrap();
+            let (maps, mut rings) = maps::Maps::take(&mut attached.bpf).unwrap();
             attached.detach();
             let links = link::links().unwrap();
             assert!(links[0].xdp.is_none() && clean(&links).is_empty());
@@ -471,8 +473,7 @@ mod tests {
                 attach(&plan, &options, &Live::default())
             };
             let mut attached = attach_with(offsets).unwrap();
-            let live = Live::default();
-            let (maps, _) = maps::Maps::take(&mut attached.bpf, live.flow_entries).unwrap();
+            let (maps, _) = maps::Maps::take(&mut attached.bpf).unwrap();
             assert!(maps.counters().iter().all(|&count| count == 0), "the probe leaves no trace");
             drop(attached);
             let refused = |what: &str, change: fn(&mut KernelOffsets)| {

@@ -1,8 +1,10 @@
 //! The kernel's counters and flow map, read out.
 
+use std::borrow::Borrow;
+
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
-use sensor_ebpf::abi::{COUNTER_NAMES, FlowKey, FlowValue, counter};
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use sensor_ebpf::abi::{COUNTER_NAMES, FLOW_PLACES, FlowKey, FlowSet, FlowValue, counter};
 use zerocopy::FromBytes;
 
 use super::ring::Rings;
@@ -14,20 +16,18 @@ pub type Counters = [u64; COUNTER_NAMES.len()];
 pub struct Maps {
     /// One value by `abi::counter`.
     counters: PerCpuArray<MapData, Counters>,
-    // Byte arrays: the ABI types live in another crate and cannot be given aya's marker trait here.
-    flows: HashMap<MapData, [u8; size_of::<FlowKey>()], [u8; size_of::<FlowValue>()]>,
-    flow_entries: usize,
+    flows: FlowMap<MapData>,
 }
 
 impl std::fmt::Debug for Maps {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Maps").field("flow_entries", &self.flow_entries).finish_non_exhaustive()
+        out.debug_struct("Maps").field("flows", &self.flows).finish_non_exhaustive()
     }
 }
 
 impl Maps {
     /// Takes the maps out of the loaded object; the kernel keeps them as long as a program uses them.
-    pub fn take(bpf: &mut Ebpf, flow_entries: u64) -> anyhow::Result<(Self, Rings)> {
+    pub fn take(bpf: &mut Ebpf) -> anyhow::Result<(Self, Rings)> {
         let mut map = |name: &str| {
             bpf.take_map(name)
                 .ok_or_else(|| anyhow::anyhow!("the kernel side has no map `{name}`: build it again"))
@@ -35,9 +35,8 @@ impl Maps {
         let alert = RingBuf::try_from(map("RING_ALERT")?)?;
         let bulk = RingBuf::try_from(map("RING_BULK")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
-        let flows = HashMap::try_from(map("FLOWS")?)?;
-        let flow_entries = usize::try_from(flow_entries)?;
-        Ok((Self { counters, flows, flow_entries }, Rings::new(alert, bulk)))
+        let (sets, values) = (Array::try_from(map("FLOW_SETS")?)?, Array::try_from(map("FLOWS")?)?);
+        Ok((Self { counters, flows: FlowMap { sets, values } }, Rings::new(alert, bulk)))
     }
 
     pub fn counters(&self) -> Counters {
@@ -51,25 +50,64 @@ impl Maps {
         sums
     }
 
-    /// Every flow. The map changes while it is read: an entry may be missing or come twice, and the walk is bounded
-    /// because a flood of new flows could make it go on for ever.
+    /// Every flow, in a fixed order.
     pub fn flows(&self) -> Vec<FlowValue> {
-        let mut flows: Vec<_> = self
-            .flows
-            .iter()
-            .take(self.flow_entries.saturating_mul(2))
-            .filter_map(|entry| {
-                let (key, value) = entry.ok()?;
-                Some((key, FlowValue::read_from_bytes(&value).ok()?))
-            })
-            .collect();
+        let mut flows = self.flows.read();
         flows.sort_by_cached_key(|(key, value)| {
             let zone = value.zone.get(..value.zone_len as usize).unwrap_or_default().to_vec();
             (value.client, value.server, zone, value.side, value.transport, value.first_ns, *key)
         });
-        flows.dedup_by_key(|(key, _)| *key);
         flows.into_iter().map(|(_, value)| value).collect()
     }
+}
+
+/// Sets of a flow map that has room for so many flows.
+pub fn flow_sets(entries: u64) -> u32 {
+    u32::try_from(entries.div_ceil(FLOW_PLACES as u64)).unwrap_or(u32::MAX / FLOW_PLACES as u32).max(1)
+}
+
+/// The flow map: which flow is where, and the values by place.
+pub struct FlowMap<M> {
+    // Byte arrays: the ABI types live in another crate and cannot be given aya's marker trait here.
+    pub sets: Array<M, [u8; size_of::<FlowSet>()]>,
+    pub values: Array<M, [u8; size_of::<FlowValue>()]>,
+}
+
+impl<M> std::fmt::Debug for FlowMap<M> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("FlowMap").finish_non_exhaustive()
+    }
+}
+
+impl<M: Borrow<MapData>> FlowMap<M> {
+    /// Every flow with its key. The map changes while it is read: a flow that makes way meanwhile is left out.
+    pub fn read(&self) -> Vec<([u64; 2], FlowValue)> {
+        let mut flows = Vec::new();
+        for set in 0..self.sets.len() {
+            let Some(before) = self.keys(set).filter(|keys| keys.iter().any(used)) else { continue };
+            let values: Vec<_> = before
+                .into_iter()
+                .enumerate()
+                .filter(|(_, key)| used(key))
+                .filter_map(|(place, key)| {
+                    let value = self.values.get(&(set * FLOW_PLACES as u32 + place as u32), 0).ok()?;
+                    Some((place, key, FlowValue::read_from_bytes(&value).ok()?))
+                })
+                .collect();
+            let Some(after) = self.keys(set) else { continue };
+            let stayed = values.into_iter().filter(|(place, key, _)| after[*place] == *key);
+            flows.extend(stayed.map(|(_, key, value)| ([key.pair, key.zone], value)));
+        }
+        flows
+    }
+
+    fn keys(&self, set: u32) -> Option<[FlowKey; FLOW_PLACES]> {
+        Some(FlowSet::read_from_bytes(&self.sets.get(&set, 0).ok()?).ok()?.keys)
+    }
+}
+
+fn used(key: &FlowKey) -> bool {
+    (key.pair, key.zone) != (0, 0)
 }
 
 /// DNS that the kernel side saw and could not deliver, whole or (`CHUNKS_CUT`) in part.
@@ -89,4 +127,14 @@ pub fn lost(counters: &Counters) -> u64 {
 /// Processes that began without being told: they are looked up in /proc if they ask.
 pub fn execs_lost(counters: &Counters) -> u64 {
     counters[counter::EXEC_LOST as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_have_room_for_what_was_asked() {
+        assert_eq!([1, 16, 17, 8192].map(flow_sets), [1, 1, 2, 512]);
+    }
 }

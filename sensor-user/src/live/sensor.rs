@@ -206,7 +206,7 @@ impl Sensor {
         if plan.owner.source.is_some() {
             attached.note_open_sockets();
         }
-        let (maps, rings) = Maps::take(&mut attached.bpf, config.live.flow_entries)?;
+        let (maps, rings) = Maps::take(&mut attached.bpf)?;
         log::to_stderr();
         let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
@@ -613,6 +613,8 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
         features: bits,
         hash_key: random()?,
         offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
+        // The sizes of maps are `attach`'s to say.
+        ..Options::new_zeroed()
     })
 }
 
