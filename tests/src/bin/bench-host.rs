@@ -4,6 +4,11 @@
 //! cgroup, one with `host_floor` and one with `host_egress`, in an order that changes from round to round. Shown is the
 //! median over all rounds of the difference within a round, so that what else the machine does in the meantime falls out.
 //! The medians' spread is told beside it.
+//!
+//! Below, what each part of the program takes, by the kernel's run counters in the same sends and by `BPF_PROG_TEST_RUN`.
+//! Between two sends the processor runs the whole way through the stack, which leaves little of a program and of the
+//! helpers it calls in the caches: so one send's run takes longer than one of a thousand in a row, most where it calls
+//! helpers. What the sends' difference has over the run counters' is what the program in its turn drives out.
 
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -38,6 +43,15 @@ const VARIANTS: [Option<&str>; 3] = [None, Some("host_floor"), Some("host_egress
 const CASES: [(&str, Option<f64>); 3] =
     [("dns_send", Some(150.0)), ("other_send", Some(25.0)), ("socket_life", None)];
 const PORTS: [u16; 2] = [53, 7053];
+/// What is switched on, one more in each line.
+const STAGES: [(&str, u32); 5] = [
+    ("parse, socket, time", feature::WALK | feature::OFFSETS),
+    ("hash", feature::HASH),
+    ("counters+flow", feature::FLOW),
+    ("record with name", feature::RECORD),
+    ("owner", feature::CURRENT_TASK),
+];
+const STAGE_ROUNDS: usize = 51;
 
 fn main() -> ExitCode {
     match run() {
@@ -115,9 +129,9 @@ fn measure(json_file: Option<&Path>) -> Result<()> {
         of(counter::SEEN) == sent && of(counter::DELIVERED) == sent,
         "{sent} queries were sent with the program attached, counted: {counters:?}"
     );
-    let rows = report(&samples, features.task_btf);
+    let mut rows = report(&samples, features.task_btf);
     println!("reserve failures: {lost}");
-    in_test_run(&mut object)?;
+    rows.extend(stages(features.task_btf, [alert, bulk], &cgroup, &load)?);
     if let Some(file) = json_file {
         fs::write(file, serde_json::to_string_pretty(&rows)?)
             .with_context(|| format!("writing {}", file.display()))?;
@@ -221,27 +235,68 @@ fn report(samples: &[[[f64; CASES.len()]; VARIANTS.len()]], task_btf: bool) -> V
     rows
 }
 
-/// The same programs on the same packet without a socket's way through the stack.
-fn in_test_run(object: &mut Object) -> Result<()> {
-    let message = Message::query("www.cost.example", rtype::A).build();
-    let dns = Frame::dns_query_v4(message.clone()).build();
-    let other = Frame::v4([10, 0, 0, 2], [10, 0, 0, 1]).udp(40_000, 443).payload(message).build();
-    let mut samples = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        for (samples, (name, packet)) in
-            samples.iter_mut().zip([("host_floor", &dns), ("host_egress", &dns), ("host_egress", &other)])
-        {
-            samples.push(f64::from(object.run(name, packet, 1_000)?.nanoseconds));
+/// A query's run by what is switched on: in real sends, and on the same packet without its way through the stack.
+fn stages(
+    task_btf: bool,
+    [alert, bulk]: [u32; 2],
+    cgroup: &File,
+    load: &Load,
+) -> Result<Vec<serde_json::Value>> {
+    let mut bits = if task_btf { feature::TASK_BTF } else { 0 };
+    let mut objects = Vec::new();
+    for (_, more) in STAGES {
+        bits |= more;
+        objects.push(Object::load_with_rings(bits, alert, bulk)?);
+    }
+    let packet = Frame::dns_query_v4(load.query.clone()).build();
+    let other = Frame::v4([10, 0, 0, 2], [10, 0, 0, 1]).udp(40_000, 443).payload(load.query.clone()).build();
+    let _counting = aya::sys::enable_stats(aya::sys::Stats::RunTime)?;
+    // In sends, in test runs; the floor first.
+    let mut samples = vec![[Vec::new(), Vec::new()]; 1 + STAGES.len()];
+    let mut others = Vec::new();
+    for _ in 0..STAGE_ROUNDS {
+        for (index, [sent, run]) in samples.iter_mut().enumerate() {
+            let name = if index == 0 { "host_floor" } else { "host_egress" };
+            let object = &mut objects[index.saturating_sub(1)];
+            sent.push(in_sends(object, name, cgroup, load)?);
+            run.push(f64::from(object.run(name, &packet, 1_000)?.nanoseconds));
             object.discard();
         }
+        others.push(f64::from(objects[STAGES.len() - 1].run("host_egress", &other, 1_000)?.nanoseconds));
     }
-    let [floor, dns, other] = samples.map(|samples| quartiles(samples.into_iter())[1]);
-    println!(
-        "BPF_PROG_TEST_RUN: {:.0} ns over the empty program's {floor:.0} for a query, {:.0} for another",
-        dns - floor,
-        other - floor
-    );
-    Ok(())
+    let medians: Vec<_> =
+        samples.into_iter().map(|samples| samples.map(|values| quartiles(values.into_iter())[1])).collect();
+    let [floor, rest @ ..] = &medians[..] else { bail!("no floor") };
+    println!("ns of a query's run over the empty program's, by what is switched on:");
+    println!("{:<22} {:>14} {:>14}", "", "in real sends", "in test runs");
+    let mut rows = Vec::new();
+    for ((what, _), values) in STAGES.iter().zip(rest) {
+        let [sent, run] = [values[0] - floor[0], values[1] - floor[1]];
+        println!("{what:<22} {sent:>14.0} {run:>14.0}");
+        rows.push(json!({
+            "part": "host", "case": "dns_send", "metric": "ns_of_run_over_floor", "on": what, "unit": "ns",
+            "value": sent.round(), "test_run": run.round(),
+        }));
+    }
+    let other = quartiles(others.into_iter())[1] - floor[1];
+    println!("in test runs of other traffic: {other:.0}");
+    Ok(rows)
+}
+
+/// Nanoseconds a run by the kernel's counters, over the batches of a round.
+fn in_sends(object: &mut Object, name: &str, cgroup: &File, load: &Load) -> Result<f64> {
+    let Program::CgroupSkb(program) = object.program(name)? else { bail!("not a cgroup_skb program") };
+    let link = program.attach(cgroup, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)?;
+    let calls = |count: u32| (0..count).try_for_each(|_| load.call(0));
+    calls(WARM_UP)?;
+    let before = program.info()?;
+    calls(BATCH * BATCHES as u32)?;
+    let after = program.info()?;
+    program.detach(link)?;
+    let runs = after.run_count() - before.run_count();
+    ensure!(runs == u64::from(BATCH) * BATCHES as u64, "{runs} runs were counted");
+    object.discard();
+    Ok(after.run_time().saturating_sub(before.run_time()).as_nanos() as f64 / runs as f64)
 }
 
 fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
