@@ -27,6 +27,8 @@ pub mod short_lived_zone;
 pub mod subdomain_flood;
 pub mod table;
 
+use foldhash::quality::FixedState;
+
 use crate::config::Config;
 use crate::dns::{Canonical, Message};
 use crate::event::Packet;
@@ -56,6 +58,8 @@ pub struct Look<'a> {
     pub client: u64,
     /// What part `client` plays, as far as it is learned.
     pub role: Role,
+    /// Of the hashes by which what an attacker chose is compared: random live, the same in every replay.
+    pub seed: &'a FixedState,
 }
 
 impl Look<'_> {
@@ -86,6 +90,8 @@ pub struct Stray<'a> {
     pub message: Option<&'a Message<'a>>,
     pub to_server: bool,
     pub client: u64,
+    /// As [`Look::seed`].
+    pub seed: &'a FixedState,
 }
 
 /// Where detectors put what they see.

@@ -481,6 +481,7 @@ impl Pipeline {
             zone_hash: zone_key,
             client: sighting.client(),
             role: Role::Host,
+            seed: &self.seed,
         };
         look.role = self.roles.query(&look, server);
         self.detectors.query(&look, &mut Cases { reports, scene });
@@ -505,7 +506,7 @@ impl Pipeline {
         }
         let sighting =
             Sighting { server: server.ip(), view: packet.view, now_ns, address, process, has_payload: true };
-        let stray = Stray { packet, message, to_server, client: sighting.client() };
+        let stray = Stray { packet, message, to_server, client: sighting.client(), seed: &self.seed };
         let Self { reports, ledger, clients, names, history, .. } = self;
         let scene =
             Scene { ledger, clients, names, history: history.as_ref(), sighting, sub: &[], qtype: 0, emit };
@@ -595,6 +596,7 @@ impl Pipeline {
             zone_hash: zone_key,
             client: whose.owner,
             role: Role::Host,
+            seed: &self.seed,
         };
         look.role = self.roles.response(&look);
         let Self { reports, ledger, clients, names, history, .. } = self;
@@ -636,6 +638,7 @@ impl Pipeline {
             zone_hash: self.seed.hash_one((name.suffix(zone.labels), zone.class)),
             client,
             role: self.roles.of(client),
+            seed: &self.seed,
         };
         let sighting = Sighting {
             server: leg.server.ip(),

@@ -12,8 +12,6 @@
 
 use std::hash::BuildHasher as _;
 
-use foldhash::quality::RandomState;
-
 use super::table::{Remembered, Table};
 use super::{Cases, Detector, Look};
 use crate::config::Config;
@@ -30,8 +28,6 @@ pub struct Beacon {
     min_beats: u32,
     deviation: f64,
     paces: Table<Key, Pace>,
-    /// Answers are attacker-chosen, and compared by hash.
-    seed: RandomState,
 }
 
 /// Beats of one client under one zone.
@@ -77,7 +73,6 @@ impl Beacon {
             min_beats: settings.repeat_frequency_threshold as u32,
             deviation: settings.beacon_timing_threshold,
             paces: Table::new(settings.max_keys as usize),
-            seed: RandomState::default(),
         }
     }
 }
@@ -169,7 +164,7 @@ impl Detector for Beacon {
         for record in answers.take(16) {
             least = least.min(record.ttl);
             let bears = matches!(record.rtype, rtype::TXT | rtype::NULL | KEY) || record.rtype >= PRIVATE;
-            if bears && !pace.known.insert(self.seed.hash_one(record.rdata)) {
+            if bears && !pace.known.insert(look.seed.hash_one(record.rdata)) {
                 pace.payloads |= 1;
             }
         }

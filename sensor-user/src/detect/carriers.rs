@@ -11,6 +11,7 @@
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
+use foldhash::quality::FixedState;
 use sensor_ebpf::abi::flag;
 
 use super::table::{Remembered, Table};
@@ -29,8 +30,6 @@ pub struct Carriers {
     bound_bytes: u64,
     window_ns: u64,
     pairs: Table<(u64, IpAddr), Pair>,
-    /// Contents are attacker-chosen, and compared by hash.
-    seed: foldhash::quality::RandomState,
 }
 
 /// Contents remembered of a pair, and of how many carriers the last one whole.
@@ -133,7 +132,6 @@ impl Carriers {
             bound_bytes: settings.outbound_dns_volume_bytes,
             window_ns: settings.time_window_s * 1_000_000_000,
             pairs: Table::new(settings.max_keys as usize),
-            seed: foldhash::quality::RandomState::default(),
         }
     }
 }
@@ -179,7 +177,7 @@ impl Detector for Carriers {
                 cookies.filter(|(code, data)| *code == code::COOKIE && data.len() > CLIENT_COOKIE)
             {
                 pair.cookies.rotate_right(1);
-                pair.cookies[0] = self.seed.hash_one(&data[CLIENT_COOKIE..]);
+                pair.cookies[0] = look.seed.hash_one(&data[CLIENT_COOKIE..]);
             }
         }
         let varies = |code: u16| matches!(code, code::COOKIE | code::EXTENDED_ERROR | code::CLIENT_SUBNET);
@@ -195,7 +193,7 @@ impl Carriers {
         let (packet, message) = (look.packet, look.message);
         let now_ns = packet.time_ns;
         let (_, server) = packet.client_server();
-        let seed = &self.seed;
+        let seed = look.seed;
         let pair = self.pairs.open((look.client, server.ip()), Pair::default);
         if pair.since_ns == 0 || now_ns.saturating_sub(pair.since_ns) > self.window_ns {
             (pair.since_ns, pair.carried, pair.eighths) = (now_ns, 0, [0; CARRIERS]);
@@ -283,7 +281,7 @@ const SERVERS: u32 = 1 << 18;
 const MAX_RECORDS: usize = 8;
 
 impl Pair {
-    fn option(&mut self, code: u16, data: &[u8], up: bool, seed: &foldhash::quality::RandomState) {
+    fn option(&mut self, code: u16, data: &[u8], up: bool, seed: &FixedState) {
         match code {
             code::COOKIE => {
                 if up && data.len() > CLIENT_COOKIE {
@@ -299,7 +297,7 @@ impl Pair {
     }
 
     /// The server's part of a cookie in a query: it is what the server sent, or else the client's own.
-    fn cookie(&mut self, data: &[u8], seed: &foldhash::quality::RandomState) {
+    fn cookie(&mut self, data: &[u8], seed: &FixedState) {
         self.cookie_queries = self.cookie_queries.saturating_add(1);
         let is_given_out = self.cookies.contains(&seed.hash_one(data));
         let has_responses =
@@ -310,7 +308,7 @@ impl Pair {
     }
 
     /// Size, version, flags of EDNS and the flags of the header that a client sets as it is built.
-    fn header(&mut self, message: &Message<'_>, seed: &foldhash::quality::RandomState) {
+    fn header(&mut self, message: &Message<'_>, seed: &FixedState) {
         let edns = message.edns.map(|edns| (edns.udp_size, edns.version, edns.rcode_high, edns.flags));
         let is_new = !self.known.insert(seed.hash_one((edns, message.header.flags)));
         if is_new {
@@ -318,14 +316,7 @@ impl Pair {
         }
     }
 
-    fn bytes(
-        &mut self,
-        carrier: Carrier,
-        what: u32,
-        data: &[u8],
-        up: bool,
-        seed: &foldhash::quality::RandomState,
-    ) {
+    fn bytes(&mut self, carrier: Carrier, what: u32, data: &[u8], up: bool, seed: &FixedState) {
         if data.is_empty() || self.known.insert(seed.hash_one((what, data))) {
             return;
         }

@@ -10,7 +10,6 @@
 //!
 //! The answers to reverse look-ups are left to the ledger, and so are times to live.
 
-use foldhash::quality::RandomState;
 use std::hash::BuildHasher as _;
 
 use super::table::{Remembered, Table};
@@ -31,8 +30,6 @@ pub struct CommandChannel {
     download_bytes: u64,
     window_ns: u64,
     channels: Table<Key, Channel>,
-    /// Answers are attacker-chosen, and compared by hash.
-    seed: RandomState,
 }
 
 /// What one client was told under one zone.
@@ -99,7 +96,6 @@ impl CommandChannel {
             download_bytes: settings.download_bytes,
             window_ns: settings.time_window_s * 1_000_000_000,
             channels: Table::new(settings.max_keys as usize),
-            seed: RandomState::default(),
         }
     }
 }
@@ -130,7 +126,7 @@ impl Detector for CommandChannel {
         for record in answers.take(MAX_RECORDS) {
             let is_address = matches!(record.rtype, rtype::A | rtype::AAAA);
             let side = if is_address { &mut addresses } else { &mut units };
-            *side += channel.heard.take(&record, look, &self.seed);
+            *side += channel.heard.take(&record, look);
         }
         units += if addresses < POOL_UNITS { addresses / PLAIN } else { addresses };
         if units < MIN_UNITS {
@@ -223,10 +219,10 @@ mod kind {
 
 impl Heard {
     /// What a record says that was not said before, in units.
-    fn take(&mut self, record: &Record<'_>, look: &Look<'_>, seed: &RandomState) -> u64 {
+    fn take(&mut self, record: &Record<'_>, look: &Look<'_>) -> u64 {
         let all = record.rdata.len() as u64 * 8 * u64::from(UNIT);
         match record.rtype {
-            rtype::A | rtype::AAAA => self.address(record, look, seed),
+            rtype::A | rtype::AAAA => self.address(record, look),
             // Keys and signatures: what they say is checked by who asks.
             rtype::SOA
             | rtype::OPT
@@ -238,8 +234,8 @@ impl Heard {
             | rtype::NSEC3PARAM
             | rtype::CDS
             | rtype::CDNSKEY => 0,
-            _ if self.records.insert(seed.hash_one((record.rtype, record.rdata))) => 0,
-            rtype::TXT => self.text(record.rdata, look, seed),
+            _ if self.records.insert(look.seed.hash_one((record.rtype, record.rdata))) => 0,
+            rtype::TXT => self.text(record.rdata, look),
             rtype::NULL | kind::KEY | kind::SIG => all,
             other
                 if kind::PRIVATE.contains(&other)
@@ -255,20 +251,20 @@ impl Heard {
     }
 
     /// Halves of an IPv4 address, groups of an IPv6 address.
-    fn address(&mut self, record: &Record<'_>, look: &Look<'_>, seed: &RandomState) -> u64 {
+    fn address(&mut self, record: &Record<'_>, look: &Look<'_>) -> u64 {
         if record.rtype != look.qtype {
             return 0;
         }
         let (network, _) =
             record.rdata.split_at(record.rdata.len().min(if record.rtype == rtype::A { 2 } else { 4 }));
-        let in_new_network = self.parts.is_new(seed.hash_one((record.rtype, network)));
+        let in_new_network = self.parts.is_new(look.seed.hash_one((record.rtype, network)));
         let parts = record.rdata.chunks_exact(2).enumerate().filter(|(_, part)| *part != [0, 0]);
-        let new = parts.filter(|(index, part)| self.parts.is_new(seed.hash_one((index, part)))).count();
+        let new = parts.filter(|(index, part)| self.parts.is_new(look.seed.hash_one((index, part)))).count();
         let units = new as u64 * 16 * u64::from(UNIT);
         if in_new_network { units } else { units / PLAIN }
     }
 
-    fn text(&mut self, rdata: &[u8], look: &Look<'_>, seed: &RandomState) -> u64 {
+    fn text(&mut self, rdata: &[u8], look: &Look<'_>) -> u64 {
         let mut units = 0;
         let (mut words, mut bytes) = (0, 0);
         for string in canonical::labels(rdata) {
@@ -278,7 +274,7 @@ impl Heard {
                 if words > MAX_WORDS {
                     units += word.len() as u64 * 6 * u64::from(UNIT);
                 } else {
-                    units += self.word(word, look, seed);
+                    units += self.word(word, look);
                 }
             }
             let foreign = string.iter().filter(|byte| !byte.is_ascii() || byte.is_ascii_control()).count();
@@ -288,10 +284,10 @@ impl Heard {
         if is_known_form(rdata, look.name) { units / KNOWN_FORM } else { units }
     }
 
-    fn word(&mut self, word: &[u8], look: &Look<'_>, seed: &RandomState) -> u64 {
+    fn word(&mut self, word: &[u8], look: &Look<'_>) -> u64 {
         let is_asked =
             || (0..look.name.labels()).any(|index| look.name.label(index).eq_ignore_ascii_case(word));
-        if self.words.insert(seed.hash_one(word)) || is_asked() {
+        if self.words.insert(look.seed.hash_one(word)) || is_asked() {
             return 0;
         }
         let count = |of: fn(&u8) -> bool| word.iter().filter(|byte| of(byte)).count();
@@ -373,6 +369,24 @@ mod tests {
     use super::*;
     use crate::finding::Severity;
     use crate::pipeline::bench::Bench;
+
+    #[test]
+    fn two_replays_say_the_same() {
+        let said = |_| {
+            let mut bench = Bench::new(&Config::default());
+            for n in 0..200 {
+                bench.wait(0.5);
+                let addresses = random(n, 32);
+                let answers: Vec<(u16, u32, &[u8])> = addresses.chunks(4).map(|ip| (1, 60, ip)).collect();
+                bench.look_up("10.0.0.2", "www.pool.example", 1, 0, &answers);
+            }
+            bench.finish();
+            format!("{:?}", bench.found)
+        };
+        let all: std::collections::BTreeSet<String> = (0..8).map(said).collect();
+        assert_eq!(all.len(), 1);
+        assert!(all.iter().all(|found| found.contains(CommandChannel::RULE)));
+    }
 
     fn random(n: u64, length: usize) -> Vec<u8> {
         let word = |step: u64| {

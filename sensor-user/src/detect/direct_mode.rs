@@ -24,8 +24,6 @@ pub struct DirectMode {
     bound_bits: u64,
     window_ns: u64,
     clients: Table<u64, Direct>,
-    /// Labels are attacker-chosen, and compared by hash.
-    seed: foldhash::quality::RandomState,
 }
 
 /// What one client says in names without a zone.
@@ -64,7 +62,6 @@ impl DirectMode {
             bound_bits: settings.outbound_dns_volume_bytes * 8 * u64::from(UNIT),
             window_ns: settings.time_window_s * 1_000_000_000,
             clients: Table::new(settings.max_keys as usize),
-            seed: foldhash::quality::RandomState::default(),
         }
     }
 }
@@ -84,7 +81,7 @@ impl Detector for DirectMode {
         }
         let Some(units) = payload(look.name) else { return };
         let now_ns = look.now_ns();
-        let top = self.seed.hash_one(look.name.label(look.name.labels() - 1));
+        let top = look.seed.hash_one(look.name.label(look.name.labels() - 1));
         let direct = self.clients.open(look.client, Direct::default);
         if direct.names == 0 || now_ns.saturating_sub(direct.since_ns) > self.window_ns {
             *direct = Direct { since_ns: now_ns, ..Direct::default() };

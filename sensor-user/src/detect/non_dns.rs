@@ -23,8 +23,6 @@ pub struct NonDns {
     bound_bytes: u64,
     window_ns: u64,
     pairs: Table<(u64, IpAddr), Pair>,
-    /// Payloads are attacker-chosen, and compared by hash.
-    seed: foldhash::quality::RandomState,
 }
 
 /// What one address and one server exchanged that is no DNS.
@@ -67,7 +65,6 @@ impl NonDns {
             bound_bytes: settings.bound_bytes,
             window_ns: settings.window_s * 1_000_000_000,
             pairs: Table::new(settings.max_keys as usize),
-            seed: foldhash::quality::RandomState::default(),
         }
     }
 }
@@ -100,8 +97,8 @@ impl NonDns {
     /// What other protocols have where DNS has its counts and first label can by chance be read as a question.
     fn message(&mut self, look: &Look<'_>, to_server: bool, cases: &mut Cases<'_, '_>) {
         if !look.message.anomalies.is_empty() && wrong(look.message) >= 2 {
-            let Look { packet, message, client, .. } = *look;
-            self.take(Stray { packet, message: Some(message), to_server, client }, cases);
+            let Look { packet, message, client, seed, .. } = *look;
+            self.take(Stray { packet, message: Some(message), to_server, client, seed }, cases);
         }
     }
 
@@ -120,7 +117,7 @@ impl NonDns {
             (pair.since_ns, pair.packets, pair.bytes, pair.ways) = (now_ns, 0, 0, [false; 2]);
         }
         pair.last_ns = now_ns;
-        let hash = self.seed.hash_one(&packet.payload[..]);
+        let hash = stray.seed.hash_one(&packet.payload[..]);
         if pair.payloads.contains(&hash) {
             return;
         }
