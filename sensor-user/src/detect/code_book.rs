@@ -321,44 +321,46 @@ impl Ring {
             return None;
         }
         let slot = |index: usize| (self.head + LOOKUPS + 1 - kept + index) % LOOKUPS;
-        // The first gap reaches back to what is no longer kept.
-        let mut room = [0; LOOKUPS];
-        let gaps = &mut room[..kept - 1];
-        gaps.iter_mut().enumerate().for_each(|(index, gap)| *gap = self.gaps[slot(index + 1)]);
-        gaps.sort_unstable();
-        let median_ms = gaps[gaps.len() / 2].max(1);
-        let gap_ms = f64::from(median_ms);
-        let steady =
-            gaps.iter().filter(|gap| (gap_ms / 4.0..gap_ms * 3.0).contains(&f64::from(**gap))).count();
-        if (steady as f64) < gaps.len() as f64 * STEADY {
-            return None;
-        }
         let mut uses = Uses::default();
         let (mut distances, mut repeats) = ([0; LOOKUPS], 0);
         let (mut foretold, mut followed) = (0_usize, 0_usize);
         let (mut before_ttl, mut soon) = (0, 0);
-        let mut ttl_s = 0;
+        let (mut ttl_s, mut times_ms) = (0, [0; LOOKUPS]);
+        let mut now_ms = 0;
         for index in 0..kept {
-            let name = self.names[slot(index)];
-            ttl_s += u64::from(self.ttls[slot(index)]);
-            uses.add(name);
-            let Some(last) = (0..index).rev().find(|earlier| self.names[slot(*earlier)] == name) else {
+            let at = slot(index);
+            ttl_s += u64::from(self.ttls[at]);
+            now_ms += u64::from(self.gaps[at]);
+            times_ms[index] = now_ms;
+            let Some(last) = uses.add(index, self.names[at], |earlier| self.names[slot(earlier)]) else {
                 continue;
             };
             distances[repeats] = index - last;
             repeats += 1;
             soon += usize::from(index * 2 < kept);
-            let since_ms: u64 = (last + 1..=index).map(|between| u64::from(self.gaps[slot(between)])).sum();
+            let since_ms = now_ms - times_ms[last];
             before_ttl += usize::from(since_ms < u64::from(self.ttls[slot(last)]) * 1000);
             if index + 1 < kept {
                 followed += 1;
                 foretold += usize::from(self.names[slot(index + 1)] == self.names[slot(last + 1)]);
             }
         }
-        let distinct = uses.distinct();
         if repeats < MIN_REPEATS || !uses.is_uniform() {
             return None;
         }
+        // The first gap reaches back to what is no longer kept.
+        let mut room = [0; LOOKUPS];
+        let gaps = &mut room[..kept - 1];
+        gaps.iter_mut().enumerate().for_each(|(index, gap)| *gap = self.gaps[slot(index + 1)]);
+        let middle = gaps.len() / 2;
+        let median_ms = (*gaps.select_nth_unstable(middle).1).max(1);
+        let gap_ms = f64::from(median_ms);
+        let steady =
+            gaps.iter().filter(|gap| (gap_ms / 4.0..gap_ms * 3.0).contains(&f64::from(**gap))).count();
+        if (steady as f64) < gaps.len() as f64 * STEADY {
+            return None;
+        }
+        let distinct = uses.distinct;
         let early = distances[..repeats].iter().filter(|distance| **distance * 2 < distinct).count();
         let foretold = foretold as f64 / followed.max(1) as f64;
         // An answer kept for no longer than a few look-ups take is no hindrance to anybody.
@@ -395,47 +397,51 @@ fn early_by_chance(kept: usize, distinct: usize, book: f64) -> f64 {
 /// How often each name was asked.
 #[derive(Debug)]
 struct Uses {
-    names: [(u16, u16); LOOKUPS],
-    count: usize,
+    /// By hash, open: the last look-up of a name, counted from one (0 is empty), and how many there were.
+    places: [(u8, u8); PLACES],
+    distinct: usize,
     total: usize,
+    /// Pairs and triples of look-ups for one name.
+    pairs: u32,
+    triples: u32,
 }
+
+const PLACES: usize = 2 * LOOKUPS;
+const _: () = assert!(PLACES.is_power_of_two() && LOOKUPS <= u8::MAX as usize);
 
 impl Default for Uses {
     fn default() -> Self {
-        Self { names: [(0, 0); LOOKUPS], count: 0, total: 0 }
+        Self { places: [(0, 0); PLACES], distinct: 0, total: 0, pairs: 0, triples: 0 }
     }
 }
 
 impl Uses {
-    fn add(&mut self, name: u16) {
+    /// Takes the look-up of a name; the last one of the same name. `earlier` gives the names of those before.
+    fn add(&mut self, index: usize, name: u16, earlier: impl Fn(usize) -> u16) -> Option<usize> {
         self.total += 1;
-        if let Some((_, uses)) = self.names[..self.count].iter_mut().find(|(known, _)| *known == name) {
-            *uses += 1;
-        } else if self.count < LOOKUPS {
-            self.names[self.count] = (name, 1);
-            self.count += 1;
+        let mut at = usize::from(name) % PLACES;
+        loop {
+            let (last, uses) = &mut self.places[at];
+            let Some(before) = usize::from(*last).checked_sub(1) else {
+                (*last, *uses) = (index as u8 + 1, 1);
+                self.distinct += 1;
+                return None;
+            };
+            if earlier(before) == name {
+                let times = u32::from(*uses);
+                self.pairs += times;
+                self.triples += times * (times - 1) / 2;
+                (*last, *uses) = (index as u8 + 1, *uses + 1);
+                return Some(before);
+            }
+            at = (at + 1) % PLACES;
         }
-    }
-
-    fn distinct(&self) -> usize {
-        self.count
-    }
-
-    /// Pairs and triples of look-ups for one name.
-    fn alike(&self) -> (f64, f64) {
-        self.names[..self.count].iter().map(|(_, uses)| f64::from(*uses)).fold(
-            (0.0, 0.0),
-            |(pairs, triples), uses| {
-                let pair = uses * (uses - 1.0) / 2.0;
-                (pairs + pair, triples + pair * (uses - 2.0) / 3.0)
-            },
-        )
     }
 
     /// Names of equal use among which so many pairs would be alike.
     fn book(&self) -> f64 {
         let total = self.total as f64;
-        total * (total - 1.0) / 2.0 / self.alike().0.max(1.0)
+        total * (total - 1.0) / 2.0 / f64::from(self.pairs.max(1))
     }
 
     /// Whether names are used about equally: as many of them as chance would show, and no more triples.
@@ -443,7 +449,7 @@ impl Uses {
         let (total, book) = (self.total as f64, self.book());
         let expected = book * (1.0 - (-total / book).exp());
         let triples = total * (total - 1.0) * (total - 2.0) / 6.0 / (book * book);
-        EQUAL.contains(&(self.count as f64 / expected)) && self.alike().1 <= triples * 2.0 + 4.0
+        EQUAL.contains(&(self.distinct as f64 / expected)) && f64::from(self.triples) <= triples * 2.0 + 4.0
     }
 }
 
