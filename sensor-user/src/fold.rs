@@ -310,7 +310,7 @@ impl<S: BuildHasher + Clone> Fold<S> {
         let from = self.resolvers.place(leg.client.ip(), leg.netns).hash;
         let mut best: Option<(Rank, Forward, Place, Serves)> = None;
         for slot in self.names.all(leg.name) {
-            let asked = &slot.value;
+            let asked = slot.value;
             let theirs = matches!(asked.kind, Kind::Name | Kind::Ancestor | Kind::Target)
                 && asked.asker != asker.key
                 && asked.owner != asker.key;

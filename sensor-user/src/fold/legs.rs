@@ -4,7 +4,7 @@
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
-use super::recent::Recent;
+use super::recent::{Recent, Slot};
 use super::{Leg, Whose};
 use crate::event::View;
 
@@ -73,6 +73,10 @@ impl<S: BuildHasher> Legs<S> {
         within_ns: u64,
         now_ns: u64,
     ) -> Option<(usize, Match)> {
+        let recent = |slot: &Slot<'_, LegSeen>| now_ns.abs_diff(slot.time_ns) <= within_ns;
+        let mut slots = self.table.all(self.hash(leg)).filter(|(_, slot)| recent(slot)).peekable();
+        // Most queries are like none before: their ends need no hash.
+        slots.peek()?;
         let (client, server) = (self.seed.hash_one(leg.client), self.seed.hash_one(leg.server));
         let client_ip = self.client_ip(leg.client);
         let loopback = leg.client.ip().is_loopback() || leg.server.ip().is_loopback();
@@ -98,16 +102,14 @@ impl<S: BuildHasher> Legs<S> {
                 _ => None,
             }
         };
-        self.table
-            .all(self.hash(leg))
-            .filter(|(_, slot)| now_ns.abs_diff(slot.time_ns) <= within_ns)
-            .filter_map(|(at, slot)| Some((rank(&slot.value)?, u64::MAX - slot.time_ns, at)))
+        slots
+            .filter_map(|(at, slot)| Some((rank(slot.value)?, u64::MAX - slot.time_ns, at)))
             .min()
             .map(|(rank, _, at)| (at, if rank == 0 { Match::Exact } else { Match::Inferred }))
     }
 
     pub(super) fn at(&mut self, place: usize) -> &mut LegSeen {
-        &mut self.table.at(place).value
+        self.table.at(place)
     }
 
     pub(super) fn put(&mut self, leg: &Leg, now_ns: u64, mut seen: LegSeen) {

@@ -50,7 +50,7 @@ impl Names {
     pub(super) fn twin(&self, name: u64, stem: u64, asker: u64, now_ns: u64) -> Option<u64> {
         let of = |hash| {
             self.table.all(hash).map(|(_, slot)| slot).filter(|slot| {
-                let asked = &slot.value;
+                let asked = slot.value;
                 asked.asker == asker
                     && asked.owner == asker
                     && matches!(asked.kind, Kind::Name | Kind::Stem)
@@ -68,7 +68,7 @@ impl Names {
     }
 
     /// Everything known of a name.
-    pub(super) fn all(&self, name: u64) -> impl Iterator<Item = &Slot<Asked>> {
+    pub(super) fn all(&self, name: u64) -> impl Iterator<Item = Slot<'_, Asked>> {
         self.table.all(name).map(|(_, slot)| slot)
     }
 
@@ -76,10 +76,10 @@ impl Names {
     pub(super) fn taken_in(&mut self, name: u64, asker: u64, place: u64, by: Place) {
         self.amend(name, asker, place, |asked| asked.place.local = true);
         let moved = self.all(name).find(|slot| {
-            let asked = &slot.value;
+            let asked = slot.value;
             asked.asker == asker && asked.place.hash == place && asked.kind == Kind::Name && place != by.hash
         });
-        if let Some((time_ns, asked)) = moved.map(|slot| (slot.time_ns, slot.value)) {
+        if let Some((time_ns, asked)) = moved.map(|slot| (slot.time_ns, *slot.value)) {
             self.put(name, time_ns, Asked { place: by, ..asked });
         }
     }
@@ -88,9 +88,9 @@ impl Names {
     pub(super) fn amend(&mut self, name: u64, asker: u64, place: u64, change: impl Fn(&mut Asked)) {
         let is =
             |asked: &Asked| asked.asker == asker && asked.place.hash == place && asked.kind == Kind::Name;
-        let at = self.table.all(name).find(|(_, slot)| is(&slot.value)).map(|(at, _)| at);
+        let at = self.table.all(name).find(|(_, slot)| is(slot.value)).map(|(at, _)| at);
         if let Some(at) = at {
-            change(&mut self.table.at(at).value);
+            change(self.table.at(at));
         }
     }
 

@@ -5,68 +5,88 @@ const WAYS: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Recent<T> {
-    slots: Vec<Slot<T>>,
+    sets: Vec<Set>,
+    /// `WAYS` to a set.
+    values: Vec<T>,
     /// How long a slot has its use.
     keep_ns: u64,
     /// Slots that went before that.
     pub(super) evicted: u64,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Slot<T> {
+/// What a search looks at, apart from the values: a set is two cache lines instead of one and more to each slot.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Set {
     /// 0 is an empty slot.
-    hash: u64,
+    hashes: [u64; WAYS],
+    times_ns: [u64; WAYS],
+}
+
+/// A value and when it was put there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot<'a, T> {
     pub(super) time_ns: u64,
-    pub(super) value: T,
+    pub(super) value: &'a T,
 }
 
 impl<T: Clone + Default> Recent<T> {
     pub(super) fn new(size: usize, keep_ns: u64) -> Self {
-        Self { slots: vec![Slot::default(); Self::slots(size)], keep_ns, evicted: 0 }
+        let sets = Self::sets(size);
+        Self {
+            sets: vec![Set::default(); sets],
+            values: vec![T::default(); sets * WAYS],
+            keep_ns,
+            evicted: 0,
+        }
     }
 
-    fn slots(size: usize) -> usize {
-        size.div_ceil(WAYS).next_power_of_two() * WAYS
+    fn sets(size: usize) -> usize {
+        size.div_ceil(WAYS).next_power_of_two()
     }
 
     /// Bytes of a table of this size.
     pub(super) fn bytes(size: usize) -> usize {
-        Self::slots(size) * size_of::<Slot<T>>()
+        Self::sets(size) * (size_of::<Set>() + WAYS * size_of::<T>())
     }
 
     /// What is there under a hash, with its place.
-    pub(super) fn all(&self, hash: u64) -> impl Iterator<Item = (usize, &Slot<T>)> {
+    pub(super) fn all(&self, hash: u64) -> impl Iterator<Item = (usize, Slot<'_, T>)> {
         let (hash, at) = self.place(hash);
-        self.slots[at..at + WAYS]
+        let set = &self.sets[at];
+        let values = &self.values[at * WAYS..(at + 1) * WAYS];
+        set.hashes
             .iter()
+            .zip(&set.times_ns)
+            .zip(values)
             .enumerate()
-            .filter(move |(_, slot)| slot.hash == hash)
-            .map(move |(way, slot)| (at + way, slot))
+            .filter(move |(_, ((own, _), _))| **own == hash)
+            .map(move |(way, ((_, time_ns), value))| (at * WAYS + way, Slot { time_ns: *time_ns, value }))
     }
 
-    /// The slot at a place that `all` gave; nothing may have been put in between.
-    pub(super) fn at(&mut self, place: usize) -> &mut Slot<T> {
-        &mut self.slots[place]
+    /// The value at a place that `all` gave; nothing may have been put in between.
+    pub(super) fn at(&mut self, place: usize) -> &mut T {
+        &mut self.values[place]
     }
 
     /// Notes a value in the place of the one that is the `same`, or of the oldest of its set.
-    pub(super) fn put(&mut self, hash: u64, now_ns: u64, value: T, same: impl Fn(&T) -> bool) -> usize {
+    pub(super) fn put(&mut self, hash: u64, now_ns: u64, value: T, same: impl Fn(&T) -> bool) {
         let (hash, at) = self.place(hash);
-        let set = &self.slots[at..at + WAYS];
-        let old = set.iter().position(|slot| slot.hash == hash && same(&slot.value));
+        let set = &mut self.sets[at];
+        let values = &mut self.values[at * WAYS..(at + 1) * WAYS];
+        let old = (0..WAYS).find(|way| set.hashes[*way] == hash && same(&values[*way]));
         let way = old.unwrap_or_else(|| {
-            (0..WAYS).min_by_key(|way| if set[*way].hash == 0 { 0 } else { set[*way].time_ns }).unwrap_or(0)
+            let age = |way: &usize| if set.hashes[*way] == 0 { 0 } else { set.times_ns[*way] };
+            (0..WAYS).min_by_key(age).unwrap_or(0)
         });
-        let slot = &mut self.slots[at + way];
-        let in_use = slot.hash != 0 && now_ns.saturating_sub(slot.time_ns) <= self.keep_ns;
+        let in_use = set.hashes[way] != 0 && now_ns.saturating_sub(set.times_ns[way]) <= self.keep_ns;
         self.evicted += u64::from(old.is_none() && in_use);
-        *slot = Slot { hash, time_ns: now_ns, value };
-        at + way
+        (set.hashes[way], set.times_ns[way], values[way]) = (hash, now_ns, value);
     }
 
+    /// The hash as it is kept, and the number of its set.
     fn place(&self, hash: u64) -> (u64, usize) {
-        let sets = self.slots.len() / WAYS;
-        (hash.max(1), (hash >> 32) as usize % sets * WAYS)
+        (hash.max(1), (hash >> 32) as usize & (self.sets.len() - 1))
     }
 }
 
@@ -85,7 +105,7 @@ mod tests {
         assert_eq!((recent.all(7).count(), recent.evicted), (8, 0), "the same");
         recent.put(8, 60, 9, |other| *other == 9);
         assert_eq!((recent.all(7).count(), recent.evicted), (7, 1));
-        assert!(recent.all(7).all(|(_, slot)| slot.value != 0), "the oldest went");
+        assert!(recent.all(7).all(|(_, slot)| *slot.value != 0), "the oldest went");
         recent.put(9, 500, 9, |other| *other == 9);
         assert_eq!(recent.evicted, 1, "no use any more");
     }

@@ -110,7 +110,7 @@ impl<S: BuildHasher> Resolvers<S> {
     fn note(&mut self, place: u64, asker: Asker, confirmed: bool, now_ns: u64) {
         let Some(process) = asker.process else { return };
         let same = |role: &Role| role.process == process;
-        let old = self.roles.all(place).find(|(_, slot)| same(&slot.value)).map(|(_, slot)| slot.value);
+        let old = self.roles.all(place).find(|(_, slot)| same(slot.value)).map(|(_, slot)| *slot.value);
         let old = old.unwrap_or_default();
         // A client's key is not known yet when a listener is found at start.
         let key = if asker.key == 0 { old.key } else { asker.key };
@@ -139,7 +139,7 @@ impl<S: BuildHasher> Resolvers<S> {
     fn look(&self, place: u64, is: impl Fn(&Role) -> bool) -> Serves {
         let (mut perhaps, mut others, mut sure_others) = (false, false, false);
         for role in self.roles.all(place).map(|(_, slot)| slot.value) {
-            match (role.confirmed, is(&role)) {
+            match (role.confirmed, is(role)) {
                 (true, true) => return Serves::Yes,
                 (true, false) => sure_others = true,
                 (false, true) => perhaps = true,
@@ -162,7 +162,7 @@ impl<S: BuildHasher> Resolvers<S> {
     pub(super) fn forwards(&mut self, place: u64, asker: Asker) {
         let at = self.roles.all(place).find(|(_, slot)| slot.value.is(asker)).map(|(at, _)| at);
         if let Some(at) = at {
-            let role = &mut self.roles.at(at).value;
+            let role = self.roles.at(at);
             role.forwards = true;
             role.key = asker.key;
         }
