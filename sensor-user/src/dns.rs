@@ -191,7 +191,8 @@ impl<'a> Message<'a> {
         let mut walked = 0;
         for record in records.by_ref().take(MAX_RECORDS as usize) {
             walked += 1;
-            if let Some(problem) = record.name_problem {
+            // What is wrong with the owner name, if its end could be found all the same.
+            if let Some(problem) = record.name.walk().problem {
                 self.anomalies.add(problem);
             }
             if record.rtype != rtype::OPT {
@@ -234,6 +235,7 @@ pub fn fuzz(bytes: &[u8]) {
     }
     let mut end = 0;
     for record in message.records() {
+        assert_eq!(record.name.end(), record.name.walk().end);
         assert!(record.rdata_at >= end, "records overlap");
         end = record.rdata_at + record.rdata.len();
         assert!(end <= bytes.len());

@@ -8,13 +8,33 @@ use super::name::MAX_WIRE;
 /// Lower-cased wire form without the root label, and where each label starts.
 #[derive(Clone)]
 pub struct Canonical {
-    bytes: [u8; MAX_WIRE],
+    /// Zeros behind the labels.
+    bytes: [u8; ROOM],
     starts: [u8; 128],
     len: u8,
     labels: u8,
     /// Letters of either case, and those in upper case: what the case pattern could carry.
     pub letters: u8,
     pub upper: u8,
+}
+
+/// Room for a name in whole words: letters are lower-cased eight at a time.
+const ROOM: usize = MAX_WIRE.next_multiple_of(8);
+/// A byte eight times.
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// The highest bit of each byte that lies between two ASCII characters, both included.
+fn between(word: u64, first: u8, last: u8) -> u64 {
+    // Without their highest bits no byte runs over into the next.
+    let low = word & (EACH * 0x7f);
+    let from = low + EACH * u64::from(0x80 - first);
+    let beyond = low + EACH * u64::from(0x7f - last);
+    from & !beyond & !word & (EACH * 0x80)
+}
+
+/// How many bytes have their highest bit set, where no other is.
+fn marks(word: u64) -> u8 {
+    ((word >> 7).wrapping_mul(EACH) >> 56) as u8
 }
 
 impl Canonical {
@@ -24,8 +44,7 @@ impl Canonical {
 
     /// Labels beyond 254 bytes with their lengths are left out ([`Name::labels`] gives no more).
     pub fn from_labels<'a>(labels: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut name =
-            Self { bytes: [0; MAX_WIRE], starts: [0; 128], len: 0, labels: 0, letters: 0, upper: 0 };
+        let mut name = Self { bytes: [0; ROOM], starts: [0; 128], len: 0, labels: 0, letters: 0, upper: 0 };
         for label in labels {
             let at = usize::from(name.len);
             let end = at + 1 + label.len();
@@ -33,18 +52,20 @@ impl Canonical {
                 break;
             }
             name.bytes[at] = label.len() as u8;
-            let mut letters = 0;
-            let mut upper = 0;
-            for (to, from) in name.bytes[at + 1..end].iter_mut().zip(label) {
-                *to = from.to_ascii_lowercase();
-                letters += u8::from(to.is_ascii_lowercase());
-                upper += u8::from(to != from);
-            }
-            name.letters += letters;
-            name.upper += upper;
+            name.bytes[at + 1..end].copy_from_slice(label);
             name.starts[usize::from(name.labels)] = at as u8;
             name.labels += 1;
             name.len = end as u8;
+        }
+        // All labels at once: lengths are at most 63 and thus no letters, and neither is what is left empty.
+        let (words, _) = name.bytes.as_chunks_mut::<8>();
+        for bytes in words.iter_mut().take(usize::from(name.len).div_ceil(8)) {
+            let word = u64::from_le_bytes(*bytes);
+            let upper = between(word, b'A', b'Z');
+            let lower = word | upper >> 2;
+            name.upper += marks(upper);
+            name.letters += marks(between(lower, b'a', b'z'));
+            *bytes = lower.to_le_bytes();
         }
         name
     }
@@ -138,4 +159,25 @@ pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
         wire = rest;
         Some(label)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_lower_cased_and_counted_as_one_by_one() {
+        for at in 0..11 {
+            for byte in 0..=u8::MAX {
+                let mut label = *b"aZ-@[`{A_z9";
+                label[at] = byte;
+                let name = Canonical::from_labels([&label[..], b"Xy"].into_iter());
+                assert_eq!(name.label(0), label.to_ascii_lowercase());
+                let all = [&label[..], b"Xy"].concat();
+                let count = |is: fn(&u8) -> bool| all.iter().filter(|byte| is(byte)).count();
+                assert_eq!(usize::from(name.letters), count(u8::is_ascii_alphabetic), "{byte}");
+                assert_eq!(usize::from(name.upper), count(u8::is_ascii_uppercase), "{byte}");
+            }
+        }
+    }
 }

@@ -50,6 +50,11 @@ impl<'a> Name<'a> {
         Walked { end: labels.end, compressed: labels.compressed, problem: labels.problem }
     }
 
+    /// Offset of the first byte after the name's own bytes, as [`Self::walk`] finds it; no pointer is followed.
+    pub fn end(&self) -> Option<usize> {
+        skip(self.message, self.start)
+    }
+
     pub fn is_root(&self) -> bool {
         self.message.get(self.start) == Some(&0)
     }

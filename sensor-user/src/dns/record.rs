@@ -13,8 +13,6 @@ pub enum Section {
 pub struct Record<'a> {
     pub section: Section,
     pub name: Name<'a>,
-    /// What is wrong with the owner name, if its end could be found all the same.
-    pub name_problem: Option<Anomaly>,
     pub rtype: u16,
     pub class: u16,
     pub ttl: u32,
@@ -65,10 +63,9 @@ impl<'a> Records<'a> {
 
     fn read(&mut self, section: Section) -> Option<Record<'a>> {
         let name = Name::new(self.message, self.at);
-        let walked = name.walk();
-        let Some(end) = walked.end else {
+        let Some(end) = name.end() else {
             // Nothing left at all is a count that lies, not a cut name.
-            self.problem = walked.problem.filter(|_| self.at < self.message.len());
+            self.problem = name.walk().problem.filter(|_| self.at < self.message.len());
             return None;
         };
         let fixed = self.message.get(end..end + 10)?;
@@ -82,7 +79,6 @@ impl<'a> Records<'a> {
         Some(Record {
             section,
             name,
-            name_problem: walked.problem,
             rtype: u16::from_be_bytes([fixed[0], fixed[1]]),
             class: u16::from_be_bytes([fixed[2], fixed[3]]),
             ttl: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),

@@ -225,7 +225,7 @@ proptest! {
             let got = ours(&bytes);
             let records = Message::parse(&bytes, bytes.len());
             for ((record, want), got) in records.records().zip(&mut want.3).zip(got.iter().flat_map(|got| &got.3)) {
-                if record.name_problem == Some(Anomaly::PointerForward) && want.0.starts_with(&got.0) {
+                if record.name.walk().problem == Some(Anomaly::PointerForward) && want.0.starts_with(&got.0) {
                     want.0.truncate(got.0.len());
                 }
             }
