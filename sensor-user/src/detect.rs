@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::dns::{Canonical, Message};
 use crate::event::Packet;
 use crate::finding::Finding;
-use crate::ledger::{Entry, Key};
+use crate::ledger::{Entry, Key, Target};
 use crate::logged::Lookup;
 use crate::report::{Case, Reports, Scene, Sighting, Signal};
 use crate::store::History;
@@ -56,6 +56,8 @@ pub struct Look<'a> {
     pub zone_hash: u64,
     /// Who is charged: the process where it is known, else the address. Of a response: who asked.
     pub client: u64,
+    /// Where the first record of a response leads that leads to a name.
+    pub target: Option<&'a Target>,
     /// What part `client` plays, as far as it is learned.
     pub role: Role,
     /// Of the hashes by which what an attacker chose is compared: random live, the same in every replay.

@@ -9,6 +9,7 @@ pub mod known;
 pub mod payload;
 pub mod shape;
 pub mod standing;
+pub mod target;
 pub mod windows;
 
 use foldhash::HashMap;
@@ -16,8 +17,10 @@ use foldhash::HashMap;
 pub use entry::{Charge, Entry, Name};
 pub use shape::{Encoding, Recognised};
 pub use standing::{Bounds, Kind, Standing};
+pub use target::Target;
 pub use windows::{Span, Windows};
 
+use crate::detect::table::Worths;
 use crate::zone::Class;
 use windows::SPANS;
 
@@ -69,17 +72,31 @@ pub struct Ledger {
     settings: Settings,
     index: HashMap<Key, u32>,
     entries: Vec<Entry>,
-    /// Where the search for an entry to forget goes on.
-    cursor: usize,
+    worths: Worths<Worth>,
     pub evicted: u64,
 }
 
-/// Entries compared for one eviction: enough that a heavy one is never the least of them in practice.
-const EVICTION_SAMPLE: usize = 16;
+/// What decides on which entry goes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Worth {
+    reported: bool,
+    /// In the longest window, units.
+    said: u64,
+    last_ns: u64,
+}
 
 impl Ledger {
+    /// Of one entry, what is kept apart from it.
+    const WORTH_BYTES: usize = Worths::<Worth>::bytes(1);
+
     pub fn new(settings: Settings) -> Self {
-        Self { settings, index: HashMap::default(), entries: Vec::new(), cursor: 0, evicted: 0 }
+        Self {
+            settings,
+            index: HashMap::default(),
+            entries: Vec::new(),
+            worths: Worths::default(),
+            evicted: 0,
+        }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -95,8 +112,9 @@ impl Ledger {
     }
 
     pub fn find(&mut self, key: Key) -> Option<&mut Entry> {
-        let slot = *self.index.get(&key)?;
-        self.entries.get_mut(slot as usize)
+        let slot = *self.index.get(&key)? as usize;
+        self.worths.touch(slot);
+        self.entries.get_mut(slot)
     }
 
     /// The entry of a key, made if it is new; `zone` is the zone's wire form. An entry that had to go for it is handed to
@@ -115,6 +133,7 @@ impl Ledger {
             let entry = Entry::new(key, class, zone, now_ns);
             let slot = if self.entries.len() < self.settings.max_keys.max(1) {
                 self.entries.push(entry);
+                self.worths.push();
                 self.entries.len() - 1
             } else {
                 let slot = self.least(now_ns);
@@ -127,24 +146,22 @@ impl Ledger {
             self.index.insert(key, slot as u32);
             slot
         };
+        self.worths.touch(slot);
         &mut self.entries[slot]
     }
 
     /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if
     /// there are no others.
     fn least(&mut self, now_ns: u64) -> usize {
-        let count = self.entries.len();
-        let from = self.cursor;
-        self.cursor = (self.cursor + EVICTION_SAMPLE) % count;
-        (0..EVICTION_SAMPLE.min(count))
-            .map(|step| (from + step) % count)
-            .min_by_key(|slot| {
-                let entry = &self.entries[*slot];
-                // What was said before the longest window is over and done.
-                let quiet = now_ns.saturating_sub(entry.last_ns) > DAY_NS;
-                let said = entry.window(Span::Day).units();
-                (entry.reported, if quiet { 0 } else { said }, entry.last_ns)
-            })
-            .unwrap_or(0)
+        let Self { entries, worths, .. } = self;
+        let worth = |slot: usize| {
+            let Entry { reported, last_ns, .. } = entries[slot];
+            Worth { reported, said: entries[slot].window(Span::Day).units(), last_ns }
+        };
+        worths.least(worth, |Worth { reported, said, last_ns }| {
+            // What was said before the longest window is over and done.
+            let quiet = now_ns.saturating_sub(last_ns) > DAY_NS;
+            (reported, if quiet { 0 } else { said }, last_ns)
+        })
     }
 }

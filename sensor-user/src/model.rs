@@ -68,7 +68,7 @@ const _: () = assert!(TABLE[4] as usize == SYMBOLS);
 
 /// Cost of a sub-name (wire-form labels) to someone who knows host names in general and nothing of this key.
 pub fn static_cost(sub: &[u8]) -> u32 {
-    static_cost_up_to(sub, u32::MAX)
+    labels(sub).map(|label| label_cost_in_name(label, label_cost(label))).sum()
 }
 
 /// As [`static_cost`]; all of it is `novel`.
@@ -79,35 +79,25 @@ pub fn static_cost_of(sub: &[u8], novel: &mut impl Novel) -> u32 {
             cost += UNDERSCORED_COST + MORE_LABELS_COST;
             continue;
         }
-        let mut context = [BOUNDARY; 2];
+        let mut context = Context::default();
         let mut numbers = Numbers::default();
         for &byte in label {
             let symbol = symbol(byte);
-            let one = table(context, symbol) + escape_cost(symbol);
-            numbers.take(context[1], symbol);
-            novel.character(context[1], symbol, numbers.is_one(), one);
+            let one = context.cost(symbol) + escape_cost(symbol);
+            let before = context.last;
+            numbers.take(before, symbol);
+            novel.character(before, symbol, numbers.is_one(), one);
             cost += one;
-            context = [context[1], symbol];
+            context.add(symbol);
         }
-        cost += table(context, BOUNDARY) + MORE_LABELS_COST;
+        cost += context.cost(BOUNDARY) + MORE_LABELS_COST;
     }
     cost
 }
 
-/// As [`static_cost`], or some cost over `most` as soon as it is clear that it is more.
-pub fn static_cost_up_to(sub: &[u8], most: u32) -> u32 {
-    let mut cost = 0;
-    for label in labels(sub) {
-        if cost > most {
-            break;
-        }
-        if is_underscored(label) {
-            cost += UNDERSCORED_COST + MORE_LABELS_COST;
-            continue;
-        }
-        cost += label_cost(label) + MORE_LABELS_COST;
-    }
-    cost
+/// What a label adds to [`static_cost`] of its name, where its characters cost `spelled`.
+pub fn label_cost_in_name(label: &[u8], spelled: u32) -> u32 {
+    MORE_LABELS_COST + if is_underscored(label) { UNDERSCORED_COST } else { spelled }
 }
 
 /// Underscored labels that protocols fix (RFC 8552 and the IANA registry it made, MS-ADTS for Active Directory, RFC 6763
@@ -167,6 +157,11 @@ pub fn alphabet_cost(sub: &[u8]) -> u32 {
     labels(sub).map(label_alphabet_cost).sum()
 }
 
+/// Whether a label has host name characters only, lower case.
+pub fn is_host_label(label: &[u8]) -> bool {
+    label.iter().fold(0, |used, byte| used | ALPHABETS[usize::from(*byte)]) < 16
+}
+
 /// As [`alphabet_cost`], of one label.
 pub fn label_alphabet_cost(label: &[u8]) -> u32 {
     LABEL_COST + label.len() as u32 * alphabet(label)
@@ -175,13 +170,13 @@ pub fn label_alphabet_cost(label: &[u8]) -> u32 {
 /// Cost of one label to someone who knows host names in general.
 pub fn label_cost(label: &[u8]) -> u32 {
     let mut cost = 0;
-    let mut context = [BOUNDARY; 2];
+    let mut context = Context::default();
     for &byte in label {
         let symbol = symbol(byte);
-        cost += table(context, symbol) + escape_cost(symbol);
-        context = [context[1], symbol];
+        cost += context.cost(symbol) + escape_cost(symbol);
+        context.add(symbol);
     }
-    cost + table(context, BOUNDARY)
+    cost + context.cost(BOUNDARY)
 }
 
 /// Cost of one label whose characters are drawn at random, to someone who knows its length and alphabet.
@@ -191,17 +186,7 @@ pub fn label_cost_at_random(label: &[u8]) -> u32 {
 
 /// Cost of each character by the smallest alphabet that holds them all.
 fn alphabet(label: &[u8]) -> u32 {
-    let mut used = 0u8;
-    for &byte in label {
-        used |= match byte {
-            b'2'..=b'7' => 0,
-            b'0'..=b'9' => 1,
-            b'a'..=b'f' => 2,
-            b'g'..=b'z' => 4,
-            b'-' | b'_' => 8,
-            _ => 16,
-        };
-    }
+    let used = label.iter().fold(0, |used, byte| used | ALPHABETS[usize::from(*byte)]);
     match used {
         0 | 1 => 54, // ten digits
         2 | 3 => 64, // hexadecimal
@@ -211,19 +196,38 @@ fn alphabet(label: &[u8]) -> u32 {
     }
 }
 
+/// Which alphabets hold a byte, by what must be added to base32's digits.
+static ALPHABETS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'2'..=b'7' => 0,
+            b'0'..=b'9' => 1,
+            b'a'..=b'f' => 2,
+            b'g'..=b'z' => 4,
+            b'-' | b'_' => 8,
+            _ => 16,
+        };
+        byte += 1;
+    }
+    table
+};
+
 /// A length of 1 to 63, and one of five alphabets.
 const LABEL_COST: u32 = 6 * UNIT + 38;
 
 /// log2 of a count, in units, rounded up; 0 for 0 and 1.
-pub fn log2_units(count: usize) -> u32 {
-    let whole = usize::BITS - 1 - count.max(1).leading_zeros();
+pub const fn log2_units(count: usize) -> u32 {
+    let count = if count == 0 { 1 } else { count };
+    let whole = count.ilog2();
     // The eight bits behind the highest one, rounded up, decide on the sixteenths.
-    let below = count.max(1) - (1 << whole);
+    let below = count - (1 << whole);
     let part = match whole.checked_sub(8) {
         None | Some(0) => below << (8 - whole),
-        Some(rest) => (below >> rest) + usize::from(below << (usize::BITS - rest) != 0),
+        Some(rest) => (below >> rest) + (below << (usize::BITS - rest) != 0) as usize,
     };
-    whole * UNIT + u32::from(LOG2[part.min(256)])
+    whole * UNIT + LOG2[if part > 256 { 256 } else { part }] as u32
 }
 
 /// Sixteenths of a bit of log2(1 + i / 256), rounded up.
@@ -242,9 +246,23 @@ static LOG2: [u8; 257] = {
     table
 };
 
-fn table(context: [u8; 2], symbol: u8) -> u32 {
-    let index = (usize::from(context[0]) * SYMBOLS + usize::from(context[1])) * SYMBOLS + usize::from(symbol);
-    u32::from(TABLE[8 + index])
+/// The two symbols before, as the static model has them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Context {
+    /// Where the costs of what may follow begin in the table, its head left out.
+    row: usize,
+    last: u8,
+}
+
+impl Context {
+    fn cost(self, symbol: u8) -> u32 {
+        u32::from(TABLE[8 + self.row + usize::from(symbol)])
+    }
+
+    fn add(&mut self, symbol: u8) {
+        self.row = (usize::from(self.last) * SYMBOLS + usize::from(symbol)) * SYMBOLS;
+        self.last = symbol;
+    }
 }
 
 fn escape_cost(symbol: u8) -> u32 {
@@ -253,14 +271,24 @@ fn escape_cost(symbol: u8) -> u32 {
 
 /// Symbol of a lower-cased byte; must be what `cargo xtask model` uses.
 fn symbol(byte: u8) -> u8 {
-    match byte {
-        b'a'..=b'z' => byte - b'a' + 1,
-        b'0'..=b'9' => byte - b'0' + 27,
-        b'-' => 37,
-        b'_' => 38,
-        _ => OTHER,
-    }
+    SYMBOL[usize::from(byte)]
 }
+
+static SYMBOL: [u8; 256] = {
+    let mut table = [OTHER; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            lower @ b'a'..=b'z' => lower - b'a' + 1,
+            digit @ b'0'..=b'9' => digit - b'0' + 27,
+            b'-' => HYPHEN,
+            b'_' => 38,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests;

@@ -161,6 +161,7 @@ impl Pipeline {
         self.counters();
     }
 
+    /// As of the last packet; but for the messages, what comes from other parts as of the last tick or second.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -241,6 +242,7 @@ impl Pipeline {
         self.now_ns = packet.time_ns;
         if self.reports.is_due(self.now_ns) {
             self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
+            self.counters();
         }
         match packet.kind {
             Kind::Message => self.message(&packet, emit),
@@ -252,7 +254,6 @@ impl Pipeline {
             }
             Kind::Datagram => self.datagram(&packet, emit),
         }
-        self.counters();
     }
 
     fn messages(&mut self, mut messages: Vec<Packet>, emit: &mut Emit<'_>) {
@@ -480,6 +481,7 @@ impl Pipeline {
             zone,
             zone_hash: zone_key,
             client: sighting.client(),
+            target: None,
             role: Role::Host,
             seed: &self.seed,
         };
@@ -568,7 +570,7 @@ impl Pipeline {
                 now_ns: packet.time_ns,
             });
         }
-        let answer = payload::of(message, &self.seed);
+        let (answer, target) = payload::of(message, &self.seed);
         for client in [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten() {
             let claimed =
                 client != whose.asker && self.reports.is_open(Key { client: whose.asker, zone: zone_key });
@@ -595,6 +597,7 @@ impl Pipeline {
             zone,
             zone_hash: zone_key,
             client: whose.owner,
+            target: target.as_ref(),
             role: Role::Host,
             seed: &self.seed,
         };
@@ -637,6 +640,7 @@ impl Pipeline {
             zone,
             zone_hash: self.seed.hash_one((name.suffix(zone.labels), zone.class)),
             client,
+            target: None,
             role: self.roles.of(client),
             seed: &self.seed,
         };

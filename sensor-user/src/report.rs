@@ -153,6 +153,9 @@ impl Reports {
                 return;
             }
         }
+        if entry.is_far(&self.bounds) {
+            return;
+        }
         let standing = entry.standing(&self.bounds);
         let Some(span) = standing.span.filter(|_| standing.is_over()) else { return };
         let units = entry.window(span).units();

@@ -95,7 +95,6 @@ pub struct Client {
     pub ancestry: Vec<Bytes>,
     /// `sensor_ebpf::abi::grade`, the best seen.
     pub grade: u8,
-    last_ns: u64,
 }
 
 /// Clients by key, bounded.
@@ -105,6 +104,8 @@ pub struct Clients {
     max_pids: usize,
     index: HashMap<u64, u32>,
     list: Vec<(u64, Client)>,
+    /// When each of the list asked last: apart from it, since many are compared at a time.
+    last_ns: Vec<u64>,
     cursor: usize,
     pub seen: u64,
     pub evicted: u64,
@@ -119,6 +120,7 @@ impl Clients {
             max_pids: max_pids.max(1),
             index: HashMap::default(),
             list: Vec::new(),
+            last_ns: Vec::new(),
             cursor: 0,
             seen: 0,
             evicted: 0,
@@ -152,16 +154,17 @@ impl Clients {
                 place: None,
                 ancestry: Vec::new(),
                 grade: 0,
-                last_ns: now_ns,
             };
             let slot = if self.list.len() < self.max {
                 self.list.push((key, client));
+                self.last_ns.push(now_ns);
                 self.list.len() - 1
             } else {
                 let slot = self.oldest();
                 self.index.remove(&self.list[slot].0);
                 self.evicted += 1;
                 self.list[slot] = (key, client);
+                self.last_ns[slot] = now_ns;
                 slot
             };
             self.index.insert(key, slot as u32);
@@ -169,7 +172,7 @@ impl Clients {
         };
         let client = &mut self.list[slot].1;
         client.ip = ip;
-        client.last_ns = client.last_ns.max(now_ns);
+        self.last_ns[slot] = self.last_ns[slot].max(now_ns);
         client
     }
 
@@ -213,7 +216,7 @@ impl Clients {
         self.cursor = (from + EVICTION_SAMPLE) % count;
         (0..EVICTION_SAMPLE.min(count))
             .map(|step| (from + step) % count)
-            .min_by_key(|slot| self.list[*slot].1.last_ns)
+            .min_by_key(|slot| self.last_ns[*slot])
             .unwrap_or(0)
     }
 }

@@ -16,13 +16,13 @@ use super::table::{Remembered, Table};
 use super::{Cases, Detector, Look};
 use crate::config::Config;
 use crate::dns::{Canonical, Record, Section, canonical, rtype};
-use crate::ledger::Key;
 use crate::ledger::known::Known;
+use crate::ledger::{Key, Target};
 use crate::model::{self, UNIT};
 use crate::report::text::thousands;
 use crate::report::{Case, Figures, Said, Signal};
 use crate::verdict::family;
-use crate::zone::{Class, Zone};
+use crate::zone::Class;
 
 #[derive(Debug)]
 pub struct CommandChannel {
@@ -243,9 +243,9 @@ impl Heard {
             {
                 all
             }
-            _ => match record.target() {
-                Some(target) => name(&Canonical::new(target), look.name),
-                None => all / KNOWN_FORM,
+            _ => match look.target.filter(|target| target.is_of(record)) {
+                Some(target) => name(target, look.name),
+                None => Target::new(record).map_or(all / KNOWN_FORM, |target| name(&target, look.name)),
             },
         }
     }
@@ -346,11 +346,10 @@ fn is_known_form(rdata: &[u8], name: &Canonical) -> bool {
 }
 
 /// What the labels of a name led to say that neither its zone nor the question says.
-fn name(target: &Canonical, question: &Canonical) -> u64 {
-    let zone = Zone::of(target);
-    let labels = canonical::labels(target.prefix(zone.labels));
-    let new = labels.filter(|label| !(0..question.labels()).any(|index| question.label(index) == *label));
-    let cost: u32 = new.map(|label| model::label_cost(label).min(model::label_cost_at_random(label))).sum();
+fn name(target: &Target, question: &Canonical) -> u64 {
+    let is_new = |label: &[u8]| !(0..question.labels()).any(|index| question.label(index) == label);
+    let new = target.costs().filter(|(label, _)| is_new(label));
+    let cost: u32 = new.map(|(label, cost)| cost.min(model::label_cost_at_random(label))).sum();
     u64::from(cost.saturating_sub(FREE_BITS * UNIT))
 }
 

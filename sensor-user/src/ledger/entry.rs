@@ -88,6 +88,7 @@ const _: () = assert!(
         + SAMPLE_BYTES
         + SAMPLES * size_of::<Box<[u8]>>()
         + size_of::<(Key, u32)>() * 2
+        + super::Ledger::WORTH_BYTES
         <= super::ENTRY_MAX
 );
 
@@ -277,6 +278,17 @@ impl Entry {
             && u64::from(self.verdicts) * 4 >= self.responses * 3
     }
 
+    /// Whether no window comes up to a bound, whatever its names and answers are taken for: what [`Self::standing`] would
+    /// say is under it, at a fraction of the cost.
+    pub fn is_far(&self, bounds: &Bounds) -> bool {
+        Span::ALL.into_iter().all(|span| {
+            let sums = self.windows.sums(span);
+            sums.new_units + sums.fixed_units < bounds.names(span).min(bounds.encoded(span))
+                && sums.form_units + sums.fixed_units < bounds.forms(span)
+                && sums.down_units < bounds.answers(span)
+        })
+    }
+
     /// How far its heaviest window is towards a bound.
     pub fn standing(&self, bounds: &Bounds) -> Standing {
         let lookups = self.answers_are_verdicts();
@@ -361,12 +373,11 @@ fn sub_len(sub: &[u8]) -> usize {
 
 /// What the characters could say if each were one of 38 (or of 256, if any is no host name character) by free choice.
 fn raw_cost(sub: &[u8]) -> u32 {
-    let host = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let mut rest = sub;
     let mut cost = 0;
     while let Some((&length, tail)) = rest.split_first() {
         let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
-        cost += 6 * UNIT + label.len() as u32 * if label.iter().all(host) { 84 } else { 8 * UNIT };
+        cost += 6 * UNIT + label.len() as u32 * if model::is_host_label(label) { 84 } else { 8 * UNIT };
         rest = tail;
     }
     cost

@@ -2,8 +2,10 @@
 
 /// Fingerprints in one set, newest first.
 const WAYS: usize = 16;
-/// Fingerprints a new key has room for; the table grows fourfold when a set is full.
+/// Fingerprints a table begins with; it grows fourfold when a set is full.
 const START: usize = WAYS;
+/// Fingerprints kept in place before that.
+const FEW: usize = 4;
 
 /// Marks a fingerprint whose name was asked again.
 const AGAIN: u32 = 1;
@@ -21,13 +23,15 @@ pub enum Asked {
 /// new again.
 #[derive(Clone, Debug)]
 pub struct Known<const MAX: usize> {
+    /// The first ones, newest first, before there are slots: most keys never know more.
+    few: [u32; FEW],
     slots: Box<[u32]>,
-    taken: usize,
+    taken: u32,
 }
 
 impl<const MAX: usize> Default for Known<MAX> {
     fn default() -> Self {
-        Self { slots: Box::default(), taken: 0 }
+        Self { few: [0; FEW], slots: Box::default(), taken: 0 }
     }
 }
 
@@ -40,7 +44,7 @@ impl<const MAX: usize> Known<MAX> {
 
     /// Names in the table.
     pub fn len(&self) -> usize {
-        self.taken
+        self.taken as usize
     }
 
     pub fn is_empty(&self) -> bool {
@@ -56,9 +60,6 @@ impl<const MAX: usize> Known<MAX> {
     pub fn ask(&mut self, hash: u64, again: bool) -> Asked {
         let print = (hash >> 32) as u32 | 2; // 0 is an empty slot
         let print = print & !AGAIN;
-        if self.slots.is_empty() {
-            self.grow();
-        }
         let set = self.set(print);
         if let Some(at) = set.iter().position(|p| *p & !AGAIN == print) {
             set[..=at].rotate_right(1);
@@ -66,7 +67,7 @@ impl<const MAX: usize> Known<MAX> {
             set[0] |= u32::from(again);
             return if first { Asked::Again } else { Asked::Known };
         }
-        while self.slots.len() < MAX && self.set(print)[WAYS - 1] != 0 {
+        while self.slots.len() < MAX && self.set(print).last() != Some(&0) {
             self.grow();
         }
         self.put(print);
@@ -75,13 +76,16 @@ impl<const MAX: usize> Known<MAX> {
 
     fn put(&mut self, print: u32) {
         let set = self.set(print);
-        let full = set[WAYS - 1] != 0;
+        let full = set.last() != Some(&0);
         set.rotate_right(1);
         set[0] = print;
-        self.taken += usize::from(!full);
+        self.taken += u32::from(!full);
     }
 
     fn set(&mut self, print: u32) -> &mut [u32] {
+        if self.slots.is_empty() {
+            return &mut self.few;
+        }
         let sets = self.slots.len() / WAYS;
         let at = (print >> 2) as usize % sets * WAYS;
         &mut self.slots[at..at + WAYS]
@@ -92,7 +96,7 @@ impl<const MAX: usize> Known<MAX> {
         self.slots = vec![0; (old.slots.len() * 4).clamp(START, MAX)].into();
         self.taken = 0;
         // Newest first within a set, so the other way round keeps the order.
-        for print in old.slots.iter().rev().copied().filter(|p| *p != 0) {
+        for print in old.slots.iter().rev().chain(old.few.iter().rev()).copied().filter(|p| *p != 0) {
             self.put(print);
         }
     }

@@ -2,9 +2,9 @@
 
 use std::hash::{BuildHasher, Hasher as _};
 
-use crate::dns::{Canonical, Message, Record, Section, rtype};
-use crate::model::{UNIT, alphabet_cost, static_cost_up_to};
-use crate::zone::Zone;
+use super::Target;
+use crate::dns::{Message, Record, Section, rtype};
+use crate::model::{UNIT, alphabet_cost, label_cost_in_name};
 
 /// RFC 1035 section 4.1.1.
 const NXDOMAIN: u8 = 3;
@@ -59,14 +59,18 @@ fn has_grammar(rdata: &[u8]) -> bool {
 /// What the answers are worth.
 ///
 /// TXT, NULL, KEY and types nobody publishes count every byte; CNAME, MX, NS, PTR and SRV count their target's sub-name;
-/// addresses and DNSSEC count towards the most only.
-pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> Answer {
+/// addresses and DNSSEC count towards the most only. Beside them, where the first record that leads to a name leads.
+pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Target>) {
     let mut hasher = seed.build_hasher();
     let mut plain = 0u64;
     let mut answer = Answer { is_verdict: message.header.rcode() == NXDOMAIN, ..Answer::default() };
     let mut all_loopback = true;
+    let mut first = None;
     for record in message.records().take_while(|r| r.section == Section::Answer) {
-        let (least, most) = record_cost(&record);
+        let (least, most, target) = record_cost(&record);
+        if first.is_none() {
+            first = target;
+        }
         if least > 0 {
             hasher.write(record.rdata);
         } else {
@@ -82,10 +86,10 @@ pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> Answer {
         plain = u64::from(NXDOMAIN);
     }
     answer.hash = if answer.low > 0 { hasher.finish() } else { plain };
-    answer
+    (answer, first)
 }
 
-fn record_cost(record: &Record<'_>) -> (u64, u64) {
+fn record_cost(record: &Record<'_>) -> (u64, u64, Option<Target>) {
     let all = record.rdata.len() as u64 * 8 * u64::from(UNIT);
     match record.rtype {
         rtype::A
@@ -102,17 +106,17 @@ fn record_cost(record: &Record<'_>) -> (u64, u64) {
         | rtype::CDNSKEY
         | rtype::SVCB
         | rtype::HTTPS
-        | rtype::CAA => (0, all),
-        rtype::TXT => (all / if has_grammar(record.rdata) { KNOWN_GRAMMAR_PART } else { 1 }, all),
-        _ => match record.target() {
+        | rtype::CAA => (0, all, None),
+        rtype::TXT => (all / if has_grammar(record.rdata) { KNOWN_GRAMMAR_PART } else { 1 }, all, None),
+        _ => match Target::new(record) {
             Some(target) => {
-                let name = Canonical::new(target);
-                let sub = name.prefix(Zone::of(&name).labels);
-                let alphabet = alphabet_cost(sub);
-                let least = u64::from(static_cost_up_to(sub, alphabet).min(alphabet));
-                (if sub.is_empty() { 0 } else { least }, all.max(least))
+                let sub = target.sub_wire();
+                let spelled =
+                    target.costs().map(|(label, cost)| label_cost_in_name(label, cost)).sum::<u32>();
+                let least = u64::from(spelled.min(alphabet_cost(sub)));
+                (if sub.is_empty() { 0 } else { least }, all.max(least), Some(target))
             }
-            None => (all, all),
+            None => (all, all, None),
         },
     }
 }

@@ -56,8 +56,8 @@ const KINDS: usize = 8;
 /// come so far by chance.
 const CLEAR_BITS: i32 = 64;
 /// Evidence is kept between these, so that neither a long honest past nor a long tunnel outweighs what is said now.
-const LEAST: i32 = -16 * BIT;
-const MOST: i32 = 256 * BIT;
+const LEAST: i16 = -16 * BIT as i16;
+const MOST: i16 = 256 * BIT as i16;
 /// What a character costs that an alphabet does not hold: encodings come with a letter or two of their own.
 const OUTSIDE_COST: i16 = 14 * BIT as i16;
 /// A digit after a digit, a hyphen or nothing costs no more than this in a host name, less than one of ten; one after a
@@ -70,7 +70,7 @@ const CUSTOM_AHEAD: i32 = 24 * BIT;
 /// Fixed in size, streaming.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    evidence: [i32; KINDS],
+    evidence: [i16; KINDS],
     /// How often each symbol came, for the frequencies of a custom alphabet.
     counts: [u8; SYMBOLS],
     total: u16,
@@ -141,7 +141,7 @@ impl Shape {
     /// The best alphabet and its evidence.
     pub fn recognised(&self) -> Recognised {
         let (mut encoding, mut most) = (Encoding::Custom, 0);
-        for (kind, evidence) in Encoding::ALL.into_iter().zip(self.evidence) {
+        for (kind, evidence) in Encoding::ALL.into_iter().zip(self.evidence.map(i32::from)) {
             let evidence = evidence - if kind == Encoding::Custom { CUSTOM_AHEAD } else { 0 };
             if evidence > most {
                 (encoding, most) = (kind, evidence);
@@ -183,19 +183,16 @@ impl Novel for Shape {
             false => honest,
         };
         let at = usize::from(symbol).min(SYMBOLS - 1);
-        for (evidence, cost) in self.evidence.iter_mut().zip(&COSTS[at]).take(Encoding::Custom as usize) {
-            *evidence += honest - i32::from(*cost);
-        }
-        let own = log2_units(usize::from(self.total)).cast_signed()
-            - log2_units(usize::from(self.counts[at])).cast_signed();
+        let own = LOG2[usize::from(self.total)] - LOG2[usize::from(self.counts[at])];
         let escape = if at == SYMBOLS - 1 { 8 * BIT } else { 0 };
-        let custom = &mut self.evidence[Encoding::Custom as usize];
-        *custom += honest - own - escape;
+        let (honest, own) = (honest as i16, i16::from(own) + escape as i16);
+        // Sixteen bits hold what one character adds to the most (a cost has nine), and eight of them are one register.
+        let (before, costs) = (self.evidence, COSTS[at]);
+        let mut evidence: [i16; KINDS] = std::array::from_fn(|kind| before[kind] + honest - costs[kind]);
+        evidence[Encoding::Custom as usize] -= own;
         // What one alphabet is ahead of another stays when all have come as far as they go.
-        let over = (self.evidence.iter().copied().max().unwrap_or(0) - MOST).max(0);
-        for evidence in &mut self.evidence {
-            *evidence = (*evidence - over).max(LEAST);
-        }
+        let over = (evidence.iter().fold(0, |most, evidence| most.max(*evidence)) - MOST).max(0);
+        self.evidence = evidence.map(|evidence| (evidence - over).max(LEAST));
         self.counts[at] += 1;
         self.total += 1;
         if self.counts[at] == u8::MAX {
@@ -211,6 +208,17 @@ fn first_number(sub: &[u8]) -> Option<u32> {
     let label = rest.get(..usize::from(length)).filter(|label| (1..=9).contains(&label.len()))?;
     label.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
 }
+
+/// [`log2_units`] of what all symbols' counts together can be.
+static LOG2: [u8; SYMBOLS * u8::MAX as usize + 1] = {
+    let mut table = [0; SYMBOLS * u8::MAX as usize + 1];
+    let mut count = 0;
+    while count < table.len() {
+        table[count] = log2_units(count) as u8;
+        count += 1;
+    }
+    table
+};
 
 /// Cost of each symbol, after lower-casing, in random text of each encoding but the custom one, which is left at nothing
 /// here.

@@ -9,6 +9,8 @@ pub struct Bounds {
     names: [u64; SPANS],
     forms: [u64; SPANS],
     answers: [u64; SPANS],
+    /// Of `names`, with a clear encoding.
+    encoded: [u64; SPANS],
 }
 
 /// A clear encoding is a second witness: with it this part of the bound is enough.
@@ -18,7 +20,9 @@ impl Bounds {
     /// Of bytes, shortest window first; for new names, for what their form bounds, and for answers.
     pub fn new(names: [u64; SPANS], forms: [u64; SPANS], answers: [u64; SPANS]) -> Self {
         let units = |bytes: u64| bytes.saturating_mul(8 * u64::from(UNIT)).max(1);
-        Self { names: names.map(units), forms: forms.map(units), answers: answers.map(units) }
+        let names = names.map(units);
+        let encoded = names.map(|bound| (bound / ENCODED_PART).max(1));
+        Self { names, forms: forms.map(units), answers: answers.map(units), encoded }
     }
 
     pub fn names(&self, span: Span) -> u64 {
@@ -34,7 +38,7 @@ impl Bounds {
     }
 
     pub fn encoded(&self, span: Span) -> u64 {
-        (self.names(span) / ENCODED_PART).max(1)
+        self.encoded[span as usize]
     }
 }
 

@@ -126,15 +126,22 @@ impl Ring {
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
     rings: [Ring; SPANS],
+    /// Said since the shortest window's newest bucket began: part of the newest bucket of each.
+    pending: Sums,
 }
 
 impl Windows {
     pub fn new(now_ns: u64) -> Self {
-        Self { rings: Span::ALL.map(|span| Ring::new(span, now_ns)) }
+        Self { rings: Span::ALL.map(|span| Ring::new(span, now_ns)), pending: Sums::default() }
     }
 
     /// Lets what is older than each window go.
     pub fn roll(&mut self, now_ns: u64) {
+        // Buckets of longer windows hold whole ones of the shortest: while that stands still, all do.
+        if now_ns / Span::Minute.bucket_ns() == self.rings[0].newest {
+            return;
+        }
+        self.settle();
         for (ring, span) in self.rings.iter_mut().zip(Span::ALL) {
             ring.roll(span, now_ns);
         }
@@ -142,18 +149,27 @@ impl Windows {
 
     /// Adds to the newest bucket of each window.
     pub fn add(&mut self, sums: Sums) {
-        for ring in &mut self.rings {
-            ring.change(ring.newest, sums, u64::saturating_add);
-        }
+        self.pending = self.pending.zip(sums, u64::saturating_add);
     }
 
     /// As of the last [`Self::roll`].
     pub fn sums(&self, span: Span) -> Sums {
-        self.rings[span as usize].sum
+        self.rings[span as usize].sum.zip(self.pending, u64::saturating_add)
+    }
+
+    /// Puts what is pending into the buckets.
+    fn settle(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        for ring in &mut self.rings {
+            ring.change(ring.newest, pending, u64::saturating_add);
+        }
     }
 
     /// Takes out what another key's windows hold; both rolled to the same time.
     pub fn subtract(&mut self, theirs: &Self) {
+        let mut theirs = *theirs;
+        theirs.settle();
+        self.settle();
         for (own, theirs) in self.rings.iter_mut().zip(&theirs.rings) {
             let first = theirs.newest.max(own.newest).saturating_sub(BUCKETS as u64 - 1);
             for number in first..=theirs.newest.min(own.newest) {
@@ -165,6 +181,7 @@ impl Windows {
 
     /// Forgets all.
     pub fn clear(&mut self) {
+        self.pending = Sums::default();
         for ring in &mut self.rings {
             *ring = Ring { newest: ring.newest, ..Ring::default() };
         }

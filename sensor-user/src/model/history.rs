@@ -5,8 +5,8 @@
 //! next to nothing by it.
 
 use super::{
-    BOUNDARY, MORE_LABELS_COST, Novel, Numbers, SYMBOLS, UNDERSCORED_COST, UNIT, Unheard, escape_cost,
-    is_digit, is_underscored, label_alphabet_cost, labels, log2_units, symbol, table,
+    BOUNDARY, Context, MORE_LABELS_COST, Novel, Numbers, SYMBOLS, UNDERSCORED_COST, UNIT, Unheard,
+    escape_cost, is_digit, is_underscored, label_alphabet_cost, labels, log2_units, symbol,
 };
 
 /// End of the name, told apart from the end of a label by the history only.
@@ -90,7 +90,8 @@ impl History {
             count += 1;
         }
         let mut said = Said::default();
-        let mut context = [BOUNDARY; 3];
+        // The last three symbols; what follows is foretold by them.
+        let mut context = Triple::default();
         for index in (0..count).rev() {
             let start = if index == 0 { 0 } else { ends[index - 1] };
             let label = &sub[usize::from(start) + 1..usize::from(ends[index])];
@@ -112,36 +113,36 @@ impl History {
                 said.new_cost += label_alphabet_cost(label);
             }
             // The static model starts each label afresh; the history goes on knowing which label this follows.
-            context = [context[2], BOUNDARY, BOUNDARY];
+            context.add(BOUNDARY);
+            context.add(BOUNDARY);
         }
         said
     }
 
     /// Cost of a label character by character.
-    fn spell(&mut self, context: &mut [u8; 3], label: &[u8], end: u8, novel: &mut impl Novel) -> u32 {
+    fn spell(&mut self, context: &mut Triple, label: &[u8], end: u8, novel: &mut impl Novel) -> u32 {
         let mut cost = 0;
         let mut numbers = Numbers::default();
         for &byte in label {
             let symbol = symbol(byte);
-            numbers.take(context[2], symbol);
-            let fallback = table([context[1], context[2]], symbol);
+            let before = context.plain.last;
+            numbers.take(before, symbol);
+            let fallback = context.plain.cost(symbol);
             let (coded, hit) = self.code(*context, symbol, fallback);
             let escape = escape_cost(symbol);
             cost += coded + escape;
             if !hit {
-                novel.character(context[2], symbol, numbers.is_one(), fallback + escape);
+                novel.character(before, symbol, numbers.is_one(), fallback + escape);
             }
-            *context = [context[1], context[2], symbol];
+            context.add(symbol);
         }
-        let fallback = table([context[1], context[2]], BOUNDARY) + MORE_LABELS_COST;
+        let fallback = context.plain.cost(BOUNDARY) + MORE_LABELS_COST;
         cost + self.code(*context, end, fallback).0
     }
 
     /// Whether a label was said before; it is remembered if not. One that was is spared when room is needed.
     fn knows(&mut self, label: &[u8]) -> bool {
-        let print =
-            label.iter().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)) | 2;
-        let print = print & !SPARED;
+        let print = (print(label) | 2) & !SPARED;
         if let Some(slot) = self.labels.iter_mut().find(|slot| **slot & !SPARED == print) {
             *slot |= SPARED;
             return true;
@@ -171,10 +172,9 @@ impl History {
 
     /// The longer context decides if it has been seen, else the shorter, else the static model; both learn. Beside the
     /// cost, whether it was what the history expected.
-    fn code(&mut self, context: [u8; 3], symbol: u8, fallback: u32) -> (u32, bool) {
-        let [a, b, c] = context.map(u32::from);
-        let short = self.expect(0, b << 6 | c, symbol, fallback);
-        let long = self.expect(1, 1 << 18 | a << 12 | b << 6 | c, symbol, fallback);
+    fn code(&mut self, context: Triple, symbol: u8, fallback: u32) -> (u32, bool) {
+        let short = self.expect(0, context.bits & 0xfff, symbol, fallback);
+        let long = self.expect(1, 1 << 18 | context.bits, symbol, fallback);
         long.or(short).unwrap_or((fallback, false))
     }
 
@@ -213,6 +213,21 @@ impl History {
             (false, _) => Slot::new(check, slot.symbol(), level - 1),
         };
         Some((cost, hit))
+    }
+}
+
+/// The last three symbols, and the last two as the static model has them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Triple {
+    /// Six bits each, the last one lowest.
+    bits: u32,
+    plain: Context,
+}
+
+impl Triple {
+    fn add(&mut self, symbol: u8) {
+        self.bits = (self.bits << 6 | u32::from(symbol)) & 0x3_ffff;
+        self.plain.add(symbol);
     }
 }
 
@@ -266,10 +281,34 @@ impl Trust {
     }
 }
 
+/// Fingerprint of a label, eight characters at a time.
+fn print(label: &[u8]) -> u32 {
+    let (words, rest) = label.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let mixed = |hash: u64, word: &[u8; 8]| {
+        let hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^ hash >> 32
+    };
+    (mixed(words.iter().fold(label.len() as u64, mixed), &last) >> 16) as u32
+}
+
 /// Cost in units of what happened `yes` times out of `yes + no`: -log2, from a table in sixty-fourths.
 fn odds_cost(yes: u16, no: u16) -> u8 {
-    ODDS[usize::from((yes * 64 / (yes + no)).clamp(1, 63))]
+    let sixty_fourths = (u32::from(yes) * 64 * RECIPROCALS[usize::from(yes + no)]) >> 24;
+    ODDS[sixty_fourths.clamp(1, 63) as usize]
 }
+
+/// 2^24 divided by so many, rounded up: a product of up to 2^14 is as exact as the division.
+static RECIPROCALS: [u32; FORGET as usize + 1] = {
+    let mut table = [0; FORGET as usize + 1];
+    let mut n = 1;
+    while n < table.len() {
+        table[n] = (1_u32 << 24).div_ceil(n as u32);
+        n += 1;
+    }
+    table
+};
 
 /// Sixteenths of a bit of -log2(i / 64), rounded up.
 static ODDS: [u8; 64] = [
@@ -279,3 +318,18 @@ static ODDS: [u8; 64] = [
 ];
 
 const _: () = assert!(UNIT == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reciprocals_divide_exactly() {
+        for sum in 1..=FORGET {
+            for yes in 0..=sum {
+                let exact = usize::from((yes * 64 / sum).clamp(1, 63));
+                assert_eq!(odds_cost(yes, sum - yes), ODDS[exact], "{yes} of {sum}");
+            }
+        }
+    }
+}

@@ -106,8 +106,11 @@ impl Label {
 
     /// Takes a sub-name (wire form, lower case) and the type it was asked for; the tool, as soon as it is one.
     pub(super) fn observe(&mut self, sub: &[u8], qtype: u16) -> Option<&'static str> {
+        if sub.is_empty() || self.names >= MAX_NAMES {
+            return None;
+        }
         let hash = fnv(FNV_START, sub);
-        if sub.is_empty() || self.names >= MAX_NAMES || hash == self.last {
+        if hash == self.last {
             return None;
         }
         self.last = hash;
