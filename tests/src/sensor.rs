@@ -21,10 +21,17 @@ pub fn binary() -> Result<PathBuf, String> {
     let test = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
     // target/<profile>/deps/<test>; a program of this package lies beside it.
     let folder = test.parent().unwrap_or(&test);
-    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let by_cargo = folder.ends_with("deps");
+    let folder = if by_cargo { folder.parent().unwrap_or(folder) } else { folder };
     let path = folder.join("earthdog");
     if !path.is_file() {
         return Err(format!("{} is missing: build it with `cargo build -p sensor-user`", path.display()));
+    }
+    if by_cargo && !path.with_extension("d").is_file() {
+        return Err(format!(
+            "what {} was built of is not known: `cargo build -p sensor-user`",
+            path.display()
+        ));
     }
     if let Some(newer) = newer_source(&path) {
         return Err(format!("{newer} is newer than {}: `cargo build -p sensor-user`", path.display()));

@@ -26,8 +26,8 @@ pub(crate) static RING_BULK: RingBuf = RingBuf::with_byte_size(1024 * 1024, 0);
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 /// Flow counters, by place (`abi::FlowSet`).
 ///
-/// Arrays, since looking into one is no call: a hash map's look-up took 37 ns of a packet, and 60 at a socket, where what
-/// it runs through is no longer in the caches.
+/// Arrays, since looking into one is no call: a hash map's look-up took 31 ns of a packet
+/// (sensor-user/docs/adr/0005-flow-sets.md).
 #[map]
 pub(crate) static FLOWS: Array<FlowValue> = Array::with_max_entries(4096, 0);
 /// Which flow is where.

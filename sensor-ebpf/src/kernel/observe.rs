@@ -49,8 +49,8 @@ pub(crate) fn device<P: Access>(packet: &P) {
     at_socket(packet, WIRE_LINK, view::HOST_EGRESS, Sender::Device { ip });
 }
 
-/// Where a packet's owner is asked for. A value, since a closure would become a call of its own, which costs 10 ns and
-/// twice that in cold caches.
+/// Where a packet's owner is asked for. A value, since a closure would become a function of its own, called for 10 ns and
+/// more.
 #[derive(Clone, Copy)]
 enum Sender {
     Cgroup,
