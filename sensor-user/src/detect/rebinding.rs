@@ -99,6 +99,9 @@ impl Detector for Rebinding {
         let mut out = None;
         let mut inside = None;
         for (ip, ttl) in addresses(look.message) {
+            if is_nowhere(ip) {
+                continue;
+            }
             if is_inside(ip) {
                 inside = Some((ip, ttl));
             } else {
@@ -114,6 +117,12 @@ impl Detector for Rebinding {
             _ => {}
         }
     }
+}
+
+/// An address of "this network" (RFC 1122 section 3.2.1.3) that no host has: filters answer with it. 0.0.0.0 itself reaches
+/// the host that connects to it on some systems.
+fn is_nowhere(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 0 && !ip.is_unspecified())
 }
 
 impl Rebinding {
@@ -268,6 +277,20 @@ mod tests {
         }
         bench.finish();
         assert!(bench.created_by(Rebinding::RULE).is_empty(), "{:#?}", bench.found);
+    }
+
+    /// A filter that begins to block a name answers with an address of "this network"; `0.0.0.0` reaches a host.
+    #[test]
+    fn a_sinkhole_leads_nowhere_and_the_unspecified_address_inside() {
+        for (ip, created) in [([0, 0, 0, 1], 0), ([0, 9, 9, 9], 0), ([0, 0, 0, 0], 1)] {
+            let mut bench = bench();
+            for led in [OUT, &ip] {
+                bench.wait(5.0);
+                bench.look_up("10.0.0.2", "a.example.com", 1, 0, &[(1, 1, led)]);
+            }
+            bench.finish();
+            assert_eq!(bench.created_by(Rebinding::RULE).len(), created, "{ip:?} {:#?}", bench.found);
+        }
     }
 
     #[test]
