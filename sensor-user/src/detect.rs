@@ -113,6 +113,11 @@ impl Cases<'_, '_> {
         self.scene.ledger.find(key)
     }
 
+    /// Whether an answer led the client to the name that it asks for.
+    pub fn is_told(&mut self, look: &Look<'_>) -> bool {
+        self.scene.ledger.told(look.client, look.name_hash).is_some()
+    }
+
     /// Whether a finding is open.
     pub fn is_open(&self, case: Case) -> bool {
         self.reports.has(case)

@@ -3,6 +3,7 @@
 //! A name can only move what is new about it, so what is summed is not length but the cost of saying each new name
 //! (`model`), over a minute, ten minutes, an hour and a day at once.
 
+mod back;
 pub mod entry;
 mod forms;
 pub mod known;
@@ -13,6 +14,7 @@ pub mod target;
 pub mod windows;
 
 use foldhash::HashMap;
+use known::Known;
 
 pub use entry::{Charge, Entry, Name};
 pub use shape::{Encoding, Recognised};
@@ -21,6 +23,7 @@ pub use target::Target;
 pub use windows::{Span, Windows};
 
 use crate::detect::table::Worths;
+use crate::model::log2_units;
 use crate::zone::Class;
 use windows::SPANS;
 
@@ -73,6 +76,8 @@ pub struct Ledger {
     index: HashMap<Key, u32>,
     entries: Vec<Entry>,
     worths: Worths<Worth>,
+    /// Names that answers led a client to.
+    told: Known<TOLD>,
     pub evicted: u64,
 }
 
@@ -85,6 +90,9 @@ struct Worth {
     last_ns: u64,
 }
 
+/// Names that answers led to, of all clients: who asks for one says which, and no more.
+const TOLD: usize = 4096;
+
 impl Ledger {
     /// Of one entry, what is kept apart from it.
     const WORTH_BYTES: usize = Worths::<Worth>::bytes(1);
@@ -95,6 +103,7 @@ impl Ledger {
             index: HashMap::default(),
             entries: Vec::new(),
             worths: Worths::default(),
+            told: Known::default(),
             evicted: 0,
         }
     }
@@ -115,6 +124,16 @@ impl Ledger {
         let slot = *self.index.get(&key)? as usize;
         self.worths.touch(slot);
         self.entries.get_mut(slot)
+    }
+
+    /// An answer to `client` led to a name, by its keyed hash: as an alias, a server or a service's host.
+    pub fn tell(&mut self, client: u64, name: u64) {
+        self.told.insert(mixed(client, name));
+    }
+
+    /// What it costs to say which of the names that answers led to this one is, in units; `None` if it is none of them.
+    pub fn told(&mut self, client: u64, name: u64) -> Option<u32> {
+        self.told.has(mixed(client, name)).then(|| log2_units(self.told.len()))
     }
 
     /// The entry of a key, made if it is new; `zone` is the zone's wire form. An entry that had to go for it is handed to
@@ -150,6 +169,9 @@ impl Ledger {
         &mut self.entries[slot]
     }
 
+    /// Bytes of what is kept beside the entries.
+    pub const BESIDE: usize = Known::<TOLD>::HEAP;
+
     /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if
     /// there are no others.
     fn least(&mut self, now_ns: u64) -> usize {
@@ -164,4 +186,9 @@ impl Ledger {
             (reported, if quiet { 0 } else { said }, last_ns)
         })
     }
+}
+
+/// Hashes of a client and a name together.
+fn mixed(client: u64, name: u64) -> u64 {
+    (name ^ client.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

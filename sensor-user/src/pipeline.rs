@@ -52,6 +52,7 @@ impl Settings {
         let process = size_of::<attribute::Process>() + image;
         let finding = 8192;
         self.ledger.max_keys * ledger::ENTRY_MAX
+            + Ledger::BESIDE
             + self.attribute.max_processes * (client + process)
             + Names::WORST_CASE_BYTES
             + self.fold.worst_case_bytes()
@@ -415,6 +416,7 @@ impl Pipeline {
             upper: name.upper,
             letters: name.letters,
             extra_bytes: extra_bytes(message),
+            told: None,
         };
         let sighting = Sighting {
             server: leg.server.ip(),
@@ -428,11 +430,13 @@ impl Pipeline {
         let claimed = process.is_some_and(|client| self.reports.is_open(Key { client, zone: zone_key }));
         self.reports.absorbed += u64::from(claimed);
         for key in keys.clone() {
+            let said = ledger::Name { told: self.ledger.told(key.client, leg.name), ..said };
             let reports = &mut self.reports;
             let entry = self.ledger.open(key, zone.class, zone_wire, now_ns, &mut |old| {
                 reports.forget(old, now_ns, emit);
             });
             entry.via = via.unwrap_or(entry.via);
+            entry.for_others = self.roles.of(key.client).asks_for_others();
             let before = entry.totals.up_low;
             entry.query(said, charge, claimed && key.client == address, now_ns);
             if let Some(history) = &mut self.history
@@ -571,7 +575,17 @@ impl Pipeline {
             });
         }
         let (answer, target) = payload::of(message, &self.seed);
-        for client in [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten() {
+        let clients =
+            || [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten();
+        if let Some(first) = &target {
+            let others = message.records().take(MAX_TARGETS).filter(|record| !first.is_of(record));
+            let others = others.filter_map(|record| record.target()).map(Canonical::new);
+            for name in [first.name.clone()].into_iter().chain(others) {
+                let name = self.seed.hash_one(name.wire());
+                clients().for_each(|client| self.ledger.tell(client, name));
+            }
+        }
+        for client in clients() {
             let claimed =
                 client != whose.asker && self.reports.is_open(Key { client: whose.asker, zone: zone_key });
             if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {

@@ -20,6 +20,7 @@ use crate::attack::{self, Platform};
 use crate::attribute::clients::{FNV_START, fnv};
 use crate::attribute::{self, Clients, Identity, Names};
 use crate::config;
+use crate::detect::subdomain_flood::SubdomainFlood;
 use crate::dns::canonical;
 use crate::event::View;
 use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, Severity, State};
@@ -156,7 +157,11 @@ impl Reports {
         if entry.is_far(&self.bounds) {
             return;
         }
-        let standing = entry.standing(&self.bounds);
+        let mut standing = entry.standing(&self.bounds);
+        if standing.is_over() && !entry.flooded && entry.is_unheard() {
+            entry.flooded = self.open.contains_key(&Case::zone(key.zone, SubdomainFlood::RULE));
+            standing = entry.standing(&self.bounds);
+        }
         let Some(span) = standing.span.filter(|_| standing.is_over()) else { return };
         let units = entry.window(span).units();
         if key.client == sighting.address

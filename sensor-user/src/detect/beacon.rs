@@ -16,8 +16,8 @@ use super::table::{Remembered, Table};
 use super::{Cases, Detector, Look};
 use crate::config::Config;
 use crate::dns::{Section, rtype};
-use crate::ledger::Key;
 use crate::ledger::known::Known;
+use crate::ledger::{Encoding, Key};
 use crate::logged::Lookup;
 use crate::report::{Case, Figures, Said, Signal};
 use crate::verdict::family;
@@ -34,8 +34,9 @@ pub struct Beacon {
 #[derive(Debug, Default)]
 struct Pace {
     first_ns: u64,
-    /// Of the last beat's first look-up.
+    /// Of the last beat's first look-up, and of its last.
     last_ns: u64,
+    stirred_ns: u64,
     beats: u32,
     /// Milliseconds, in a ring.
     gaps: [u32; BEATS],
@@ -51,7 +52,7 @@ struct Pace {
 
 /// Beats kept; one bit each.
 const BEATS: usize = 32;
-/// Look-ups closer together are one beat.
+/// Look-ups closer together are one beat: a stream of them has none.
 const BEAT_NS: u64 = 500_000_000;
 /// Beats between two looks at the pace.
 const EVERY: u32 = 4;
@@ -98,7 +99,8 @@ impl Detector for Beacon {
             *pace = Pace::default();
         }
         let is_new = !pace.known.insert(look.name_hash);
-        if pace.beats > 0 && gap_ns < BEAT_NS {
+        let stirred_ns = std::mem::replace(&mut pace.stirred_ns, now_ns);
+        if pace.beats > 0 && now_ns.saturating_sub(stirred_ns) < BEAT_NS {
             pace.names |= u32::from(is_new);
             return;
         }
@@ -123,7 +125,7 @@ impl Detector for Beacon {
         }
         let (beats, min) = (pace.beats, self.min_beats);
         let gap_s = timing.median_ms as f64 / 1000.0;
-        cases.raise(&Signal {
+        let signal = Signal {
             rule: Self::RULE,
             case: Case::client_zone(look.key()),
             zone: look.zone_wire(),
@@ -143,13 +145,19 @@ impl Detector for Beacon {
                     brings.what.words()
                 ),
                 baseline: format!("no steady pace of that in {min} beats"),
-                counterfactual: "Had the beats been less even, or asked for the same names after their TTL only, there \
+                counterfactual:
+                    "Had the beats been less even, or asked for the same names after their TTL only, there \
                      would be no finding."
-                    .to_owned(),
+                        .to_owned(),
                 samples: vec![look.name.to_string()],
                 tool: None,
             },
-        });
+        };
+        let since_ns = now_ns.saturating_sub(pace.first_ns);
+        cases.raise(&signal);
+        if brings.what == What::Names && since_ns >= LASTS_NS {
+            encoded(look, &signal, cases);
+        }
     }
 
     fn response(&mut self, look: &Look<'_>, _: &mut Cases<'_, '_>) {
@@ -173,6 +181,40 @@ impl Detector for Beacon {
         pace.until_ns = look.now_ns().saturating_add(if least == u32::MAX { 0 } else { kept_ns });
     }
 }
+
+/// Names of one size in a clear encoding, each asked once, are evidence of another kind than the pace at which they come:
+/// timers of honest programs ask for names that they were given.
+fn encoded(look: &Look<'_>, beats: &Signal<'_>, cases: &mut Cases<'_, '_>) {
+    let Some(entry) = cases.entry(look.key()) else { return };
+    let (shape, once) = (entry.shape(), entry.once_share());
+    let (recognised, fixed) = (shape.recognised(), shape.fixed_share());
+    // Names that nobody answers are an attack on their zone.
+    if once < ONCE || fixed < FIXED || recognised.encoding == Encoding::Custom || entry.is_unheard() {
+        return;
+    }
+    cases.raise(&Signal {
+        family: family::SHAPE,
+        name: "encoded_beats",
+        weight: recognised.strength,
+        say: &|| Said {
+            observed: format!(
+                "names in {}, {:.0} % of them of one length, {:.0} % asked once",
+                recognised.encoding.name(),
+                fixed * 100.0,
+                once * 100.0
+            ),
+            baseline: "names that are not clearly in one encoding".to_owned(),
+            ..(beats.say)()
+        },
+        ..*beats
+    });
+}
+
+/// What calls in does so for ten minutes at least; who is through with it sooner has gone through a list.
+const LASTS_NS: u64 = 600_000_000_000;
+/// Shares of names asked once, and of one length within 5 %.
+const ONCE: f64 = 0.9;
+const FIXED: f64 = 0.8;
 
 /// Record types of payload beside TXT and NULL (IANA DNS parameters).
 const KEY: u16 = 25;
@@ -314,6 +356,28 @@ mod tests {
         let gap = |n: u64| 30.0 * (0.5 + unit(n));
         let bypass = |bench: &mut Bench, _: u64| fixed(bench, "www.portal.example", 3600);
         assert_eq!(found(80, &gap, &bypass), once, "before the TTL is over, with jitter");
+    }
+
+    /// A second kind of evidence: what the beats say is clearly encoded, and nothing else.
+    #[test]
+    fn encoded_news_of_one_size_is_medium_and_a_stream_has_no_beats() {
+        let of = |rcode: u16, every: f64, len: usize| {
+            let mut bench = Bench::new(&Config::default());
+            for n in 0..60u64 {
+                bench.wait(every * (0.5 + unit(n)));
+                let text = format!("{:016x}", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let name = format!("{}.node.metrics.example", &text[..len]);
+                let here: &[(u16, u32, &[u8])] = &[(1, 5, &[192, 0, 2, 1])];
+                bench.look_up("10.0.0.2", &name, 1, rcode, if rcode == 0 { here } else { &[] });
+            }
+            bench.finish();
+            bench.found.iter().filter(|f| f.rule == Beacon::RULE).map(|f| f.severity).max()
+        };
+        assert_eq!(of(0, 60.0, 8), Some(Severity::Medium));
+        assert_eq!(of(3, 60.0, 8), Some(Severity::Medium));
+        // Errors are no answers: an attack on the zone.
+        assert_eq!(of(2, 60.0, 8), Some(Severity::Low));
+        assert_eq!(of(0, 0.2, 8), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One key's account: what its names and answers can have carried, in each window and in all.
 
 use super::Key;
-use super::forms::{Patterns, split_address};
+use super::back::Back;
+use super::forms::{self, Patterns, split_address};
 use super::known::{Asked, Known};
 use super::payload::Answer;
 use super::shape::Shape;
@@ -13,7 +14,7 @@ use crate::zone::Class;
 /// First names kept to show.
 pub const SAMPLES: usize = 3;
 /// Bytes of all of them; the first is kept whatever its length (RFC 1035 section 2.3.4: 254 at most).
-const SAMPLE_BYTES: usize = 300;
+const SAMPLE_BYTES: usize = 256;
 /// Names remembered as known, and hashes of answers.
 const KNOWN_NAMES: usize = 240;
 const KNOWN_ANSWERS: usize = 32;
@@ -26,10 +27,23 @@ const TOKEN_MAX_COST: u32 = 400 * UNIT;
 /// By window: one part of this many of what tokens say counts as new names do, where no payload comes back. A page asks
 /// for a name with a random identifier now and then, from morning to night.
 const TOKEN_PART: [u64; SPANS] = [2, 2, 2, 4];
-/// Responses before anything is known of them, and how many that differ from name to name may still be verdicts rather
-/// than payload.
-const SOME_RESPONSES: u64 = 8;
-const FEW_ANSWERS: u32 = 4;
+/// A further part of them where many ask through one address: each has a page with such a name.
+const OTHERS_PART: u64 = 3;
+/// The same of plain names where names are plain: readers go through a list of people or shops once.
+const PLAIN_PART: [u64; SPANS] = [8, 8, 8, 4];
+/// What tokens say that are answered by verdicts, in quarters, as it counts towards the bound of forms: by its alphabet a
+/// hash costs about three quarters of what host names' characters make of it; for a day twice that.
+const VERDICT_QUARTERS: [u64; SPANS] = [3, 3, 3, 6];
+/// New names that nobody answers are a flood from so many a second on: a capture of one direction has no answers either.
+const FLOOD_PER_SECOND: u64 = 5;
+/// After so many names those before count half of what they did: what kind names are is judged by those of late.
+const RECENT_NAMES: u32 = 128;
+/// Characters of names that are a word or two, and of guessed or listed ones, on average at most.
+const SHORT_LEN: f64 = 16.0;
+const GUESS_LEN: f64 = 24.0;
+/// One in so many names asked again makes a key one of content rather than of messages: its names count this part.
+const AGAIN_SHARE: u64 = 4;
+const AGAIN_PART: u64 = 2;
 
 /// At most 4 KiB: history 1.2 KiB, names 0.9 KiB, windows 0.7 KiB, samples 0.4 KiB, the rest in place.
 #[derive(Debug)]
@@ -50,6 +64,10 @@ pub struct Entry {
     pub samples: Vec<Box<[u8]>>,
     /// A finding is open on it.
     pub reported: bool,
+    /// Its zone is flooded with names that nobody answers, as the detector of that says.
+    pub flooded: bool,
+    /// Its client asks for others, as far as is learned: behind it are many, each with names of its own.
+    pub for_others: bool,
     /// Key of the resolver that passes its look-ups on; 0 if none is known to.
     pub via: u64,
     windows: Windows,
@@ -58,16 +76,18 @@ pub struct Entry {
     history: Option<Box<History>>,
     shape: Shape,
     patterns: Patterns,
-    /// Characters of the labels that were new in the last name.
+    /// Characters of the labels that were new in the last name, but for much shorter ones.
     fixed_len: u8,
+    /// Characters of the last new name.
+    whole_len: u8,
+    /// What the last query's name cost; 0 if it was not new.
+    last_units: u32,
     /// Names asked a second time.
     asked_again: u32,
-    /// Responses with payload that was not seen before.
-    new_payloads: u32,
-    /// Answers that are no verdict by themselves, each counted once.
-    varied_answers: u32,
-    /// Responses that could be verdicts.
-    verdicts: u32,
+    /// Names that are more than an address or a number, and how many of them are plain.
+    spoken_names: u32,
+    plain_names: u32,
+    back: Back,
 }
 
 /// Sums since the first query, in model units.
@@ -104,6 +124,8 @@ pub struct Name<'a> {
     pub letters: u8,
     /// EDNS option data, trailing bytes: raw bytes that no resolver has to pass on.
     pub extra_bytes: usize,
+    /// An answer to this client led here: what it costs to say to which of the names that answers led to, in units.
+    pub told: Option<u32>,
 }
 
 /// How a query counts.
@@ -132,6 +154,8 @@ impl Entry {
             new_names: 0,
             samples: Vec::new(),
             reported: false,
+            flooded: false,
+            for_others: false,
             via: 0,
             windows: Windows::new(now_ns),
             known: Known::default(),
@@ -140,10 +164,12 @@ impl Entry {
             shape: Shape::default(),
             patterns: Patterns::default(),
             fixed_len: 0,
+            whole_len: 0,
+            last_units: 0,
             asked_again: 0,
-            new_payloads: 0,
-            varied_answers: 0,
-            verdicts: 0,
+            spoken_names: 0,
+            plain_names: 0,
+            back: Back::default(),
         }
     }
 
@@ -162,7 +188,7 @@ impl Entry {
         if new {
             self.name_bytes += length as u64;
             if charge == Charge::Full {
-                self.take(name.sub, length, &mut sums);
+                self.take(name, length, &mut sums);
             }
         } else {
             self.asked_again += u32::from(asked == Asked::Again && !name.sub.is_empty());
@@ -173,6 +199,7 @@ impl Entry {
                 self.totals.up_high += cost;
             }
         }
+        self.last_units = sums.units() as u32;
         if !claimed {
             self.windows.add(sums);
         }
@@ -180,28 +207,58 @@ impl Entry {
     }
 
     /// Charges a new sub-name of `length` characters.
-    fn take(&mut self, sub: &[u8], length: usize, sums: &mut Sums) {
+    fn take(&mut self, name: Name<'_>, length: usize, sums: &mut Sums) {
+        let sub = name.sub;
         self.new_names += 1;
         sums.new_names = 1;
         let kept: usize = self.samples.iter().map(|sample| sample.len()).sum();
         if self.samples.len() < SAMPLES && (kept == 0 || kept + sub.len() <= SAMPLE_BYTES) {
             self.samples.push(sub.into());
         }
+        if let Some(which) = name.told {
+            sums.new_units = u64::from(which);
+            self.totals.up_low += u64::from(which);
+            self.totals.up_high += u64::from(raw_cost(sub).max(which));
+            return;
+        }
         self.shape.name(sub, length);
         let (most, rest) = split_address(self.class, sub);
         let most_by_alphabet = model::alphabet_cost(sub);
         let number = if most == 0 { self.patterns.number(sub) } else { None };
+        let is_plain = forms::is_plain(sub);
         let cost = if let Some((number, is_short)) = number {
-            let column = if is_short { &mut sums.form_units } else { &mut sums.new_units };
+            let is_form = is_short || forms::holds_address(sub);
+            let column = if is_form { &mut sums.form_units } else { &mut sums.new_units };
             *column = u64::from(number);
             number
         } else {
-            let (said, fixed) = self.say(told(self.class, sub));
-            let (address, said) =
-                if most > 0 && rest.is_empty() { (said.min(most), 0) } else { (most, said) };
+            let mut room = [0; 255];
+            let (said, kind) = self.say(forms::once(told(self.class, sub), &mut room));
+            let (address, said) = if most > 0 && rest.is_empty() {
+                (said.min(most), 0)
+            } else if most == 0 && forms::holds_address(sub) {
+                let address = said.min(forms::ADDRESS4_COST);
+                (address, said - address)
+            } else {
+                (most, said)
+            };
             sums.form_units = u64::from(address);
-            let column = if fixed { &mut sums.fixed_units } else { &mut sums.new_units };
-            *column = u64::from(said);
+            let units = u64::from(said);
+            if address == 0 {
+                self.spoken_names += 1;
+                self.plain_names += u32::from(is_plain);
+                if self.spoken_names >= RECENT_NAMES {
+                    self.spoken_names /= 2;
+                    self.plain_names /= 2;
+                }
+            }
+            match kind {
+                _ if is_plain => sums.plain_units = units,
+                Said::Underscored => sums.fixed_units = units / UNDERSCORED_PART,
+                Said::Token => sums.fixed_units = units,
+                Said::Free if self.class == Class::None && forms::is_probe(sub) => sums.fixed_units = units,
+                Said::Free => sums.new_units = units,
+            }
             address + said
         };
         let low = u64::from(cost.min(most_by_alphabet));
@@ -215,16 +272,14 @@ impl Entry {
         self.responses += 1;
         self.totals.down_high += answer.high;
         let new = (answer.high > 0 || answer.is_verdict) && !self.answers.insert(answer.hash);
+        let low = if new { self.back.price(&answer) } else { 0 };
+        self.back.take(&answer, new);
         if new {
-            self.totals.down_low += answer.low;
-            self.new_payloads += u32::from(answer.low > 0);
-            self.varied_answers += u32::from(!answer.is_verdict);
+            self.totals.down_low += low;
             if !claimed {
-                self.windows.add(Sums { down_units: answer.low, ..Sums::default() });
+                self.windows.add(Sums { down_units: low, ..Sums::default() });
             }
         }
-        // One of a few addresses or texts is a verdict too; no data for a name that exists is none.
-        self.verdicts += u32::from(answer.is_verdict || (answer.high > 0 && !new));
     }
 
     /// What the window that ends with the last message or [`Self::roll`] holds.
@@ -249,8 +304,14 @@ impl Entry {
         self.windows.subtract(theirs);
     }
 
+    /// What the last query's name said, in units; 0 if it said nothing new.
+    pub fn last_units(&self) -> u64 {
+        u64::from(self.last_units)
+    }
+
     /// Its finding closes: what was reported is not reported again.
     pub fn settle(&mut self) {
+        self.flooded = false;
         self.windows.clear();
     }
 
@@ -264,56 +325,69 @@ impl Entry {
         1.0 - (f64::from(self.asked_again) / self.new_names.max(1) as f64).min(1.0)
     }
 
-    /// New payload-bearing answers to each new name; 0 to 1.
-    pub fn payload_share(&self) -> f64 {
-        (f64::from(self.new_payloads) / self.new_names.max(1) as f64).min(1.0)
-    }
-
-    /// Whether its answers are verdicts: no such name, an address of the loopback network, or one of very few others, but
-    /// not always the same.
-    pub fn answers_are_verdicts(&self) -> bool {
-        self.responses >= SOME_RESPONSES
-            && self.answers.len() > 1
-            && self.varied_answers <= FEW_ANSWERS
-            && u64::from(self.verdicts) * 4 >= self.responses * 3
-    }
-
     /// Whether no window comes up to a bound, whatever its names and answers are taken for: what [`Self::standing`] would
     /// say is under it, at a fraction of the cost.
     pub fn is_far(&self, bounds: &Bounds) -> bool {
         Span::ALL.into_iter().all(|span| {
             let sums = self.windows.sums(span);
-            sums.new_units + sums.fixed_units < bounds.names(span).min(bounds.encoded(span))
-                && sums.form_units + sums.fixed_units < bounds.forms(span)
+            let said = sums.new_units + sums.fixed_units + sums.plain_units;
+            said < bounds.names(span).min(bounds.encoded(span))
+                && sums.form_units + said + sums.fixed_units < bounds.forms(span)
                 && sums.down_units < bounds.answers(span)
         })
     }
 
     /// How far its heaviest window is towards a bound.
     pub fn standing(&self, bounds: &Bounds) -> Standing {
-        let lookups = self.answers_are_verdicts();
-        let answered = self.payload_share() > 0.5;
-        let carries = answered && self.shape.is_clear() && self.once_share() > 0.5;
+        let heard = self.heard();
+        let carries = heard.answered && self.shape.is_clear() && self.once_share() > 0.5;
         let mut most = Standing::default();
         for span in Span::ALL {
             let sums = self.windows.sums(span);
-            let (said, form) = if lookups {
-                // By its alphabet a hash costs about three quarters of what host names' characters make of it.
-                (sums.new_units, sums.form_units + sums.fixed_units / 4 * 3)
-            } else if answered {
-                (sums.new_units + sums.fixed_units, sums.form_units)
-            } else {
-                (sums.new_units + sums.fixed_units / TOKEN_PART[span as usize], sums.form_units)
-            };
+            let Against { said, form, noise } = heard.against(span, sums);
             let names = Standing::new(Kind::Names, span, said, bounds.names(span), sums);
             let forms = Standing::new(Kind::Forms, span, form, bounds.forms(span), sums);
             let answers = Standing::new(Kind::Answers, span, sums.down_units, bounds.answers(span), sums);
             most = most.max(names).max(forms).max(answers);
+            if noise > 0 {
+                let whole = bounds.forms(Span::Day);
+                most = most.max(Standing::new(Kind::Forms, span, form + noise, whole, sums));
+            }
             if carries {
                 most = most.max(Standing::new(Kind::Encoded, span, said, bounds.encoded(span), sums));
             }
         }
         most
+    }
+
+    /// Whether hardly any of its names are answered, short as they are.
+    pub fn is_unheard(&self) -> bool {
+        self.back.is_nobody(self.queries, self.responses, self.new_names, self.shape.length().0)
+    }
+
+    /// Whether it is asked so fast that it can be a flood by itself.
+    fn is_fast(&self) -> bool {
+        let seconds = (self.last_ns.saturating_sub(self.first_ns) / 1_000_000_000).clamp(1, 60);
+        self.windows.sums(Span::Minute).new_names >= FLOOD_PER_SECOND * seconds
+    }
+
+    /// What comes back, and what that makes of the names.
+    fn heard(&self) -> Heard {
+        let (responses, mean_len) = (self.responses, self.shape.length().0);
+        let answered = self.back.is_payload(self.new_names);
+        let [plain, spoken] = [self.plain_names, self.spoken_names].map(u64::from);
+        Heard {
+            answered,
+            verdicts: self.back.are_verdicts(responses, self.answers.len()),
+            absent: self.back.are_absent(responses),
+            denied: self.back.are_denied(responses),
+            nobody: self.is_unheard() && (self.flooded || self.is_fast()),
+            plain: plain * 4 >= spoken * 3,
+            short: mean_len <= SHORT_LEN,
+            guesses: plain * 4 >= spoken * 3 && mean_len <= GUESS_LEN,
+            others: self.for_others,
+            content: u64::from(self.asked_again) * AGAIN_SHARE >= self.new_names && !answered,
+        }
     }
 
     fn advance(&mut self, now_ns: u64) {
@@ -322,27 +396,115 @@ impl Entry {
         self.last_ns = self.last_ns.max(now_ns);
     }
 
-    /// Cost of what a sub-name says, and whether it is the same name as before but for one label of the same length.
-    fn say(&mut self, sub: &[u8]) -> (u32, bool) {
+    /// Cost of what a sub-name says (and of `again`, what it says twice), and of what form that is.
+    fn say(&mut self, (sub, again): (&[u8], u32)) -> (u32, Said) {
+        let len = sub_len(sub) as u8;
+        // All of the first names is new, and after them what was in both is not: only what is asked of a look-up service
+        // is taken for a token that soon.
+        let is_like_last = self.new_names <= HISTORY_FROM && len == self.whole_len && self.back.is_terse();
+        self.whole_len = len;
         if self.new_names < HISTORY_FROM {
-            return (model::static_cost_of(sub, &mut self.shape), false);
+            let cost = model::static_cost_of(sub, &mut self.shape) + again;
+            let is_token = is_like_last && model::alphabet_cost(sub) <= TOKEN_MAX_COST;
+            return (cost, if is_token { Said::Token } else { Said::Free });
         }
         let (samples, class) = (&self.samples, self.class);
         let history = self.history.get_or_insert_with(|| {
             let mut history = Box::<History>::default();
             for sample in samples.iter().take(HISTORY_FROM as usize - 1) {
-                history.learn(told(class, sample), &mut model::Unheard);
+                let mut room = [0; 255];
+                history.learn(forms::once(told(class, sample), &mut room).0, &mut model::Unheard);
             }
             history
         });
         let said = history.learn(sub, &mut self.shape);
-        let as_before = said.new_len == self.fixed_len;
-        self.fixed_len = said.new_len;
+        let as_before = said.new_len == self.fixed_len || is_like_last;
+        if said.new_len >= self.fixed_len / 2 {
+            self.fixed_len = said.new_len;
+        }
         let is_token =
             (1..=TOKEN_MAX_LABELS).contains(&said.new_labels) && as_before && said.new_cost <= TOKEN_MAX_COST;
-        (said.cost, is_token || said.is_underscored)
+        let kind = match (said.is_underscored, is_token) {
+            (true, _) => Said::Underscored,
+            (_, true) => Said::Token,
+            _ => Said::Free,
+        };
+        (said.cost + again, kind)
     }
 }
+
+/// What comes back for a key's names, and of what kind most of them are.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "observations that hold side by side")]
+struct Heard {
+    answered: bool,
+    verdicts: bool,
+    absent: bool,
+    denied: bool,
+    /// Short names in a flood, answered by nobody.
+    nobody: bool,
+    plain: bool,
+    /// No longer than a word or two, on average.
+    short: bool,
+    /// Short, and most of them plain.
+    guesses: bool,
+    /// Of a client that asks for others.
+    others: bool,
+    /// Asked again and again, as what is there is.
+    content: bool,
+}
+
+/// Units by the bound that they count against: of names, of forms, and of forms for a day.
+#[derive(Clone, Copy, Debug)]
+struct Against {
+    said: u64,
+    form: u64,
+    noise: u64,
+}
+
+impl Heard {
+    fn against(self, span: Span, sums: Sums) -> Against {
+        let Sums { new_units, fixed_units, plain_units, form_units, .. } = sums;
+        let free = if self.content { new_units / AGAIN_PART } else { new_units };
+        let (mut said, mut form, mut noise) = (free, form_units, 0);
+        if self.nobody {
+            return Against { said: 0, form, noise: new_units + fixed_units + plain_units };
+        }
+        if self.verdicts {
+            form += fixed_units / 4 * VERDICT_QUARTERS[span as usize];
+        } else if self.answered {
+            said += fixed_units;
+        } else {
+            said += fixed_units / TOKEN_PART[span as usize] / if self.others { OTHERS_PART } else { 1 };
+        }
+        if !self.plain || (self.answered && !self.verdicts) {
+            said += plain_units;
+        } else if self.absent || self.verdicts || self.denied {
+            let column = if self.absent { &mut noise } else { &mut form };
+            *column += plain_units;
+            if self.guesses {
+                *column += said;
+                said = 0;
+            }
+        } else {
+            said += plain_units / if self.short { PLAIN_PART } else { TOKEN_PART }[span as usize];
+        }
+        Against { said, form, noise }
+    }
+}
+
+/// Of what form a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// Labels that a protocol fixes around others: services, identities of a directory, keys, policies.
+    Underscored,
+    /// Its new labels are as long as those before.
+    Token,
+    Free,
+}
+
+/// Names with underscored labels count this part of what tokens do.
+const UNDERSCORED_PART: u64 = 2;
 
 /// What the history learns of a sub-name: the labels behind an address, or the address if there are none.
 fn told(class: Class, sub: &[u8]) -> &[u8] {

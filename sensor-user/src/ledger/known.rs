@@ -51,15 +51,20 @@ impl<const MAX: usize> Known<MAX> {
         self.taken == 0
     }
 
-    /// Notes a name by its hash; whether it was there. The oldest of its set goes if the set is full.
+    /// Whether a name was noted.
+    pub fn has(&mut self, hash: u64) -> bool {
+        let print = fingerprint(hash);
+        self.set(print).iter().any(|p| *p & !AGAIN == print)
+    }
+
+    /// Notes a name by its hash; whether it was there. One of the older half of its set goes if the set is full.
     pub fn insert(&mut self, hash: u64) -> bool {
         self.ask(hash, false) != Asked::New
     }
 
     /// As [`Self::insert`]; that a known one is asked `again` is kept.
     pub fn ask(&mut self, hash: u64, again: bool) -> Asked {
-        let print = (hash >> 32) as u32 | 2; // 0 is an empty slot
-        let print = print & !AGAIN;
+        let print = fingerprint(hash);
         let set = self.set(print);
         if let Some(at) = set.iter().position(|p| *p & !AGAIN == print) {
             set[..=at].rotate_right(1);
@@ -77,7 +82,11 @@ impl<const MAX: usize> Known<MAX> {
     fn put(&mut self, print: u32) {
         let set = self.set(print);
         let full = set.last() != Some(&0);
-        set.rotate_right(1);
+        // Any of the older half goes: who goes round a list that is a little too long for the table finds most of it
+        // there, where the oldest is just what is asked next.
+        let half = set.len() / 2;
+        let out = if full { half + (print >> 20) as usize % half } else { set.len() - 1 };
+        set[..=out].rotate_right(1);
         set[0] = print;
         self.taken += u32::from(!full);
     }
@@ -100,6 +109,11 @@ impl<const MAX: usize> Known<MAX> {
             self.put(print);
         }
     }
+}
+
+/// Never 0, which is an empty slot.
+fn fingerprint(hash: u64) -> u32 {
+    ((hash >> 32) as u32 | 2) & !AGAIN
 }
 
 #[cfg(test)]
@@ -141,6 +155,17 @@ mod tests {
                 assert_eq!(known.len(), count);
             }
         }
+    }
+
+    /// A list somewhat longer than the table, gone through again and again.
+    #[test]
+    fn most_of_a_list_that_is_too_long_is_known() {
+        let mut known = Known::<240>::default();
+        let mut new = 0;
+        for round in 0..10 {
+            new += (0..280).filter(|n| !known.insert(hash(*n)) && round > 0).count();
+        }
+        assert!(new < 9 * 280 / 2, "{new}");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::hash::{BuildHasher, Hasher as _};
 
 use super::Target;
-use crate::dns::{Message, Record, Section, rtype};
+use crate::dns::{Canonical, Message, Record, Section, labels, rtype};
 use crate::model::{UNIT, alphabet_cost, label_cost_in_name};
 
 /// RFC 1035 section 4.1.1.
 const NXDOMAIN: u8 = 3;
+const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
 
 /// What a response's answers can have carried.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +20,14 @@ pub struct Answer {
     pub high: u64,
     /// What block lists and the like answer with: no such name, or addresses of the loopback network.
     pub is_verdict: bool,
+    /// Addresses of the loopback network other than its host: nothing that anybody could mean to talk to.
+    pub is_code: bool,
+    /// An error of the server.
+    pub is_failure: bool,
+    /// Hash of the texts without their numbers and what is in the question, 0 if there are none; and what it costs to say
+    /// these to who knows the rest.
+    pub template: u64,
+    pub filled: u64,
 }
 
 /// A text of known grammar says this part of what its bytes could: policies are words, keys and tokens change once in
@@ -63,8 +72,14 @@ fn has_grammar(rdata: &[u8]) -> bool {
 pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Target>) {
     let mut hasher = seed.build_hasher();
     let mut plain = 0u64;
-    let mut answer = Answer { is_verdict: message.header.rcode() == NXDOMAIN, ..Answer::default() };
-    let mut all_loopback = true;
+    let rcode = message.header.rcode();
+    let mut answer = Answer {
+        is_verdict: rcode == NXDOMAIN,
+        is_failure: !matches!(rcode, 0 | NXDOMAIN),
+        ..Answer::default()
+    };
+    let (mut all_loopback, mut all_codes) = (true, true);
+    let mut template = Template::new(seed.build_hasher());
     let mut first = None;
     for record in message.records().take_while(|r| r.section == Section::Answer) {
         let (least, most, target) = record_cost(&record);
@@ -80,13 +95,77 @@ pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Tar
         answer.low += least;
         answer.high += most;
         all_loopback &= record.rtype == rtype::A && record.rdata.first() == Some(&127);
+        all_codes &= record.rdata != LOCALHOST;
+        template.take(message, &record, least);
     }
     answer.is_verdict |= all_loopback && answer.high > 0;
+    answer.is_code = all_loopback && all_codes && answer.high > 0;
+    (answer.template, answer.filled) = template.finish();
     if answer.high == 0 && answer.is_verdict {
         plain = u64::from(NXDOMAIN);
     }
     answer.hash = if answer.low > 0 { hasher.finish() } else { plain };
     (answer, first)
+}
+
+/// The texts of an answer as others could share them: "listed, see …/192.0.2.7" for a question that has the address.
+struct Template<H> {
+    hasher: H,
+    /// Of the question.
+    asked: Option<Canonical>,
+    filled: u64,
+    texts: bool,
+}
+
+/// Which label of the question, at most.
+const ECHO_COST: u64 = 7 * UNIT as u64;
+/// log2(10), rounded up, and how many digits.
+const DIGIT_COST: u64 = 54;
+const NUMBER_COST: u64 = 4 * UNIT as u64;
+
+impl<H: std::hash::Hasher> Template<H> {
+    fn new(hasher: H) -> Self {
+        Self { hasher, asked: None, filled: 0, texts: false }
+    }
+
+    fn take(&mut self, message: &Message<'_>, record: &Record<'_>, least: u64) {
+        if record.rtype != rtype::TXT {
+            // Anything else is part of it as it is.
+            self.filled += least;
+            return;
+        }
+        self.texts = true;
+        if self.asked.is_none() {
+            self.asked = message.question.map(|question| Canonical::new(question.name));
+        }
+        let mut rest = record.rdata;
+        while let Some((&length, tail)) = rest.split_first() {
+            let (text, tail) = tail.split_at(usize::from(length).min(tail.len()));
+            rest = tail;
+            for word in text.chunk_by(|a, b| a.is_ascii_alphanumeric() == b.is_ascii_alphanumeric()) {
+                self.word(word);
+            }
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) {
+        let is_word = word.first().is_some_and(u8::is_ascii_alphanumeric);
+        let asked = self.asked.as_ref().map_or(&[][..], Canonical::wire);
+        if is_word && labels(asked).any(|label| label == word) {
+            self.filled += ECHO_COST;
+            self.hasher.write_u8(b'@');
+        } else if word.iter().all(u8::is_ascii_digit) {
+            self.filled += NUMBER_COST + DIGIT_COST * word.len() as u64;
+            self.hasher.write_u8(b'#');
+        } else {
+            self.hasher.write(word);
+            self.hasher.write_u8(0);
+        }
+    }
+
+    fn finish(self) -> (u64, u64) {
+        if self.texts { (self.hasher.finish(), self.filled) } else { (0, 0) }
+    }
 }
 
 fn record_cost(record: &Record<'_>) -> (u64, u64, Option<Target>) {

@@ -1,6 +1,6 @@
 //! How far a key is towards its bounds.
 
-use super::windows::{SPANS, Span, Sums};
+use super::windows::{SPANS, Span, Sums, Windows};
 use crate::model::UNIT;
 
 /// Bounds by window, in model units.
@@ -23,6 +23,13 @@ impl Bounds {
         let names = names.map(units);
         let encoded = names.map(|bound| (bound / ENCODED_PART).max(1));
         Self { names, forms: forms.map(units), answers: answers.map(units), encoded }
+    }
+
+    /// The same, but no less than so many bytes are enough in a clear encoding.
+    #[must_use]
+    pub fn encoded_from(self, bytes: u64) -> Self {
+        let least = bytes.saturating_mul(8 * u64::from(UNIT)).max(1);
+        Self { encoded: self.encoded.map(|bound| bound.max(least)), ..self }
     }
 
     pub fn names(&self, span: Span) -> u64 {
@@ -71,6 +78,14 @@ impl Standing {
     pub(super) fn new(kind: Kind, span: Span, units: u64, bound_units: u64, sums: Sums) -> Self {
         let Sums { new_names, queries, .. } = sums;
         Self { kind, span: Some(span), units, bound_units, new_names, queries }
+    }
+
+    /// The heaviest of windows that hold new names only.
+    pub fn of_names(windows: &Windows, bounds: &Bounds) -> Self {
+        Span::ALL.into_iter().fold(Self::default(), |most, span| {
+            let sums = windows.sums(span);
+            most.max(Self::new(Kind::Names, span, sums.new_units, bounds.names(span), sums))
+        })
     }
 
     pub fn is_over(&self) -> bool {

@@ -34,7 +34,9 @@ pub struct Sums {
     /// Cost of names whose new labels have the same length as before, and of those with underscored labels: look-ups of
     /// hashes, random identifiers, policies with macros.
     pub fixed_units: u64,
-    /// Cost of reversed addresses and counted numbers in new names.
+    /// Cost of short names that somebody may have thought of.
+    pub plain_units: u64,
+    /// Cost of addresses and counted numbers in new names.
     pub form_units: u64,
     /// Payload of answers that were not seen before.
     pub down_units: u64,
@@ -45,13 +47,14 @@ pub struct Sums {
 impl Sums {
     /// All that names said.
     pub fn units(self) -> u64 {
-        self.new_units + self.fixed_units + self.form_units
+        self.new_units + self.fixed_units + self.plain_units + self.form_units
     }
 
     fn zip(self, other: Self, with: fn(u64, u64) -> u64) -> Self {
         Self {
             new_units: with(self.new_units, other.new_units),
             fixed_units: with(self.fixed_units, other.fixed_units),
+            plain_units: with(self.plain_units, other.plain_units),
             form_units: with(self.form_units, other.form_units),
             down_units: with(self.down_units, other.down_units),
             new_names: with(self.new_names, other.new_names),
@@ -62,18 +65,19 @@ impl Sums {
 
 /// As [`Sums`], of one part of a window; full at 32 MiB or four thousand million names.
 #[derive(Clone, Copy, Debug, Default)]
-struct Bucket([u32; 6]);
+struct Bucket([u32; 7]);
 
 impl Bucket {
     fn sums(self) -> Sums {
-        let [new_units, fixed_units, form_units, down_units, new_names, queries] = self.0.map(u64::from);
-        Sums { new_units, fixed_units, form_units, down_units, new_names, queries }
+        let [new_units, fixed_units, plain_units, form_units, down_units, new_names, queries] =
+            self.0.map(u64::from);
+        Sums { new_units, fixed_units, plain_units, form_units, down_units, new_names, queries }
     }
 
     fn of(sums: Sums) -> Self {
-        let Sums { new_units, fixed_units, form_units, down_units, new_names, queries } = sums;
+        let Sums { new_units, fixed_units, plain_units, form_units, down_units, new_names, queries } = sums;
         Self(
-            [new_units, fixed_units, form_units, down_units, new_names, queries]
+            [new_units, fixed_units, plain_units, form_units, down_units, new_names, queries]
                 .map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         )
     }
@@ -85,7 +89,7 @@ struct Ring {
     newest: u64,
     /// By number modulo `BUCKETS`.
     buckets: [Bucket; BUCKETS],
-    sum: Sums,
+    sum: Bucket,
 }
 
 impl Ring {
@@ -108,7 +112,7 @@ impl Ring {
         for step in 1..=steps {
             let at = ((self.newest + step) % BUCKETS as u64) as usize;
             let gone = std::mem::take(&mut self.buckets[at]);
-            self.sum = self.sum.zip(gone.sums(), u64::saturating_sub);
+            self.sum = Bucket::of(self.sum.sums().zip(gone.sums(), u64::saturating_sub));
         }
         // After a long silence every bucket is empty, whichever number it had.
         self.newest = self.newest.max(bucket);
@@ -118,7 +122,8 @@ impl Ring {
         let slot = &mut self.buckets[(number % BUCKETS as u64) as usize];
         let before = slot.sums();
         *slot = Bucket::of(before.zip(by, with));
-        self.sum = self.sum.zip(before, u64::saturating_sub).zip(slot.sums(), u64::saturating_add);
+        let sum = self.sum.sums().zip(before, u64::saturating_sub).zip(slot.sums(), u64::saturating_add);
+        self.sum = Bucket::of(sum);
     }
 }
 
@@ -154,7 +159,7 @@ impl Windows {
 
     /// As of the last [`Self::roll`].
     pub fn sums(&self, span: Span) -> Sums {
-        self.rings[span as usize].sum.zip(self.pending, u64::saturating_add)
+        self.rings[span as usize].sum.sums().zip(self.pending, u64::saturating_add)
     }
 
     /// Puts what is pending into the buckets.
@@ -198,6 +203,7 @@ mod tests {
         Sums {
             new_units,
             fixed_units: new_units / 3,
+            plain_units: new_units / 5,
             form_units: new_units / 7,
             down_units: new_units * 2,
             new_names: 1,

@@ -17,7 +17,8 @@ fn ask(entry: &mut Entry, name: &str, now_ns: u64) {
     let name = Canonical::from_text(name);
     let hash = name.wire().iter().fold(7u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
     let hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let said = Name { sub: name.wire(), hash, upper: name.upper, letters: name.letters, extra_bytes: 0 };
+    let said =
+        Name { sub: name.wire(), hash, upper: name.upper, letters: name.letters, extra_bytes: 0, told: None };
     entry.query(said, Charge::Full, false, now_ns);
 }
 
@@ -88,7 +89,7 @@ proptest! {
         let mut entry = entry();
         for (label, now_ns) in names {
             let name = Canonical::from_labels([label.as_slice()].into_iter());
-            let said = Name { sub: name.wire(), hash: now_ns, upper: 0, letters: 0, extra_bytes: 0 };
+            let said = Name { sub: name.wire(), hash: now_ns, upper: 0, letters: 0, extra_bytes: 0, told: None };
             entry.query(said, Charge::Full, false, now_ns);
             prop_assert!(entry.totals.up_low <= entry.totals.up_high);
             let standing = entry.standing(&crate::ledger::Settings::default().bounds());
@@ -118,10 +119,17 @@ fn a_million_keys_take_at_most_four_kib_each() {
         for n in 0..120 {
             let text = format!("{:016x}{:016x}.{n}", random(&mut state), random(&mut state));
             let name = Canonical::from_text(&text);
-            let said =
-                Name { sub: name.wire(), hash: random(&mut state), upper: 0, letters: 0, extra_bytes: 0 };
+            let said = Name {
+                sub: name.wire(),
+                hash: random(&mut state),
+                upper: 0,
+                letters: 0,
+                extra_bytes: 0,
+                told: None,
+            };
             entry.query(said, Charge::Full, false, 0);
-            let answer = Answer { hash: random(&mut state), low: 8, high: 8, is_verdict: false };
+            let answer =
+                Answer { hash: random(&mut state), low: 8, high: 8, is_verdict: false, ..Answer::default() };
             entry.response(answer, false, 0);
         }
     }

@@ -13,7 +13,7 @@ fn ask(entry: &mut Entry, name: &str, now_ns: u64) -> bool {
     let zone = Zone::of(&name);
     let hash = name.wire().iter().fold(7u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
     let hash = hash ^ hash << 32;
-    let said = Name { sub: name.prefix(zone.labels), hash, upper: 0, letters: 0, extra_bytes: 0 };
+    let said = Name { sub: name.prefix(zone.labels), hash, upper: 0, letters: 0, extra_bytes: 0, told: None };
     entry.query(said, Charge::Full, false, now_ns)
 }
 
@@ -28,13 +28,13 @@ fn a_window_forgets_and_totals_do_not() {
     assert!(!ask(&mut entry, "one.example.com", 10 * SECOND));
     let first = entry.window(Span::TenMinutes);
     assert_eq!((first.new_names, first.queries), (1, 2));
-    assert!(first.new_units > 0);
+    assert!(first.units() > 0);
     entry.roll(599 * SECOND);
-    assert_eq!(entry.window(Span::Minute).new_units, 0);
-    assert_eq!(entry.window(Span::TenMinutes).new_units, first.new_units);
+    assert_eq!(entry.window(Span::Minute).units(), 0);
+    assert_eq!(entry.window(Span::TenMinutes).units(), first.units());
     entry.roll(600 * SECOND);
-    assert_eq!(entry.window(Span::TenMinutes).new_units, 0);
-    assert_eq!(entry.window(Span::Day).new_units, first.new_units);
+    assert_eq!(entry.window(Span::TenMinutes).units(), 0);
+    assert_eq!(entry.window(Span::Day).units(), first.units());
     assert_eq!((entry.queries, entry.new_names, entry.name_bytes), (2, 1, 3));
     // Time that goes back neither panics nor brings anything back.
     ask(&mut entry, "two.example.com", 3 * SECOND);
@@ -204,6 +204,7 @@ fn usual_software_stays_under_the_bound() {
         let window = entry.window(Span::TenMinutes);
         eprintln!("{:4} bytes for {:3} names  {row}", bytes(window.new_units), window.new_names);
         assert!(bytes(window.new_units) < 256, "{row}");
+        assert!(!entry.standing(&crate::ledger::Settings::default().bounds()).is_over(), "{row}");
     }
 }
 
@@ -292,4 +293,97 @@ fn names_without_a_zone_and_ipv6_pointers() {
     let window = pointers.window(Span::TenMinutes);
     eprintln!("{} bytes for {} IPv6 pointers", bytes(window.form_units), window.new_names);
     assert!(window.new_units == 0 && bytes(window.form_units) < 30 * 10);
+}
+
+/// A name and what comes back for it.
+type Made = Box<dyn FnMut(u64) -> (String, Option<Answer>)>;
+
+/// What comes back decides against which bound names count, and none of it frees them: each kind of traffic with as much
+/// of it as is let pass in ten minutes, and some more.
+#[test]
+fn every_allowance_ends() {
+    let mut state = 9u64;
+    let random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state ^ state >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    };
+    let word = |r: u64| {
+        ["garden", "silver", "market", "harbor", "castle", "window", "record", "planet"][r as usize % 8]
+    };
+    let syllables = |r: u64, count: usize| -> String {
+        let pair = |at: usize| (r.rotate_left(5 * at as u32) & 31) as usize;
+        let syllable = |at: usize| [b"bdklmnrt"[pair(at) >> 2], b"aeio"[pair(at) & 3]].map(char::from);
+        (0..count).flat_map(syllable).collect()
+    };
+    let nothing = Answer { is_verdict: true, ..Answer::default() };
+    let address = |hash: u64| Answer { hash, high: 512, ..Answer::default() };
+    let verdict = |r: u64| Answer { hash: (7 + r % 3) << 40, low: 500, high: 512, ..Answer::default() };
+    let code = |_: u64| Answer { hash: 9, high: 512, is_verdict: true, is_code: true, ..Answer::default() };
+    let mut rows: Vec<(&str, u64, u64, Made)> = vec![];
+    rows.push(("free names", 4, 16, {
+        let mut random = random;
+        Box::new(move |n| {
+            (format!("{:016x}{:0w$x}.t", random(), random(), w = (16 + n % 3) as usize), Some(address(1)))
+        })
+    }));
+    rows.push(("tokens answered by verdicts", 40, 400, {
+        let mut random = random;
+        Box::new(move |_| (format!("{:016x}{:016x}.av", random(), random()), Some(verdict(random()))))
+    }));
+    rows.push(("tokens answered by one code", 40, 400, {
+        let mut random = random;
+        Box::new(move |_| (format!("{:016x}{:016x}.av", random(), random()), Some(code(0))))
+    }));
+    rows.push(("plain names of a list", 100, 3000, {
+        let mut random = random;
+        Box::new(move |_| {
+            (format!("{}{}{}", word(random()), word(random()), random() % 1000), Some(address(1)))
+        })
+    }));
+    rows.push(("payload in syllables", 4, 60, {
+        let mut random = random;
+        Box::new(move |_| {
+            (format!("{}.{}", syllables(random(), 12), syllables(random(), 12)), Some(address(1)))
+        })
+    }));
+    rows.push(("guesses", 1000, 60_000, {
+        let mut random = random;
+        Box::new(move |_| (format!("{}-{}", word(random()), syllables(random(), 5)), Some(nothing)))
+    }));
+    rows.push(("names that nobody answers", 1000, 60_000, {
+        let mut random = random;
+        Box::new(move |_| (format!("{:08x}", random() as u32), None))
+    }));
+    let bounds = crate::ledger::Settings::default().bounds();
+    for (what, least, most, mut made) in rows {
+        let mut entry = entry(Class::Registered);
+        let mut over = None;
+        for n in 0..most {
+            let (name, answer) = made(n);
+            ask(&mut entry, &format!("{name}.example.com"), n * SECOND / 200);
+            if entry.standing(&bounds).is_over() {
+                over = Some(n);
+                break;
+            }
+            if let Some(answer) = answer {
+                entry.response(answer, false, n * SECOND / 200);
+            }
+        }
+        eprintln!("{what}: over its bound after {over:?} names");
+        assert!(over.is_some_and(|n| n >= least), "{what}: {over:?}");
+    }
+}
+
+/// A name that an answer led to says which of those it is, and nothing more.
+#[test]
+fn what_was_told_is_no_news() {
+    let mut entry = entry(Class::Registered);
+    for n in 0..200u64 {
+        let name = Canonical::from_text(&format!("{:016x}.auth", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let told = Some(12 * UNIT);
+        let said = Name { sub: name.wire(), hash: n << 40, upper: 0, letters: 0, extra_bytes: 0, told };
+        entry.query(said, Charge::Full, false, n * SECOND);
+    }
+    assert_eq!(bytes(entry.totals.up_low), 200 * 12 / 8);
+    assert!(entry.totals.up_high >= entry.totals.up_low);
 }
