@@ -24,6 +24,7 @@ pub mod resolver_policy;
 pub mod roles;
 pub mod seen;
 pub mod short_lived_zone;
+pub mod spread;
 pub mod subdomain_flood;
 pub mod table;
 
@@ -207,6 +208,7 @@ detectors! {
     beacon: beacon::Beacon,
     dga: dga::Dga,
     recon: recon::Recon,
+    spread: spread::Spread,
     subdomain_flood: subdomain_flood::SubdomainFlood,
     fast_flux: fast_flux::FastFlux,
     short_lived_zone: short_lived_zone::ShortLivedZone,

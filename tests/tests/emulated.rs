@@ -21,8 +21,6 @@ const NOT_YET: &[(&str, Falls)] = &[
     ("base 36, 256 B a day", Falls::Missed),
     ("syllables, 1 kB a day", Falls::Missed),
     ("syllables, 256 B a day", Falls::Missed),
-    ("over 20 zones", Falls::Late),
-    ("over 20 clients", Falls::Late),
 ];
 
 /// Honest traffic of which too much is said, and what; a line goes as soon as that is over.

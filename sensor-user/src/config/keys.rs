@@ -209,6 +209,18 @@ keys! {
         max_keys: u64 = 2048, integer(16, 1 << 24);
     }
 
+    /// Detector dns-leak-spread: a leak shared out over clients or zones.
+    spread: Spread {
+        /// Bytes that all clients together say in new names of one zone within ten minutes that make a finding; a quarter within a minute, four times within an hour, sixteen within a day; twice as much from 64 clients, and so on.
+        zone_bound_bytes: u64 = 2048, integer(16, 1 << 30);
+        /// The least that makes a finding in a clear encoding, each name asked once and answered with a payload of its own.
+        zone_encoded_bound_bytes: u64 = 512, integer(16, 1 << 30);
+        /// Bytes that one client says in random-looking names of at least five zones within ten minutes that make a finding; twice within an hour, eight times within a day.
+        client_bound_bytes: u64 = 512, integer(16, 1 << 30);
+        /// Zones with more than one client, and clients, remembered; the one with least information goes first.
+        max_keys: u64 = 1024, integer(16, 1 << 24);
+    }
+
     /// Detector dns-subdomain-flood: random names of one zone that nobody answers.
     subdomain_flood: SubdomainFlood {
         /// New names of one zone within the window that make a finding.
