@@ -36,6 +36,8 @@ const FEW_ANSWERS: u32 = 4;
 /// be one of a few verdicts that was not met yet, or one of a few hosts.
 const PAYLOAD_UNITS: u64 = 10 * 8 * UNIT as u64;
 const PAYLOADS: u32 = 6;
+/// A word or a number has fewer bytes than this.
+const TERSE_UNITS: u64 = 16 * 8 * UNIT as u64;
 /// Names are heard by nobody where one in so many queries is answered at most...
 const UNHEARD: u64 = 10;
 /// ... and they are short: who sends data that nobody acknowledges at least fills his names.
@@ -81,7 +83,7 @@ impl Back {
 
     /// Whether something short came back: a word or a number rather than a session.
     pub(super) fn is_terse(&self) -> bool {
-        self.new_payloads > 0 && self.payload_units < PAYLOAD_UNITS * u64::from(self.new_payloads)
+        self.new_payloads > 0 && self.payload_units < TERSE_UNITS * u64::from(self.new_payloads)
     }
 
     /// Whether `responses` are verdicts: no such name, an address of the loopback network, or one of very few others, but
