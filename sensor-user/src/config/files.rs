@@ -158,7 +158,7 @@ mod tests {
         assert!(text.contains("an integer from 16"), "{text}");
         let text = loaded.explain("live").unwrap();
         assert!(
-            text.contains("live.flow_entries = 16384\n") && text.contains("in force the default"),
+            text.contains("live.alert_ring_kib = 1024\n") && text.contains("in force the default"),
             "{text}"
         );
     }

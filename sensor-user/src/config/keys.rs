@@ -372,7 +372,7 @@ keys! {
         /// Ring for all other records, KiB; a power of two.
         bulk_ring_kib: u64 = 4096, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
         /// Entries of the kernel's flow map, in sets of 16; where a set is full the least recently used of it goes first.
-        flow_entries: u64 = 8192, integer(64, 1 << 22);
+        flow_entries: u64 = 16_384, integer(64, 1 << 22);
         /// How to learn who asked; `auto` takes what sees most, then what costs least (`earthdog doctor` tells).
         owner_source: OwnerSource = OwnerSource::Auto, Allowed::OneOf(OwnerSource::NAMES);
         /// Entries of the kernel's map of senders; the least recently used goes first.
