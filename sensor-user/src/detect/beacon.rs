@@ -153,9 +153,10 @@ impl Detector for Beacon {
                 tool: None,
             },
         };
-        let since_ns = now_ns.saturating_sub(pace.first_ns);
+        // Rounds of one list with hours between them are not the time that it takes.
+        let lasts_ms = u64::from(beats) * timing.median_ms;
         cases.raise(&signal);
-        if brings.what == What::Names && since_ns >= LASTS_NS {
+        if brings.what == What::Names && lasts_ms >= LASTS_MS {
             encoded(look, &signal, cases);
         }
     }
@@ -211,7 +212,7 @@ fn encoded(look: &Look<'_>, beats: &Signal<'_>, cases: &mut Cases<'_, '_>) {
 }
 
 /// What calls in does so for ten minutes at least; who is through with it sooner has gone through a list.
-const LASTS_NS: u64 = 600_000_000_000;
+const LASTS_MS: u64 = 600_000;
 /// Shares of names asked once, and of one length within 5 %.
 const ONCE: f64 = 0.9;
 const FIXED: f64 = 0.8;
