@@ -151,7 +151,6 @@ impl Pipeline {
         self.reassembler.tick(now_ns, &mut |message| messages.push(message));
         self.messages(messages, emit);
         self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
-        self.counters();
     }
 
     /// End of input: closes what is open.
@@ -160,12 +159,28 @@ impl Pipeline {
         self.reassembler.finish(&mut |message| messages.push(message));
         self.messages(messages, emit);
         self.reports.close_all(self.now_ns, &mut self.ledger, emit);
-        self.counters();
     }
 
-    /// As of the last packet; but for the messages, what comes from other parts as of the last tick or second.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
+    /// As of the last packet.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.clients = self.clients.seen;
+        stats.findings = self.reports.findings;
+        stats.absorbed = self.reports.absorbed;
+        stats.allowed = self.reports.allowed;
+        stats.reassembly = *self.reassembler.stats();
+        stats.evictions = [
+            ("processes", self.processes.evicted),
+            ("ended processes", self.processes.expired),
+            ("names", self.names.evicted()),
+            ("clients", self.clients.evicted),
+            ("recent queries", self.fold.evicted()),
+            ("ledger keys", self.ledger.evicted),
+            ("open findings", self.reports.evicted),
+            ("roles", self.roles.evicted()),
+            ("detectors' keys", self.detectors.evictions().map(|(_, count)| count).sum()),
+        ];
+        stats
     }
 
     /// Messages decoded since the last call, if the settings ask for them; to be called after each push.
@@ -244,7 +259,6 @@ impl Pipeline {
         self.now_ns = packet.time_ns;
         if self.reports.is_due(self.now_ns) {
             self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
-            self.counters();
         }
         match packet.kind {
             Kind::Message => self.message(&packet, emit),
@@ -432,25 +446,6 @@ impl Pipeline {
         clients.note(key, || Identity::of(owner, processes, names), ip, now_ns);
         clients.note_facts(key, owner, processes, names);
         clients.note_pid(key, (owner.tgid, owner.start_boot_ns));
-    }
-
-    fn counters(&mut self) {
-        self.stats.clients = self.clients.seen;
-        self.stats.findings = self.reports.findings;
-        self.stats.absorbed = self.reports.absorbed;
-        self.stats.allowed = self.reports.allowed;
-        self.stats.reassembly = *self.reassembler.stats();
-        self.stats.evictions = [
-            ("processes", self.processes.evicted),
-            ("ended processes", self.processes.expired),
-            ("names", self.names.evicted()),
-            ("clients", self.clients.evicted),
-            ("recent queries", self.fold.evicted()),
-            ("ledger keys", self.ledger.evicted),
-            ("open findings", self.reports.evicted),
-            ("roles", self.roles.evicted()),
-            ("detectors' keys", self.detectors.evictions().map(|(_, count)| count).sum()),
-        ];
     }
 }
 

@@ -126,7 +126,7 @@ impl<W: io::Write> Replay<W> {
             messages.flush();
         }
         Ok(Outcome {
-            stats: self.pipeline.stats().clone(),
+            stats: self.pipeline.stats(),
             tally: self.tally,
             highest: self.sink.highest,
             messages: self.messages,

@@ -474,7 +474,7 @@ impl Sensor {
 
     fn numbers<T>(&self, with: impl FnOnce(Numbers<'_>) -> T) -> T {
         with(Numbers {
-            stats: self.pipeline.stats(),
+            stats: &self.pipeline.stats(),
             processes: self.askers.count(),
             counters: &self.maps.counters(),
             ring: self.rings.stats(),
