@@ -10,7 +10,7 @@ use crate::question::KEY_WORDS;
 
 /// Raised with every change of a layout below, which `xtask tidy` sees to; the loader refuses an object of another
 /// version (the size of its `ABI` map).
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! abi {
@@ -87,6 +87,8 @@ pub mod flag {
     pub const ALERT: u16 = 1 << 7;
     /// The destination port is 53 (client to server). Where source and destination are both 53 the QR bit decides.
     pub const TO_SERVER: u16 = 1 << 8;
+    /// A response to a query that the novelty filter kept back.
+    pub const TO_REPEAT: u16 = 1 << 9;
 }
 
 /// `Owner::source`: who filled the owner in.
@@ -208,7 +210,8 @@ pub struct RecordHeader {
     pub ifindex: u32,
     /// Bytes of UDP payload by the UDP header, or of TCP payload by the IP header.
     pub true_len: u32,
-    /// TCP sequence number of the first captured byte (of the SYN itself for a SYN), else 0.
+    /// TCP sequence number of the first captured byte (of the SYN itself for a SYN). Of a UDP query, how many repeats of
+    /// it the novelty filter kept back since one passed.
     pub tcp_seq: u32,
     /// Source port.
     pub src_port: u16,
@@ -450,6 +453,22 @@ pub struct FlowValue {
 }
 }
 
+/// Places in a set of the novelty filter.
+pub const NOVELTY_PLACES: usize = 8;
+
+abi! {
+/// A set of the novelty filter (`NOVELTY_NAMES`, `NOVELTY_REPEATS`): keyed fingerprints and what is known of each. See
+/// `novelty`.
+pub struct NoveltySet {
+    /// 0 where a place is free.
+    pub keys: [u64; NOVELTY_PLACES],
+    /// When it was met, by the record's clock, nanoseconds.
+    pub times_ns: [u64; NOVELTY_PLACES],
+    /// Of a query: repeats in this look-up, or since one of a sample passed.
+    pub repeats: [u32; NOVELTY_PLACES],
+}
+}
+
 /// A flow's counters, recent and carried ones together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowCounters {
@@ -501,7 +520,7 @@ pub const fn is_query(class: usize) -> bool {
 
 /// Index into the one value of the per-CPU counter map. The names are the metric labels, in `COUNTER_NAMES`.
 ///
-/// Conservation, per CPU and in sum: `SEEN = DELIVERED + LOST_ALERT + LOST_BULK + SKIP_*` for packets on port 53 plus
+/// Conservation, per CPU and in sum: `SEEN = DELIVERED + LOST_ALERT + LOST_BULK + SKIP_* + REPEAT_*` for packets on port 53 plus
 /// `EXTRA` records (a GSO burst or a long TCP segment gives several records from one packet; each beyond the first
 /// counts there), and `EXEC_SEEN = EXEC_DELIVERED + EXEC_LOST`, the same for `FORK_*` and `EXIT_*`.
 pub mod counter {
@@ -563,8 +582,14 @@ pub mod counter {
     pub const EXIT_LOST: u32 = 27;
     /// Flows that made way for another of their set: the one that was quiet for longest.
     pub const FLOW_EVICTED: u32 = 28;
+    /// Queries that the novelty filter kept back: exact repeats within one look-up.
+    pub const REPEAT_QUERY: u32 = 29;
+    /// Responses to those that say what the last one said.
+    pub const REPEAT_RESPONSE: u32 = 30;
+    /// Fingerprints of the novelty filter that made way for another before their time: a repeat of theirs passes.
+    pub const NOVELTY_EVICTED: u32 = 31;
     /// How many there are.
-    pub const COUNT: u32 = 29;
+    pub const COUNT: u32 = 32;
 }
 
 /// Metric label of each counter, by index.
@@ -598,6 +623,9 @@ pub const COUNTER_NAMES: [&str; counter::COUNT as usize] = [
     "exit_delivered",
     "exit_lost",
     "flow_evicted",
+    "repeat_query",
+    "repeat_response",
+    "novelty_evicted",
 ];
 
 /// `Options::features`.
@@ -624,6 +652,8 @@ pub mod feature {
     pub const ALL_SOCKETS: u32 = 1 << 11;
     /// Fields of the current task are loaded directly (set only where that was tried; needs `OFFSETS`).
     pub const TASK_BTF: u32 = 1 << 12;
+    /// Keep exact repeats back (needs `FLOW`, so that they are counted).
+    pub const NOVELTY: u32 = 1 << 13;
     /// What every kernel can; the loader adds the others where the kernel has them.
     pub const DEFAULT: u32 = HASH | FLOW | RECORD | WALK;
 }
@@ -641,8 +671,12 @@ pub struct Options {
     pub offsets: KernelOffsets,
     /// Entries of `FLOW_SETS`, at least 1.
     pub flow_sets: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Entries of `NOVELTY_NAMES` and of `NOVELTY_REPEATS`, at least 1.
+    pub novelty_sets: u32,
+    /// How long a look-up lasts from its first query on, nanoseconds (`pipeline.lookup_ms`).
+    pub lookup_ns: u64,
+    /// Of so many repeats of a query one passes all the same; 0 for none.
+    pub novelty_sample: u64,
 }
 }
 
@@ -754,5 +788,6 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 16);
     assert!(size_of::<FlowSet>() == 16 * (1 + FLOW_PLACES));
     assert!(size_of::<FlowValue>() == 232 + FLOW_ZONE);
-    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 168 + 8);
+    assert!(size_of::<NoveltySet>() == 20 * NOVELTY_PLACES);
+    assert!(size_of::<Options>() == 8 + 8 * KEY_WORDS + 168 + 24);
 };

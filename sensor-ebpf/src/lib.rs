@@ -12,6 +12,8 @@ pub mod question;
 
 pub mod describe;
 
+pub mod novelty;
+
 pub mod record;
 
 pub mod abi;

@@ -6,6 +6,7 @@
 use crate::abi::FlowKey;
 use crate::describe::forget;
 use crate::limits::{MAX_LABEL, MAX_LABELS, MAX_NAME, MAX_NAME_WORDS};
+use crate::novelty::KEY_WORDS as NOVELTY_KEY_WORDS;
 
 /// Bytes of a DNS header (RFC 1035 section 4.1.1); the question follows.
 pub const HEADER: usize = 12;
@@ -133,8 +134,11 @@ const fn letters(label: [u8; 4]) -> u32 {
     u32::from_le_bytes(label)
 }
 
-/// Words of a hash key: two for the length, one for each word of a name, and those of [`FlowKey`].
-pub const KEY_WORDS: usize = NAME_KEY_WORDS + 2 * PAIR_WORDS;
+/// Words of a hash key: two for the length, one for each word of a name, those of [`FlowKey`], and those of
+/// [`crate::novelty`].
+pub const KEY_WORDS: usize = NOVELTY_KEY + NOVELTY_KEY_WORDS;
+/// Where those of the novelty filter begin.
+pub(crate) const NOVELTY_KEY: usize = NAME_KEY_WORDS + 2 * PAIR_WORDS;
 const NAME_KEY_WORDS: usize = 2 + MAX_NAME_WORDS;
 /// Two addresses, and one word for side and transport.
 const PAIR_WORDS: usize = 5;
@@ -155,6 +159,27 @@ pub fn hash<const W: usize>(
     len: usize,
     key: impl Fn(usize) -> [u32; 2],
 ) -> u64 {
+    hash_of::<W, true>(message, start, len, key)
+}
+
+/// [`hash`] of the bytes as they are, at most [`MAX_NAME`].
+#[inline(always)]
+pub(crate) fn hash_exact<const W: usize>(
+    message: &[u64; W],
+    start: usize,
+    len: usize,
+    key: impl Fn(usize) -> [u32; 2],
+) -> u64 {
+    hash_of::<W, false>(message, start, len, key)
+}
+
+#[inline(always)]
+fn hash_of<const W: usize, const FOLD: bool>(
+    message: &[u64; W],
+    start: usize,
+    len: usize,
+    key: impl Fn(usize) -> [u32; 2],
+) -> u64 {
     /// Words to a step: one look tells whether there is any capital letter.
     const BLOCK: usize = 4;
     // Both hidden, so that their bounds below stay in the code: verifiers before 6.8 learn nothing from a comparison of
@@ -165,8 +190,10 @@ pub fn hash<const W: usize>(
     let mut done = 0;
     while done < MAX_NAME_WORDS - BLOCK && done + BLOCK <= whole {
         let mut capitals = 0;
-        for index in done..done + BLOCK {
-            capitals |= may_be_capital(word(message, start, index));
+        if FOLD {
+            for index in done..done + BLOCK {
+                capitals |= may_be_capital(word(message, start, index));
+            }
         }
         // Read again below: what the compiler would keep for that, it had to put aside, for want of registers.
         forget();
@@ -184,17 +211,22 @@ pub fn hash<const W: usize>(
     }
     // Whole words first: a branch on the last, partial one inside the loop would double the verifier's paths each round.
     while done < MAX_NAME_WORDS - 1 && done < whole {
-        sum = sum.wrapping_add(product(halves(folded(word(message, start, done))), key(2 + done)));
+        sum = sum.wrapping_add(product(halves(folded::<FOLD>(word(message, start, done))), key(2 + done)));
         done += 1;
     }
     let tail = (len % 8) as u32;
     if tail != 0 && done < MAX_NAME_WORDS {
         let last = word(message, start, done) & u64::MAX >> (64 - tail * 8);
-        sum = sum.wrapping_add(product(halves(folded(last)), key(2 + done)));
+        sum = sum.wrapping_add(product(halves(folded::<FOLD>(last)), key(2 + done)));
     }
     // The length apart, since a shorter name reads like a longer one that ends in zeroes; then a bijection, which
     // spreads the sum over all bits.
-    sum = sum.wrapping_add((len as u64).wrapping_mul(joined(key(1)) | 1));
+    spread(sum.wrapping_add((len as u64).wrapping_mul(joined(key(1)) | 1)))
+}
+
+/// A bijection: what differs anywhere differs in all bits.
+#[inline(always)]
+pub(crate) const fn spread(mut sum: u64) -> u64 {
     sum ^= sum >> 32;
     sum = sum.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     sum ^ (sum >> 29)
@@ -273,10 +305,10 @@ const fn may_be_capital(word: u64) -> u64 {
     word & !(word << 1)
 }
 
-/// `lower`, which is rarely needed.
+/// `lower`, which is rarely needed; of a `FOLD`ed hash.
 #[inline(always)]
-const fn folded(word: u64) -> u64 {
-    if may_be_capital(word) & CAPITALS == 0 { word } else { lower(word) }
+const fn folded<const FOLD: bool>(word: u64) -> u64 {
+    if !FOLD || may_be_capital(word) & CAPITALS == 0 { word } else { lower(word) }
 }
 
 /// The secret words of a seed (splitmix64; Steele, Lea, Flood, OOPSLA 2014), for tests and for replays that have to
@@ -296,7 +328,7 @@ pub const fn key_of_seed(seed: u64) -> [u64; KEY_WORDS] {
 }
 
 #[inline(always)]
-const fn product(word: [u32; 2], key: [u32; 2]) -> u64 {
+pub(crate) const fn product(word: [u32; 2], key: [u32; 2]) -> u64 {
     (word[0].wrapping_add(key[0]) as u64).wrapping_mul(word[1].wrapping_add(key[1]) as u64)
 }
 

@@ -33,7 +33,7 @@ pub struct Packet {
     pub ifindex: u32,
     /// Outer and inner VLAN id.
     pub vlan: [Option<u16>; 2],
-    /// TCP sequence number of the first byte of `payload` (of the SYN itself for a SYN), else 0.
+    /// TCP sequence number of the first byte of `payload` (of the SYN itself for a SYN). Of a UDP query, see `repeats`.
     pub tcp_seq: u32,
     /// `sensor_ebpf::abi::flag` bits.
     pub flags: u16,
@@ -122,6 +122,11 @@ pub struct Exit {
 }
 
 impl Packet {
+    /// How many repeats of this query the novelty filter kept back since one passed.
+    pub fn repeats(&self) -> u32 {
+        if self.transport == Transport::Udp { self.tcp_seq } else { 0 }
+    }
+
     /// The side that asks and the side that answers: port 53 is the server; where both are 53, the QR bit decides.
     pub fn client_server(&self) -> (SocketAddr, SocketAddr) {
         if self.flags & sensor_ebpf::abi::flag::TO_SERVER == 0 {

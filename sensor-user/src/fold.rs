@@ -215,8 +215,8 @@ impl<S: BuildHasher + Clone> Fold<S> {
     }
 
     /// Takes a response. One without a query is remembered as such only: anybody can send it, and it must not stand for
-    /// the query that may yet come.
-    pub fn response(&mut self, leg: &Leg, now_ns: u64) -> Answers {
+    /// the query that may yet come. `repeat`: to a query that the novelty filter kept back; the address that asked then.
+    pub fn response(&mut self, leg: &Leg, repeat: Option<u64>, now_ns: u64) -> Answers {
         let hook = leg.hook();
         if let Some((at, matched)) = self.legs.find(leg, true, RESPONSE_NS, now_ns) {
             let seen = self.legs.at(at);
@@ -235,6 +235,9 @@ impl<S: BuildHasher + Clone> Fold<S> {
         } else {
             let seen = LegSeen { answered_ns: now_ns, answered_hooks: hook, ..LegSeen::default() };
             self.legs.put(leg, now_ns, seen);
+        }
+        if let Some(whose) = repeat.and_then(|address| self.repeated(leg, address, now_ns)) {
+            return Answers::Query(whose);
         }
         let recent = self.names.all(leg.name).any(|slot| {
             matches!(slot.value.kind, Kind::Name | Kind::Shown)
@@ -278,6 +281,28 @@ impl<S: BuildHasher + Clone> Fold<S> {
     /// What was forgotten before its time was over.
     pub fn evicted(&self) -> u64 {
         self.legs.evicted() + self.names.evicted() + self.resolvers.evicted()
+    }
+
+    /// Who asked for a name so that a query of theirs was a repeat: the address, else the process that did last.
+    fn repeated(&self, leg: &Leg, address: u64, now_ns: u64) -> Option<Whose> {
+        let place = self.place(leg).hash;
+        let mut asked: Vec<_> = self
+            .names
+            .all(leg.name)
+            .filter(|slot| slot.value.kind == Kind::Name && slot.value.place.hash == place)
+            .filter(|slot| slot.value.by_process || slot.value.asker == address)
+            .filter(|slot| now_ns.abs_diff(slot.time_ns) <= RESPONSE_NS)
+            .collect();
+        asked.sort_unstable_by_key(|slot| (slot.value.asker != address, std::cmp::Reverse(slot.time_ns)));
+        let (first, others) = asked.split_first()?;
+        let first = first.value;
+        Some(Whose {
+            asker: first.asker,
+            owner: first.owner,
+            inferred: first.asker != address && !others.is_empty(),
+            at_socket: first.by_process,
+            ..Whose::default()
+        })
     }
 
     fn place(&self, leg: &Leg) -> Place {

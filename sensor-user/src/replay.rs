@@ -1,11 +1,15 @@
 //! Files in, findings out: the pipeline of the live sensor behind another source.
 
+mod novelty;
+
 use std::{
     fmt::{self, Write as _},
     io::{self, IsTerminal as _, Write as _},
     ops::ControlFlow,
     time::Duration,
 };
+
+use novelty::Filter;
 
 use crate::{
     cli::{FailOn, Output, ReplayArgs},
@@ -36,7 +40,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     };
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
     let history = ask::for_replay(config, config.pipeline().seed)?;
-    let mut replay = Replay::new(config.pipeline(), format, messages, io::BufWriter::new(stdout));
+    let mut replay = Replay::new(config, format, messages, io::BufWriter::new(stdout));
     if let Some(history) = history {
         replay.pipeline.remember(history);
     }
@@ -69,6 +73,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
 
 /// A replay in progress, writing to `out`.
 struct Replay<W> {
+    filter: Option<Filter>,
     pipeline: Pipeline,
     tally: Tally,
     messages: Option<Messages>,
@@ -93,9 +98,10 @@ impl<W: io::Write> Sink<W> {
 }
 
 impl<W: io::Write> Replay<W> {
-    fn new(settings: pipeline::Settings, format: sink::Format, messages: Option<Messages>, out: W) -> Self {
+    fn new(config: &Config, format: sink::Format, messages: Option<Messages>, out: W) -> Self {
         Self {
-            pipeline: Pipeline::new(settings, Origin::Replay),
+            filter: Filter::new(config),
+            pipeline: Pipeline::new(config.pipeline(), Origin::Replay),
             tally: Tally::default(),
             messages,
             sink: Sink { format, out, highest: None, failure: None },
@@ -103,8 +109,11 @@ impl<W: io::Write> Replay<W> {
     }
 
     fn file<T>(&mut self, read: impl FnOnce(&mut Tally, &mut source::Emit<'_>) -> T) -> T {
-        let Self { pipeline, tally, messages, sink } = self;
-        read(tally, &mut |event| {
+        let Self { filter, pipeline, tally, messages, sink } = self;
+        read(tally, &mut |mut event| {
+            if filter.as_mut().is_some_and(|filter| !filter.passes(&mut event)) {
+                return ControlFlow::Continue(());
+            }
             pipeline.push(event, &mut |finding| sink.take(finding));
             log(pipeline, messages);
             if sink.failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -130,6 +139,7 @@ impl<W: io::Write> Replay<W> {
             tally: self.tally,
             highest: self.sink.highest,
             messages: self.messages,
+            repeats: self.filter.map(|filter| filter.stats),
         })
     }
 }
@@ -147,6 +157,8 @@ struct Outcome {
     tally: Tally,
     highest: Option<Severity>,
     messages: Option<Messages>,
+    /// What the novelty filter kept back.
+    repeats: Option<novelty::Stats>,
 }
 
 impl Outcome {
@@ -170,6 +182,15 @@ impl Outcome {
         line("files", format_args!("{files}"));
         line("records", format_args!("{}, {} cut at the snap length", tally.records, tally.snapped));
         line("skipped", format_args!("{}", list(tally.skipped.iter().map(|(name, count)| (*name, *count)))));
+        if let Some(kept) = &self.repeats {
+            line(
+                "repeats",
+                format_args!(
+                    "{} queries and {} responses kept back, {} fingerprints evicted",
+                    kept.queries, kept.responses, kept.evicted
+                ),
+            );
+        }
         if let Some(log) = &self.messages {
             line("message log", format_args!("{} lines, {} lost", log.taken, log.lost));
         }
@@ -237,7 +258,7 @@ mod tests {
 
     fn replay(files: &[Vec<u8>], format: sink::Format) -> (Vec<u8>, Outcome) {
         let mut out = Vec::new();
-        let mut replay = Replay::new(Config::default().pipeline(), format, None, &mut out);
+        let mut replay = Replay::new(&Config::default(), format, None, &mut out);
         for file in files {
             let file = Cursor::new(file.clone());
             replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
@@ -300,7 +321,7 @@ mod tests {
         config.output.messages = path.to_str().unwrap().to_owned();
         let logged = || {
             let messages = Messages::open(&config.output.messages, Existing::IsReplaced).unwrap();
-            let mut replay = Replay::new(config.pipeline(), sink::Format::Json, messages, Vec::new());
+            let mut replay = Replay::new(&config, sink::Format::Json, messages, Vec::new());
             let file = Cursor::new(tunnel());
             replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
             let outcome = replay.finish().unwrap();
@@ -331,7 +352,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         let mut history = ask::for_replay(&config, 0).unwrap().unwrap();
         assert!(history.changes().is_none());
-        let mut replay = Replay::new(config.pipeline(), sink::Format::Json, None, Vec::new());
+        let mut replay = Replay::new(&config, sink::Format::Json, None, Vec::new());
         replay.pipeline.remember(history);
         replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
         let learnt = replay.pipeline.history().unwrap().pdns("x.t.example.com").zone_seen.unwrap();
@@ -350,7 +371,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut replay = Replay::new(Config::default().pipeline(), sink::Format::Json, None, Full);
+        let mut replay = Replay::new(&Config::default(), sink::Format::Json, None, Full);
         let file = Cursor::new(tunnel());
         replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
         assert!(replay.tally.events < 200, "reading went on");

@@ -31,6 +31,12 @@ pub const NAME_OWNERS: [&str; 2] = ["host_egress", "packet_egress"];
 /// Sets of the flow map.
 pub const FLOW_SETS: u32 = 4;
 
+/// Sets of each table of the novelty filter: 32,768 entries, as by default.
+pub const NOVELTY_SETS: u32 = 4096;
+
+/// A look-up by default.
+pub const LOOKUP_NS: u64 = 2_000_000_000;
+
 /// The name hash key of tests.
 pub const HASH_KEY: [u64; KEY_WORDS] = question::key_of_seed(53);
 
@@ -79,6 +85,15 @@ impl Object {
 
     /// The same with ring sizes in bytes (powers of two, at least a page).
     pub fn load_with_rings(features: u32, alert_bytes: u32, bulk_bytes: u32) -> Result<Self> {
+        Self::load_with_lookups(features, [alert_bytes, bulk_bytes], LOOKUP_NS)
+    }
+
+    /// The same with look-ups of so many nanoseconds, for the novelty filter; no repeat passes as a sample.
+    pub fn load_with_lookups(
+        features: u32,
+        [alert_bytes, bulk_bytes]: [u32; 2],
+        lookup_ns: u64,
+    ) -> Result<Self> {
         let options = OptionBytes(Options {
             abi_version: abi::ABI_VERSION,
             features,
@@ -86,7 +101,9 @@ impl Object {
             offsets: btf::kernel_offsets()
                 .map_or_else(|_| KernelOffsets::new_zeroed(), |(offsets, _)| offsets),
             flow_sets: FLOW_SETS,
-            pad: 0,
+            novelty_sets: NOVELTY_SETS,
+            lookup_ns,
+            novelty_sample: 0,
         });
         let bytes = earthdog::live::object::BYTES;
         if bytes.is_empty() {
@@ -98,6 +115,8 @@ impl Object {
             .map_max_entries("RING_BULK", bulk_bytes)
             .map_max_entries("FLOW_SETS", FLOW_SETS)
             .map_max_entries("FLOWS", FLOW_SETS * FLOW_PLACES as u32)
+            .map_max_entries("NOVELTY_NAMES", NOVELTY_SETS)
+            .map_max_entries("NOVELTY_REPEATS", NOVELTY_SETS)
             .load(bytes)
             .context("loading the maps")?;
         let mut rings = Vec::new();

@@ -118,7 +118,20 @@ impl Sensor {
         self.findings(&path)
     }
 
+    /// What it prints of a file under a configuration, byte for byte.
+    pub fn printed(&self, file: &Path, config: &Path) -> Result<Vec<u8>> {
+        self.output(file, Some(config))
+    }
+
     fn replay(&self, file: &Path, config: Option<&Path>) -> Result<Vec<Record>> {
+        let output = self.output(file, config)?;
+        let lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let record =
+            |line| serde_json::from_slice(line).with_context(|| format!("not a finding: {}", escape(line)));
+        lines.map(record).collect()
+    }
+
+    fn output(&self, file: &Path, config: Option<&Path>) -> Result<Vec<u8>> {
         let mut command = Command::new(&self.path);
         command.arg("replay").arg(file).args(["--output", "json"]).stdin(Stdio::null());
         if let Some(config) = config {
@@ -130,10 +143,7 @@ impl Sensor {
             let said: Vec<_> = errors.lines().filter(|line| line.starts_with("earthdog: ")).collect();
             bail!("{} ({})", escape(said.join("; ").as_bytes()), output.status);
         }
-        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let record =
-            |line| serde_json::from_slice(line).with_context(|| format!("not a finding: {}", escape(line)));
-        lines.map(record).collect()
+        Ok(output.stdout)
     }
 }
 

@@ -5,12 +5,14 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
-    ABI_VERSION, CAP_RESPONSE, ExecRecord, FLOW_PLACES, FlowKey, FlowSet, FlowValue, KernelOffsets, Options,
-    Owner, OwnerEntry, ProcessOffsets, RecordHeader, counter, feature,
+    ABI_VERSION, CAP_RESPONSE, ExecRecord, FLOW_PLACES, FlowKey, FlowSet, FlowValue, KernelOffsets,
+    NoveltySet, Options, Owner, OwnerEntry, ProcessOffsets, RecordHeader, counter, feature,
 };
 use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
 use sensor_ebpf::question::KEY_WORDS;
+
+use super::novelty::Noted;
 
 /// As many entries as the ABI has had versions: what the loader can read of the object without an ELF parser.
 #[map]
@@ -33,6 +35,12 @@ pub(crate) static FLOWS: Array<FlowValue> = Array::with_max_entries(4096, 0);
 /// Which flow is where.
 #[map]
 pub(crate) static FLOW_SETS: Array<FlowSet> = Array::with_max_entries(4096 / FLOW_PLACES as u32, 0);
+/// The novelty filter: look-ups that go on, with what was asked in each.
+#[map]
+pub(crate) static NOVELTY_NAMES: Array<NoveltySet> = Array::with_max_entries(1, 0);
+/// Queries that it kept back, and what was answered to such.
+#[map]
+pub(crate) static NOVELTY_REPEATS: Array<NoveltySet> = Array::with_max_entries(1, 0);
 /// Who was seen to send, by socket address or cookie (`abi::OwnerEntry`).
 #[map]
 pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(1024, 0);
@@ -61,6 +69,7 @@ pub(crate) struct Scratch<O> {
     pub(crate) frame: Frame,
     pub(crate) description: Description,
     pub(crate) slot: Slot,
+    pub(crate) noted: Noted,
     /// Payload bytes to a record of a burst.
     pub(crate) step: u32,
     /// The packet's `struct sock`, by way of memory (see `owner::socket`).
@@ -160,7 +169,9 @@ static OPTIONS: Options = Options {
         },
     },
     flow_sets: 1,
-    pad: 0,
+    novelty_sets: 1,
+    lookup_ns: 0,
+    novelty_sample: 0,
 };
 
 /// An option as the loader set it: a volatile read, or the compiler would fold in the values above.

@@ -8,6 +8,7 @@ pub(crate) mod access;
 pub(crate) mod exec;
 pub(crate) mod flow;
 pub(crate) mod maps;
+pub(crate) mod novelty;
 pub(crate) mod owner;
 pub(crate) mod path;
 pub(crate) mod process;

@@ -11,13 +11,14 @@ use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, Owner, RecordHeader, counter, fe
 use sensor_ebpf::describe::{self, WORDS, forget};
 use sensor_ebpf::frame::{Frame, Link, Located, TCP, min};
 use sensor_ebpf::limits::MAX_DIRECT;
+use sensor_ebpf::novelty::{Speaker, hook};
 use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
 use super::maps::{
     self, Counters, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option, volatile,
 };
-use super::{flow, owner};
+use super::{flow, novelty, owner};
 
 /// XDP, tc and tcx.
 #[inline(always)]
@@ -98,11 +99,25 @@ fn locate<P: Access>(packet: &P, link: Link) -> Option<(Located, *mut Counters)>
 trait Between {
     /// The owner's tgid, 0 where there is none.
     fn tgid(&self) -> u32;
+    /// `novelty::Speaker::process`.
+    fn process(&self) -> [u64; 4];
+    /// `Owner::netns`.
+    fn netns(&self) -> u32;
 }
 
 impl Between for () {
     #[inline(always)]
     fn tgid(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn process(&self) -> [u64; 4] {
+        [0; 4]
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
         0
     }
 }
@@ -111,6 +126,21 @@ impl Between for Owner {
     #[inline(always)]
     fn tgid(&self) -> u32 {
         self.tgid
+    }
+
+    /// With its name, which changes when it runs another program.
+    #[inline(always)]
+    fn process(&self) -> [u64; 4] {
+        const { assert!(offset_of!(Owner, comm).is_multiple_of(8)) };
+        let comm = self.comm.as_ptr().cast::<u64>();
+        // SAFETY: both words of `comm`, which lies at a multiple of eight.
+        let [name, rest] = unsafe { [comm.read(), comm.add(1).read()] };
+        [u64::from(self.tgid), self.start_boot_ns, name, rest]
+    }
+
+    #[inline(always)]
+    fn netns(&self) -> u32 {
+        self.netns
     }
 }
 
@@ -144,7 +174,7 @@ fn free_scratch() -> Option<*mut Scratch<Owner>> {
 /// From a frame to counters and records. The owner is in the scratch already.
 #[inline(always)]
 fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8, scratch: &mut Scratch<O>) {
-    let Scratch { frame, description, slot, header, owner, message, .. } = scratch;
+    let Scratch { frame, description, slot, noted, header, owner, message, .. } = scratch;
     let features = option!(features);
     let now = now();
     if frame.transport == TCP || packet.gso_size() != 0 {
@@ -170,7 +200,17 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
     if features & feature::RECORD == 0 {
         return count::<P>(counters, counter::SKIP_RECORD_OFF);
     }
-    let (len, ifindex) = (volatile(&header.cap_len), packet.ifindex());
+    let ifindex = packet.ifindex();
+    if features & feature::NOVELTY != 0 {
+        let hook = hook(view, ifindex, owner.netns());
+        let speaker = Speaker { hook, process: owner.process() };
+        let kept = novelty::keeps_back(counters, frame, description, &speaker, message, noted, now);
+        forget();
+        if let Some(kept) = kept {
+            return count::<P>(counters, kept);
+        }
+    }
+    let len = volatile(&header.cap_len);
     let fill = |to: &mut RecordHeader| {
         record::fill(to, frame, description, view);
         to.cap_len = len;
@@ -186,6 +226,9 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
         fill(header);
         put(alert, |ring| output::<O>(ring, header, len))
     };
+    if features & feature::NOVELTY != 0 && !sent {
+        novelty::unsaid(noted);
+    }
     count_sent::<P>(counters, sent, alert);
 }
 

@@ -383,6 +383,18 @@ keys! {
         control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path");
     }
 
+    /// The novelty filter: exact repeats of a query within one look-up, and equal responses to them, are counted in the kernel and not copied out. Off where `output.messages` asks for every message.
+    novelty: Novelty {
+        /// Whether a running sensor has it; `auto`: as a gateway, where repeats of many clients pass. On a host it would cost each query more than the few repeats save.
+        filter: NoveltyFilter = NoveltyFilter::Auto, Allowed::OneOf(NoveltyFilter::NAMES);
+        /// Whether a replay has it, to try it on recorded traffic.
+        in_replay: bool = false, Allowed::Boolean;
+        /// Fingerprints remembered in each of its two tables, 20 bytes each; the oldest of a set of eight goes first.
+        entries: u64 = 32_768, integer(64, 1 << 24);
+        /// Of so many repeats of a query within a look-up one passes all the same and tells how many did not; 0 for none.
+        sample: u64 = 64, integer(0, 1 << 30);
+    }
+
     /// What is printed.
     output: Output {
         /// Form of the findings on standard output.
@@ -448,6 +460,11 @@ super::value::choice! {
         Kprobe = "kprobe",
         SockAddr = "sock_addr",
     }
+}
+
+super::value::choice! {
+    /// Where the novelty filter works.
+    NoveltyFilter { Auto = "auto", On = "on", Off = "off" }
 }
 
 super::value::choice! {

@@ -19,8 +19,8 @@ use crate::{
 
 pub use files::Loaded;
 pub use keys::{
-    Cmdline, Config, KEYS, Key, Ledger, Live, Output, OutputFormat, OwnZones, OwnerSource, Privacy, Process,
-    RENAMED, Reassembly, SECTIONS, Store,
+    Cmdline, Config, KEYS, Key, Ledger, Live, NoveltyFilter, Output, OutputFormat, OwnZones, OwnerSource,
+    Privacy, Process, RENAMED, Reassembly, SECTIONS, Store,
 };
 pub use value::{Allowed, Refusal};
 
@@ -125,6 +125,16 @@ impl Config {
             config: self.clone(),
             ..pipeline::Settings::default()
         }
+    }
+
+    /// Whether a running sensor keeps repeats back.
+    pub fn filters_repeats(&self, as_gateway: bool) -> bool {
+        let wanted = match self.novelty.filter {
+            NoveltyFilter::Auto => as_gateway,
+            NoveltyFilter::On => true,
+            NoveltyFilter::Off => false,
+        };
+        wanted && self.output.messages.is_empty()
     }
 
     /// The domain lists to read.

@@ -5,6 +5,8 @@
 //! - *Conflict*: two answers to one question with different addresses. A question that was asked again may have two
 //!   answers, and one answer may be seen twice: neither counts.
 
+use sensor_ebpf::abi::flag;
+
 use super::addresses::{addresses, print};
 use super::{Cases, Detector, Look};
 use crate::config::Config;
@@ -146,6 +148,9 @@ impl Poisoning {
         let (slot, tag) = slot(&mut self.open, look);
         if slot.tag != tag || now_ns.saturating_sub(slot.since_ns) > window_ns {
             return;
+        }
+        if look.packet.flags & flag::TO_REPEAT != 0 {
+            slot.queries = slot.queries.saturating_add(1);
         }
         let sum = addresses(look.message).fold(0_u64, |sum, (ip, _)| sum.wrapping_add(print(ip)));
         slot.answers = slot.answers.saturating_add(1);

@@ -63,7 +63,7 @@ impl Bench {
 
     fn answer(&mut self, leg: Leg) -> Answers {
         self.now_ns += MS;
-        self.fold.response(&leg, self.now_ns)
+        self.fold.response(&leg, None, self.now_ns)
     }
 
     /// A process of the host's namespace asks at its socket.

@@ -179,9 +179,7 @@ impl Entry {
         self.advance(now_ns);
         self.queries += 1;
         let mut sums = Sums { queries: 1, ..Sums::default() };
-        // Id, type, case and options can carry something in every query, also in a repeated one.
-        let beside = ID_BITS + QTYPE_BITS + case_bits(name) + name.extra_bytes as u64 * 8;
-        self.totals.up_high += beside * u64::from(UNIT);
+        self.totals.up_high += beside_bits(name) * u64::from(UNIT);
         let asked = self.known.ask(name.hash, charge == Charge::Full);
         let new = !name.sub.is_empty() && asked == Asked::New;
         let length = sub_len(name.sub);
@@ -204,6 +202,17 @@ impl Entry {
             self.windows.add(sums);
         }
         new
+    }
+
+    /// Takes queries for a known name that the novelty filter kept back: each can carry what stands beside the name.
+    pub fn repeats(&mut self, name: Name<'_>, count: u32, claimed: bool, now_ns: u64) {
+        self.advance(now_ns);
+        let count = u64::from(count);
+        self.queries += count;
+        self.totals.up_high += count * beside_bits(name) * u64::from(UNIT);
+        if !claimed {
+            self.windows.add(Sums { queries: count, ..Sums::default() });
+        }
     }
 
     /// Charges a new sub-name of `length` characters.
@@ -516,6 +525,11 @@ fn told(class: Class, sub: &[u8]) -> &[u8] {
 const ID_BITS: u64 = 16;
 /// A query type.
 const QTYPE_BITS: u64 = 16;
+
+/// What id, type, case and options can carry in every query, also in a repeated one.
+fn beside_bits(name: Name<'_>) -> u64 {
+    ID_BITS + QTYPE_BITS + case_bits(name) + name.extra_bytes as u64 * 8
+}
 
 /// One bit for each letter where any is in upper case.
 fn case_bits(name: Name<'_>) -> u64 {

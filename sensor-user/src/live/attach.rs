@@ -21,7 +21,7 @@ use super::link::Link;
 use super::plan::{Plan, SEND_PATH};
 use super::source::Source;
 use super::{maps, object, self_probe, snapshot};
-use crate::config::Live;
+use crate::config::Config;
 use crate::exit::{Code, Error};
 
 /// Loaded maps and programs with their links. Dropped, everything is detached.
@@ -56,10 +56,12 @@ impl From<Error> for Failed {
 
 /// Loads the object with its options and carries the plan out. The owner source comes first and proves itself before
 /// any packet is looked at.
-pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, Failed> {
+pub fn attach(plan: &Plan, options: &Options, config: &Config) -> Result<Attached, Failed> {
+    let live = &config.live;
     let kib = |value: u64| u32::try_from(value.saturating_mul(1024)).unwrap_or(1 << 31);
     let flow_sets = maps::flow_sets(live.flow_entries);
-    let options = Options { flow_sets, ..*options };
+    let novelty_sets = maps::novelty_sets(options.features, config.novelty.entries);
+    let options = Options { flow_sets, novelty_sets, ..*options };
     let bpf = EbpfLoader::new()
         .override_global("OPTIONS", options.as_bytes(), true)
         .map_max_entries("RING_ALERT", kib(live.alert_ring_kib))
@@ -67,6 +69,8 @@ pub fn attach(plan: &Plan, options: &Options, live: &Live) -> Result<Attached, F
         .map_max_entries("OWNERS", u32::try_from(live.owner_entries).unwrap_or(u32::MAX))
         .map_max_entries("FLOW_SETS", flow_sets)
         .map_max_entries("FLOWS", flow_sets * FLOW_PLACES as u32)
+        .map_max_entries("NOVELTY_NAMES", novelty_sets)
+        .map_max_entries("NOVELTY_REPEATS", novelty_sets)
         .load(object::BYTES)
         .map_err(|error| {
             Error::new(code_of(&error), format!("cannot load the kernel side: {}", chain(&error)))
@@ -382,7 +386,7 @@ mod tests {
 
     fn attach_all(hooks: Vec<Hook>) -> Result<Attached, Error> {
         let plan = Plan { hooks, ..Plan::default() };
-        attach(&plan, &options(), &Live::default()).map_err(|failed| match failed {
+        attach(&plan, &options(), &Config::default()).map_err(|failed| match failed {
             Failed::Other(error) => error,
             Failed::Source(source, why) => panic!("{source:?}: {why}"),
         })
@@ -470,7 +474,7 @@ mod tests {
                 let mut options = options();
                 options.features |= feature::OFFSETS | feature::CURRENT_TASK;
                 options.offsets = offsets;
-                attach(&plan, &options, &Live::default())
+                attach(&plan, &options, &Config::default())
             };
             let mut attached = attach_with(offsets).unwrap();
             let (maps, _) = maps::Maps::take(&mut attached.bpf).unwrap();

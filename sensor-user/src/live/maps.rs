@@ -4,7 +4,9 @@ use std::borrow::Borrow;
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use sensor_ebpf::abi::{COUNTER_NAMES, FLOW_PLACES, FlowKey, FlowSet, FlowValue, counter};
+use sensor_ebpf::abi::{
+    COUNTER_NAMES, FLOW_PLACES, FlowKey, FlowSet, FlowValue, NOVELTY_PLACES, counter, feature,
+};
 use zerocopy::FromBytes;
 
 use super::ring::Rings;
@@ -64,6 +66,12 @@ impl Maps {
 /// Sets of a flow map that has room for so many flows.
 pub fn flow_sets(entries: u64) -> u32 {
     u32::try_from(entries.div_ceil(FLOW_PLACES as u64)).unwrap_or(u32::MAX / FLOW_PLACES as u32).max(1)
+}
+
+/// Sets of each table of the novelty filter: one where it is off.
+pub fn novelty_sets(features: u32, entries: u64) -> u32 {
+    let entries = if features & feature::NOVELTY == 0 { 1 } else { entries };
+    u32::try_from(entries.div_ceil(NOVELTY_PLACES as u64)).unwrap_or(u32::MAX)
 }
 
 /// The flow map: which flow is where, and the values by place.

@@ -235,7 +235,8 @@ const KNOWN_FLAGS: u16 = flag::FRAGMENT
     | flag::TCP_RST
     | flag::RESPONSE
     | flag::ALERT
-    | flag::TO_SERVER;
+    | flag::TO_SERVER
+    | flag::TO_REPEAT;
 
 /// Copied, unlike payloads: who the process is stays known for as long as it lives, and a slice of the arena would keep
 /// the whole of it.

@@ -30,7 +30,7 @@ use super::source::{Choice, Source};
 use super::status::{Askers, Numbers, Printer};
 use super::stop::Stop;
 use super::{cgroup, clsact, flows, object, permission, ring, status};
-use crate::cli::{Output, RunArgs};
+use crate::cli::{Output, Role, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live, OwnerSource};
 use crate::event::{Event, View};
@@ -121,7 +121,7 @@ fn attach_best(
             let (lock, left) = clsact::start(plan.needs_clsact(), &host.links, clsact::DIRECTORY.as_ref())?;
             (clsact, removed) = (lock, left.or(removed));
         }
-        match attach::attach(&plan, &options(&plan, features)?, &config.live) {
+        match attach::attach(&plan, &options(&plan, features, config, request.role)?, config) {
             Ok(mut attached) => {
                 attached.warnings.splice(0..0, removed);
                 attached.warnings.splice(0..0, plan.warnings.iter().cloned());
@@ -591,7 +591,7 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     ticker
 }
 
-fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
+fn options(plan: &Plan, features: &Features, config: &Config, role: Role) -> io::Result<Options> {
     let mut bits = feature::DEFAULT;
     bits |= match plan.owner.source {
         None => 0,
@@ -608,9 +608,14 @@ fn options(plan: &Plan, features: &Features) -> io::Result<Options> {
     if features.task_btf {
         bits |= feature::TASK_BTF;
     }
+    if config.filters_repeats(role == Role::Gateway) {
+        bits |= feature::NOVELTY;
+    }
     Ok(Options {
         abi_version: ABI_VERSION,
         features: bits,
+        lookup_ns: config.pipeline.lookup_ms * 1_000_000,
+        novelty_sample: config.novelty.sample,
         hash_key: random()?,
         offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
         // The sizes of maps are `attach`'s to say.

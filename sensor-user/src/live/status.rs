@@ -90,6 +90,7 @@ impl Numbers<'_> {
             "first": stats.firsts,
             "duplicate": stats.duplicates,
             "twin": stats.twins,
+            "repeat": stats.repeats,
             "forwarded": stats.forwarded,
             "answer": stats.answers,
             "unsolicited": stats.unsolicited,

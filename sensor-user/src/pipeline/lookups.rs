@@ -19,6 +19,7 @@ impl Pipeline {
     ) -> u64 {
         let Asking { process, address, via } = asking;
         self.stats.lookups += u64::from(charge == Charge::Full);
+        self.stats.repeats += u64::from(packet.repeats());
         let zone = Zone::of(name);
         let zone_wire = name.suffix(zone.labels);
         let zone_key = self.seed.hash_one((zone_wire, zone.class));
@@ -57,7 +58,11 @@ impl Pipeline {
             entry.via = via.unwrap_or(entry.via);
             entry.for_others = self.roles.of(key.client).asks_for_others();
             let before = entry.totals.up_low;
-            entry.query(said, charge, claimed && key.client == address, now_ns);
+            let claimed = claimed && key.client == address;
+            if packet.repeats() > 0 {
+                entry.repeats(said, packet.repeats(), claimed, now_ns);
+            }
+            entry.query(said, charge, claimed, now_ns);
             if let Some(history) = &mut self.history
                 && charge != Charge::Forwarded
                 && let Some(client) = self.clients.find(key.client)
@@ -148,7 +153,8 @@ impl Pipeline {
         emit: &mut Emit<'_>,
     ) -> (Lookup, Option<Whose>) {
         let own = Whose { asker: address, owner: address, ..Whose::default() };
-        let (lookup, whose) = match self.fold.response(leg, packet.time_ns) {
+        let repeat = (packet.flags & flag::TO_REPEAT != 0).then_some(address);
+        let (lookup, whose) = match self.fold.response(leg, repeat, packet.time_ns) {
             Answers::Duplicate(whose) => {
                 if let Some(whose) = whose {
                     self.stats.joined(packet, whose);

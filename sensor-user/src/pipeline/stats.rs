@@ -28,6 +28,8 @@ pub struct Stats {
     pub duplicates: u64,
     /// Retries, other types and search lists of a look-up.
     pub twins: u64,
+    /// Exact repeats that the novelty filter kept back, as far as queries after them have told.
+    pub repeats: u64,
     /// Resolvers' upstream queries for a look-up of another client.
     pub forwarded: u64,
     /// Responses to a query that was seen.

@@ -8,6 +8,7 @@
 //! traffic ping ADDRESS COUNT GAP_US        numbered datagrams; says "sent N received M missing [...]"
 //! traffic query ADDRESS COUNT GAP_US SIZE  DNS queries, each name new, SIZE bytes of message; says "sent N seconds S"
 //! traffic lookup ADDRESS COUNT GAP_US       as query, each waiting for its response; says "sent N received M"
+//! traffic repeat ADDRESS COUNT NAMES        the same names in turn, each waiting for its response; says "sent N received M"
 //! traffic leak ADDRESS COUNT GAP_US         DNS queries that each carry 30 new bytes; says "sent N"
 //! traffic tcp-shapes ADDRESS               five DNS messages over TCP, in segments of many shapes; says "sent 5"
 //! traffic gso ADDRESS COUNT                 COUNT leaking DNS queries in one send (UDP_SEGMENT); says "sent COUNT"
@@ -44,6 +45,7 @@ fn run(words: &[&str]) -> Result<()> {
         ["ping", address, count, gap] => ping(address, count.parse()?, gap.parse()?),
         ["query", address, count, gap, size] => query(address, count.parse()?, gap.parse()?, size.parse()?),
         ["lookup", address, count, gap] => lookup(address, count.parse()?, gap.parse()?),
+        ["repeat", address, count, names] => repeat(address, count.parse()?, names.parse()?),
         ["leak", address, count, gap] => leak(address, count.parse()?, gap.parse()?),
         ["tcp-shapes", address] => tcp_shapes(address),
         ["gso", address, count] => gso(address, count.parse()?),
@@ -155,6 +157,20 @@ fn lookup(address: &str, count: u64, gap_us: u64) -> Result<()> {
     let mut received = 0;
     paced(count, gap_us, |number| {
         let sent = socket.send(&Message::query(numbered(number), rtype::A).id(number as u16).build())?;
+        received += u64::from(socket.recv(&mut [0; 512]).is_ok());
+        Ok(sent)
+    })?;
+    println!("sent {count} received {received}");
+    Ok(())
+}
+
+fn repeat(address: &str, count: u64, names: u64) -> Result<()> {
+    let socket = connected(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut received = 0;
+    paced(count, 0, |number| {
+        let query = Message::query(format!("n{}.repeat.example", number % names), rtype::A);
+        let sent = socket.send(&query.id(number as u16).build())?;
         received += u64::from(socket.recv(&mut [0; 512]).is_ok());
         Ok(sent)
     })?;
