@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod carrier;
 pub mod name;
 pub mod names;
+pub mod rdata;
 pub mod record;
 
 pub use anomaly::{Anomalies, Anomaly};
