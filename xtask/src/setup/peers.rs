@@ -24,7 +24,12 @@ pub(crate) const TESTS: Group = Group {
         tool("ip", "iproute2", "bin/ip"),
         tool("tc", "iproute2", "sbin/tc"),
         tool("nft", "nftables", "usr/sbin/nft"),
+        tool("rsyslogd", "rsyslog", "usr/sbin/rsyslogd"),
+        tool("fstrm_capture", "fstrm-bin", "usr/bin/fstrm_capture"),
+        tool("dnstap-ldns", "dnstap-ldns", "usr/bin/dnstap-ldns"),
+        tool("openssl", "openssl", "usr/bin/openssl"),
     ],
+    beside: &["rsyslog-openssl"],
 };
 
 /// For `cargo xtask vm`.
@@ -35,6 +40,7 @@ pub(crate) const VM: Group = Group {
         tool("qemu-system-x86_64", "qemu-system-x86", "usr/bin/qemu-system-x86_64"),
         tool("busybox", "busybox-static", "bin/busybox"),
     ],
+    beside: &[],
 };
 
 /// Tools that are fetched together.
@@ -44,6 +50,8 @@ pub(crate) struct Group {
     name: &'static str,
     purpose: &'static str,
     tools: &'static [Tool],
+    /// Packages with no program of their own: modules of others'.
+    beside: &'static [&'static str],
 }
 
 #[derive(Debug)]
@@ -94,12 +102,13 @@ impl Group {
     /// Changes with the table, so that a new tool is fetched.
     fn recipe(&self) -> String {
         let lines = self.tools.iter().map(|tool| format!("{} {} {}\n", tool.name, tool.package, tool.path));
-        lines.collect::<Vec<_>>().concat()
+        lines.collect::<Vec<_>>().concat() + &self.beside.join(" ")
     }
 
     fn packages(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.tools.iter().map(|tool| tool.package).collect();
         names.dedup();
+        names.extend(self.beside);
         names
     }
 }
