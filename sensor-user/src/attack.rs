@@ -17,11 +17,29 @@ pub enum Platform {
     NetworkDevices,
 }
 
+static TABLE: LazyLock<Table> =
+    LazyLock::new(|| serde_json::from_str(DATA).expect("compiled in, read by a test"));
+
 /// The mapping of a rule; empty for a rule the data does not know.
 pub fn of(rule: &str, platform: Platform) -> Attack {
-    static TABLE: LazyLock<Table> =
-        LazyLock::new(|| serde_json::from_str(DATA).expect("compiled in, read by a test"));
     TABLE.rule(rule, platform)
+}
+
+/// What is known of a technique, by its id.
+pub fn technique(id: &str) -> Option<&'static Technique> {
+    TABLE.strategies.iter().flat_map(|strategy| &strategy.detects).find(|technique| technique.id == id)
+}
+
+/// `command-and-control` as it is written in a sentence: `Command and Control`.
+pub fn tactic_name(short: &str) -> String {
+    let capital = |word: &str| {
+        let mut letters = word.chars();
+        letters
+            .next()
+            .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+    };
+    let words = short.split('-').map(|word| if word == "and" { word.to_owned() } else { capital(word) });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,9 +56,10 @@ struct Strategy {
 }
 
 #[derive(Debug, Deserialize)]
-struct Technique {
-    id: String,
-    tactics: Vec<String>,
+pub struct Technique {
+    pub id: String,
+    pub name: String,
+    pub tactics: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,6 +104,8 @@ mod tests {
         assert_eq!(attack.tactics, ["command-and-control", "exfiltration"]);
         assert_eq!(of("dns-leak-ledger", Platform::NetworkDevices).analytics, ["AN1124", "AN0427"]);
         assert!(of("no-such-rule", Platform::Linux).techniques.is_empty());
+        assert_eq!(technique("T1071.004").unwrap().name, "DNS");
+        assert_eq!(tactic_name(&technique("T1071.004").unwrap().tactics[0]), "Command and Control");
     }
 
     /// Ids, tactics, platforms, data components and tunables are those of the published objects, where those are at hand.

@@ -65,7 +65,7 @@ pub struct RunArgs {
     pub cgroup: Option<PathBuf>,
     /// Form of the findings [default: output.format of the configuration]
     #[arg(long, value_enum)]
-    pub output: Option<Output>,
+    pub output: Option<FindingsForm>,
     /// Stop after this many seconds
     #[arg(long, value_name = "S")]
     pub duration: Option<u64>,
@@ -81,7 +81,7 @@ pub struct ReplayArgs {
     pub config: Option<PathBuf>,
     /// Form of the findings [default: output.format of the configuration]
     #[arg(long, value_enum)]
-    pub output: Option<Output>,
+    pub output: Option<FindingsForm>,
     /// Exit with 3 if there is a finding of this severity or higher
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,
@@ -221,6 +221,20 @@ pub enum Output {
     Json,
     /// Text for people
     Human,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FindingsForm {
+    /// One JSON object per line
+    Json,
+    /// Text for people
+    Human,
+    /// OCSF Detection Finding (2004), in the version that output.ocsf.version says
+    Ocsf,
+    /// Elastic Common Schema 9
+    Ecs,
+    /// None on standard output: `[[sink]]`s have them
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

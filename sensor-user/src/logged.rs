@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use sensor_ebpf::abi::{Owner, grade, no_owner, owner_source};
 use serde::Serialize;
 
@@ -57,6 +58,13 @@ pub struct Logged {
     /// Whose look-up it is, by all that was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<finding::Client>,
+    /// The message itself as far as it was captured, and its length on the wire: for other forms of the record.
+    #[serde(skip)]
+    pub bytes: Bytes,
+    #[serde(skip)]
+    pub true_len: u32,
+    #[serde(skip)]
+    pub time_ns: u64,
 }
 
 /// The process that a packet itself was matched to.
@@ -117,7 +125,20 @@ impl Logged {
             lookup,
             owner,
             client,
+            // A slice would keep all that was read with it.
+            bytes: Bytes::copy_from_slice(&packet.payload),
+            true_len: packet.true_len,
+            time_ns: packet.time_ns,
         }
+    }
+
+    /// Who asks and who answers.
+    pub const fn client_server(&self) -> (SocketAddr, SocketAddr) {
+        if self.response { (self.dst, self.src) } else { (self.src, self.dst) }
+    }
+
+    pub fn message(&self) -> Message<'_> {
+        Message::parse(&self.bytes, self.true_len as usize)
     }
 }
 

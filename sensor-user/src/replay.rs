@@ -12,7 +12,7 @@ use std::{
 use novelty::Filter;
 
 use crate::{
-    cli::{FailOn, Output, ReplayArgs},
+    cli::{FailOn, FindingsForm, ReplayArgs},
     clock,
     config::{Config, OutputFormat},
     escape::escape,
@@ -33,14 +33,15 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     let started = clock::monotonic();
     let stdout = io::stdout().lock();
     let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let format = match args.output.unwrap_or_else(|| config.output.format.into()) {
-        Output::Json => sink::Format::Json,
-        Output::Human if colour => sink::Format::HumanColour,
-        Output::Human => sink::Format::Human,
+    let form = args.output.unwrap_or_else(|| config.output.format.into());
+    let output = Output {
+        format: sink::Format::of(form, colour),
+        about: sink::About { hostname: None, ocsf: config.output.ocsf_version },
+        least: config.output.least.into(),
     };
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
     let history = ask::for_replay(config, config.pipeline().seed)?;
-    let mut replay = Replay::new(config, format, messages, io::BufWriter::new(stdout));
+    let mut replay = Replay::new(config, output, messages, io::BufWriter::new(stdout));
     if let Some(history) = history {
         replay.pipeline.remember(history);
     }
@@ -80,9 +81,16 @@ struct Replay<W> {
     sink: Sink<W>,
 }
 
+/// How findings are written, and which.
+struct Output {
+    format: sink::Format,
+    about: sink::About,
+    least: Severity,
+}
+
 /// Writes findings until a write fails, and remembers that.
 struct Sink<W> {
-    format: sink::Format,
+    output: Output,
     out: W,
     highest: Option<Severity>,
     failure: Option<io::Error>,
@@ -91,20 +99,21 @@ struct Sink<W> {
 impl<W: io::Write> Sink<W> {
     fn take(&mut self, finding: &Finding) {
         self.highest = self.highest.max(Some(finding.severity));
-        if self.failure.is_none() {
-            self.failure = sink::write(finding, self.format, &mut self.out).err();
+        let Output { format, about, least } = &self.output;
+        if self.failure.is_none() && finding.severity >= *least {
+            self.failure = sink::write(finding, *format, about, &mut self.out).err();
         }
     }
 }
 
 impl<W: io::Write> Replay<W> {
-    fn new(config: &Config, format: sink::Format, messages: Option<Messages>, out: W) -> Self {
+    fn new(config: &Config, output: Output, messages: Option<Messages>, out: W) -> Self {
         Self {
             filter: Filter::new(config),
             pipeline: Pipeline::new(config.pipeline(), Origin::Replay),
             tally: Tally::default(),
             messages,
-            sink: Sink { format, out, highest: None, failure: None },
+            sink: Sink { output, out, highest: None, failure: None },
         }
     }
 
@@ -210,11 +219,14 @@ fn list(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
     if words.is_empty() { "none".into() } else { words.join(", ") }
 }
 
-impl From<OutputFormat> for Output {
+impl From<OutputFormat> for FindingsForm {
     fn from(format: OutputFormat) -> Self {
         match format {
             OutputFormat::Json => Self::Json,
             OutputFormat::Human => Self::Human,
+            OutputFormat::Ocsf => Self::Ocsf,
+            OutputFormat::Ecs => Self::Ecs,
+            OutputFormat::None => Self::None,
         }
     }
 }
@@ -256,9 +268,19 @@ mod tests {
         log.into_bytes()
     }
 
+    fn as_json() -> Output {
+        in_format(sink::Format::Json)
+    }
+
+    fn in_format(format: sink::Format) -> Output {
+        let config = Config::default();
+        let about = sink::About { hostname: None, ocsf: config.output.ocsf_version };
+        Output { format, about, least: Severity::Low }
+    }
+
     fn replay(files: &[Vec<u8>], format: sink::Format) -> (Vec<u8>, Outcome) {
         let mut out = Vec::new();
-        let mut replay = Replay::new(&Config::default(), format, None, &mut out);
+        let mut replay = Replay::new(&Config::default(), in_format(format), None, &mut out);
         for file in files {
             let file = Cursor::new(file.clone());
             replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
@@ -269,11 +291,22 @@ mod tests {
 
     #[test]
     fn two_replays_give_the_same_bytes() {
-        for format in [sink::Format::Json, sink::Format::Human] {
+        use sink::Format::{Ecs, Human, Json, Ocsf};
+        for format in [Json, Human, Ocsf, Ecs] {
             let (first, outcome) = replay(&[tunnel()], format);
             assert!(!first.is_empty() && outcome.highest >= Some(Severity::Medium), "a finding");
             assert!(first == replay(&[tunnel()], format).0, "two replays differ");
         }
+    }
+
+    #[test]
+    fn what_is_below_the_least_severity_is_not_written() {
+        let mut out = Vec::new();
+        let output = Output { least: Severity::Critical, ..as_json() };
+        let mut replay = Replay::new(Config::default().pipeline(), output, None, &mut out);
+        replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
+        let outcome = replay.finish().unwrap();
+        assert!(out.is_empty() && outcome.highest == Some(Severity::High), "it counts all the same");
     }
 
     #[test]
@@ -321,7 +354,7 @@ mod tests {
         config.output.messages = path.to_str().unwrap().to_owned();
         let logged = || {
             let messages = Messages::open(&config.output.messages, Existing::IsReplaced).unwrap();
-            let mut replay = Replay::new(&config, sink::Format::Json, messages, Vec::new());
+            let mut replay = Replay::new(&config, as_json(), messages, Vec::new());
             let file = Cursor::new(tunnel());
             replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
             let outcome = replay.finish().unwrap();
@@ -352,7 +385,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         let mut history = ask::for_replay(&config, 0).unwrap().unwrap();
         assert!(history.changes().is_none());
-        let mut replay = Replay::new(&config, sink::Format::Json, None, Vec::new());
+        let mut replay = Replay::new(&config, as_json(), None, Vec::new());
         replay.pipeline.remember(history);
         replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
         let learnt = replay.pipeline.history().unwrap().pdns("x.t.example.com").zone_seen.unwrap();
@@ -371,7 +404,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut replay = Replay::new(&Config::default(), sink::Format::Json, None, Full);
+        let mut replay = Replay::new(&Config::default(), as_json(), None, Full);
         let file = Cursor::new(tunnel());
         replay.file(|tally, emit| source::read_from(file, tally, emit)).unwrap();
         assert!(replay.tally.events < 200, "reading went on");

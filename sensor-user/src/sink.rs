@@ -1,7 +1,27 @@
-//! Findings out: the same struct as NDJSON for machines, or as a few lines for a person.
+//! Findings and messages out, each from the one struct that it is: for people, for machines in several forms, and to
+//! wherever the configuration says. What takes none costs its own queue, and nothing else.
 
+pub mod encode;
 mod human;
+
+pub mod cof;
+pub mod dnstap;
+pub mod ecs;
+pub mod journal;
+pub mod ocsf;
+pub mod syslog;
+pub mod zeek;
+
 pub mod messages;
+
+pub mod queue;
+pub mod spool;
+pub mod tally;
+
+pub mod outlet;
+pub mod worker;
+
+pub mod set;
 
 use std::io;
 
@@ -9,8 +29,12 @@ use serde::Serialize as _;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
+use crate::cli::FindingsForm;
 use crate::escape;
 use crate::finding::Finding;
+
+pub use encode::{About, Item};
+pub use set::Sinks;
 
 /// How findings are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +46,37 @@ pub enum Format {
     HumanColour,
     /// One JSON object per line.
     Json,
+    /// The same in OCSF or ECS.
+    Ocsf,
+    Ecs,
+    /// Not at all.
+    None,
+}
+
+impl Format {
+    /// The form asked for.
+    pub const fn of(form: FindingsForm, colour: bool) -> Self {
+        match form {
+            FindingsForm::Json => Self::Json,
+            FindingsForm::Human if colour => Self::HumanColour,
+            FindingsForm::Human => Self::Human,
+            FindingsForm::Ocsf => Self::Ocsf,
+            FindingsForm::Ecs => Self::Ecs,
+            FindingsForm::None => Self::None,
+        }
+    }
 }
 
 /// Writes one state change of a finding, newline included.
-pub fn write(finding: &Finding, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
+pub fn write(finding: &Finding, format: Format, about: &About, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut line = |value: &serde_json::Value| {
+        value.serialize(&mut Serializer::with_formatter(&mut *out, Visible))?;
+        out.write_all(b"\n")
+    };
     match format {
+        Format::None => Ok(()),
+        Format::Ocsf => line(&ocsf::finding(finding, about)),
+        Format::Ecs => line(&ecs::finding(finding, about)),
         Format::Json => {
             finding.serialize(&mut Serializer::with_formatter(&mut *out, Visible))?;
             out.write_all(b"\n")
@@ -54,16 +104,36 @@ impl Formatter for Visible {
         out: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some((at, hidden)) = rest.char_indices().find(|(_, c)| escape::hides(*c)) {
-            out.write_all(&rest.as_bytes()[..at])?;
-            for unit in hidden.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}")?;
-            }
-            rest = &rest[at + hidden.len_utf8()..];
-        }
-        out.write_all(rest.as_bytes())
+        write_escaped(out, fragment, escape::hides)
     }
+}
+
+/// As [`Visible`], in ASCII alone.
+struct Ascii;
+
+impl Formatter for Ascii {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        write_escaped(out, fragment, |c| !c.is_ascii() || escape::hides(c))
+    }
+}
+
+fn write_escaped<W: io::Write + ?Sized>(
+    out: &mut W,
+    mut rest: &str,
+    hides: impl Fn(char) -> bool,
+) -> io::Result<()> {
+    while let Some((at, hidden)) = rest.char_indices().find(|(_, c)| hides(*c)) {
+        out.write_all(&rest.as_bytes()[..at])?;
+        for unit in hidden.encode_utf16(&mut [0; 2]) {
+            write!(out, "\\u{unit:04x}")?;
+        }
+        rest = &rest[at + hidden.len_utf8()..];
+    }
+    out.write_all(rest.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::io::Cursor;
 use std::ops::ControlFlow;
 
+use earthdog::config::OcsfVersion;
 use earthdog::dns::{Canonical, Message, Name};
 use earthdog::escape::escape;
 use earthdog::finding::{Finding, Origin};
@@ -129,7 +130,9 @@ pub fn pipeline(data: &[u8]) {
 fn replay(data: &[u8], format: sink::Format) -> Vec<u8> {
     let mut out = Vec::new();
     let mut pipeline = Pipeline::new(pipeline::Settings::default(), Origin::Replay);
-    let mut write = |finding: &Finding| sink::write(finding, format, &mut out).expect("a vector takes all");
+    let about = sink::About { hostname: None, ocsf: OcsfVersion::V1_1 };
+    let mut write =
+        |finding: &Finding| sink::write(finding, format, &about, &mut out).expect("a vector takes all");
     // A damaged file is read up to the damage.
     let _ = source::read_from(Cursor::new(data.to_vec()), &mut source::Tally::default(), &mut |event| {
         pipeline.push(event, &mut write);

@@ -5,6 +5,7 @@
 
 use super::list::Item;
 use super::value::{Allowed, Refusal, Setting};
+use crate::finding::Severity;
 use crate::report::process::CONTEXTS;
 
 /// One row of the table.
@@ -20,12 +21,14 @@ pub struct Key {
 
 macro_rules! keys {
     ($( $(#[doc = $section_doc:literal])+ $section:ident: $Section:ident {
-        $( #[doc = $doc:literal] $key:ident: $type:ty = $default:expr, $allowed:expr; )*
+        $( #[doc = $doc:literal] $key:ident $(($shown:literal))?: $type:ty = $default:expr, $allowed:expr; )*
     } )*) => {
         /// The settings in force.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Config {
             $( $(#[doc = $section_doc])+ pub $section: $Section, )*
+            /// Where findings and messages go beside standard output; see `sinks`.
+            pub sinks: Vec<super::sinks::Sink>,
         }
 
         $(
@@ -48,7 +51,7 @@ macro_rules! keys {
         /// Every key there is, section by section.
         pub const KEYS: &[Key] = &[ $( $( Key {
             section: stringify!($section),
-            name: stringify!($key),
+            name: keys!(@name $key $($shown)?),
             doc: $doc,
             allowed: $allowed,
             read: |config, value| {
@@ -58,6 +61,9 @@ macro_rules! keys {
             show: |config| config.$section.$key.show(),
         }, )* )* ];
     };
+    // A dot in a key's name is a table of its own below the section.
+    (@name $key:ident $shown:literal) => { $shown };
+    (@name $key:ident) => { stringify!($key) };
 }
 
 const fn integer(min: u64, max: u64) -> Allowed {
@@ -397,10 +403,14 @@ keys! {
 
     /// What is printed.
     output: Output {
-        /// Form of the findings on standard output.
+        /// Form of the findings on standard output; other places are `[[sink]]`s.
         format: OutputFormat = OutputFormat::Human, Allowed::OneOf(OutputFormat::NAMES);
+        /// Least severity of the findings on standard output.
+        least: Least = Least::Low, Allowed::OneOf(Least::NAMES);
         /// File that gets every decoded DNS message as a line of JSON: who sent it, and which look-up it is part of. A running sensor appends to it, a replay begins it anew.
         messages: String = String::new(), Allowed::Text("a path, or \"\" for no such file");
+        /// Version of the OCSF schema that records in that form keep to.
+        ocsf_version("ocsf.version"): OcsfVersion = OcsfVersion::V1_1, Allowed::OneOf(OcsfVersion::NAMES);
     }
 
     /// What is remembered from one day to the next, and for how long.
@@ -469,7 +479,37 @@ super::value::choice! {
 
 super::value::choice! {
     /// Form of a finding.
-    OutputFormat { Json = "json", Human = "human" }
+    OutputFormat { Json = "json", Human = "human", Ocsf = "ocsf", Ecs = "ecs", None = "none" }
+}
+
+super::value::choice! {
+    /// The least severity that is passed on.
+    Least { Low = "low", Medium = "medium", High = "high", Critical = "critical" }
+}
+
+impl From<Least> for Severity {
+    fn from(least: Least) -> Self {
+        match least {
+            Least::Low => Self::Low,
+            Least::Medium => Self::Medium,
+            Least::High => Self::High,
+            Least::Critical => Self::Critical,
+        }
+    }
+}
+
+super::value::choice! {
+    /// A version of the OCSF schema.
+    OcsfVersion {
+        V1_1 = "1.1.0",
+        V1_2 = "1.2.0",
+        V1_3 = "1.3.0",
+        V1_4 = "1.4.0",
+        V1_5 = "1.5.0",
+        V1_6 = "1.6.0",
+        V1_7 = "1.7.0",
+        V1_8 = "1.8.0",
+    }
 }
 
 super::value::choice! {

@@ -3,11 +3,15 @@
 pub mod files;
 mod keys;
 pub mod list;
+pub mod sinks;
 mod value;
 
 use std::{fmt::Write as _, path::Path};
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use crate::{
     attribute,
@@ -19,8 +23,8 @@ use crate::{
 
 pub use files::Loaded;
 pub use keys::{
-    Cmdline, Config, KEYS, Key, Ledger, Live, NoveltyFilter, Output, OutputFormat, OwnZones, OwnerSource,
-    Privacy, Process, RENAMED, Reassembly, SECTIONS, Store,
+    Cmdline, Config, KEYS, Key, Least, Ledger, Live, NoveltyFilter, OcsfVersion, Output, OutputFormat,
+    OwnZones, OwnerSource, Privacy, Process, RENAMED, Reassembly, SECTIONS, Store,
 };
 pub use value::{Allowed, Refusal};
 
@@ -71,7 +75,7 @@ impl Config {
                 );
             }
         }
-        text
+        text + &sinks::to_toml(&self.sinks)
     }
 
     /// The settings of the stages between source and sink.
@@ -115,7 +119,8 @@ impl Config {
                 ],
                 max_keys: self.ledger.max_keys as usize,
             },
-            log_messages: !self.output.messages.is_empty(),
+            log_messages: !self.output.messages.is_empty()
+                || self.sinks.iter().any(|sink| sink.takes().messages),
             reassemble: self.reassembly(),
             report: report::Settings {
                 max_open: self.pipeline.max_open as usize,
@@ -163,8 +168,12 @@ impl Config {
         for (section, value) in table {
             let at = section.span().start;
             let section = section.get_ref().as_ref();
+            if section == sinks::SECTION {
+                sinks::read(&mut self.sinks, value, text, problems);
+                continue;
+            }
             if !SECTIONS.iter().any(|(name, _)| *name == section) {
-                let names = SECTIONS.iter().map(|(name, _)| *name);
+                let names = SECTIONS.iter().map(|(name, _)| *name).chain([sinks::SECTION]);
                 problems.push((at, unknown("section", section, names, None)));
                 continue;
             }
@@ -174,27 +183,49 @@ impl Config {
                 continue;
             };
             for (name, value) in keys {
-                let at = name.span().start;
-                let name = name.get_ref().as_ref();
-                let written = text.get(value.span()).unwrap_or_default();
-                let Some(key) = KEYS.iter().find(|key| key.section == section && key.name == name) else {
-                    let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-                    problems.push((at, unknown("key", name, names, Some((section, written)))));
-                    continue;
-                };
-                set(key);
-                if (key.read)(self, value.get_ref()).is_err() {
-                    let written = match key.allowed {
-                        Allowed::List(_) => one_line(written),
-                        _ => shown(written, value.get_ref()),
-                    };
-                    problems.push((
-                        at,
-                        format!("{section}.{name} = {written} is not allowed: use {}", key.allowed),
-                    ));
-                }
+                self.key(section, name.get_ref(), (name.span().start, value), text, set, problems);
             }
         }
+    }
+
+    fn key(
+        &mut self,
+        section: &str,
+        name: &str,
+        (at, value): (usize, &Spanned<DeValue<'_>>),
+        text: &str,
+        set: &mut impl FnMut(&Key),
+        problems: &mut Vec<(usize, String)>,
+    ) {
+        let written = text.get(value.span()).unwrap_or_default();
+        let own = || KEYS.iter().filter(|key| key.section == section);
+        let Some(key) = own().find(|key| key.name == name) else {
+            // `ocsf.version = …` and `[output.ocsf]` are the same.
+            let below =
+                own().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
+            if let Some(table) = value.get_ref().as_table().filter(|_| below) {
+                for (inner, value) in table {
+                    let name = format!("{name}.{}", inner.get_ref());
+                    self.key(section, &name, (inner.span().start, value), text, set, problems);
+                }
+                return;
+            }
+            problems.push((at, unknown("key", name, own().map(|key| key.name), Some((section, written)))));
+            return;
+        };
+        set(key);
+        if (key.read)(self, value.get_ref()).is_err() {
+            let written = as_written(&key.allowed, written, value.get_ref());
+            problems.push((at, format!("{section}.{name} = {written} is not allowed: use {}", key.allowed)));
+        }
+    }
+}
+
+/// A value for a message about it.
+fn as_written(allowed: &Allowed, written: &str, value: &DeValue<'_>) -> String {
+    match allowed {
+        Allowed::List(_) => one_line(written),
+        _ => shown(written, value),
     }
 }
 

@@ -123,12 +123,19 @@ impl Setting for String {
 macro_rules! choice {
     ($(#[$meta:meta])* $Type:ident { $($Variant:ident = $name:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $Type { $($Variant),+ }
 
         impl $Type {
             /// The words, in order.
             pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            /// Its word.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => $name),+
+                }
+            }
         }
 
         impl super::value::Setting for $Type {
@@ -143,9 +150,7 @@ macro_rules! choice {
             }
 
             fn show(&self) -> String {
-                match self {
-                    $(Self::$Variant => concat!('"', $name, '"').to_owned(),)+
-                }
+                format!("\"{}\"", self.name())
             }
         }
     };

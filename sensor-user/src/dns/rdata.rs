@@ -55,7 +55,7 @@ fn strings(mut rdata: &[u8]) -> Option<String> {
         }
         out.push('"');
     }
-    Some(out)
+    Some(out).filter(|out| !out.is_empty())
 }
 
 #[cfg(test)]
@@ -85,6 +85,7 @@ mod tests {
             (33, b"\0\x01\0\x02\x01\xbb\x01a\0", "1 2 443 a"),
             (16, b"\x03a\"\n\x01\xff", r#""a\"\010" "\255""#),
             (16, b"\x05a", "\\# 2 0561"),
+            (16, b"", "\\# 0"),
             (10, b"", "\\# 0"),
             (65399, b"\x01\x1b", "\\# 2 011b"),
         ] {

@@ -117,6 +117,12 @@ pub fn listeners(proc: &Path) -> Vec<Listener> {
     found.into_iter().take(MAX_LISTENERS).collect()
 }
 
+/// What this host calls itself.
+pub fn hostname() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Inode of a process's network namespace; `/proc/self` for the own.
 pub fn netns(process: &Path) -> Option<u32> {
     let inode = fs::metadata(process.join("ns/net")).ok()?.ino();

@@ -28,6 +28,8 @@ pub mod process;
 pub mod sensor;
 mod stop;
 
+mod output;
+
 pub mod cost;
 pub mod memory;
 pub mod status;

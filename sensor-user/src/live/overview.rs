@@ -45,10 +45,37 @@ pub fn text(status: &Value) -> String {
     line("memory", &memory(&status["memory"]));
     line("cost", &cost(&status["cost"]));
     line("store", &store(&status["store"]));
+    for one in status["sinks"].as_array().into_iter().flatten().chain([&status["stdout"]]) {
+        line("sink", &sink(one));
+    }
     for warning in status["warnings"].as_array().into_iter().flatten() {
         line("warning", word(warning));
     }
     out
+}
+
+/// Its name, where to, and what became of its records.
+fn sink(sink: &Value) -> String {
+    if sink["name"].is_null() {
+        return String::new();
+    }
+    let mut text = word(&sink["name"]).to_owned();
+    let to = [word(&sink["to"]), word(&sink["format"])];
+    let to: Vec<_> = to.into_iter().filter(|part| !part.is_empty()).collect();
+    let _ = write!(text, " ({}): ", to.join(", "));
+    text.push_str(&counts(sink, &["delivered", "waiting"]));
+    let spooled = number(&sink["spool"]["records"]);
+    if spooled > 0 {
+        let _ = write!(text, ", {} in its spool", thousands(spooled));
+    }
+    let lost = some(&sink["lost"]);
+    if !lost.is_empty() {
+        let _ = write!(text, "; lost {lost}");
+    }
+    if let Some(error) = sink["error"].as_str() {
+        let _ = write!(text, "; {error}");
+    }
+    text
 }
 
 fn word(value: &Value) -> &str {
@@ -165,6 +192,8 @@ mod tests {
                 "sampled_seconds": 120.0, "share": 0.0001, "refused": null,
                 "programs": [{"program": "xdp_dns", "runs": 1000, "ns_a_run": 300, "share": 0.0001}, {"program": "idle", "runs": 0}]}},
             "store": {"path": "/s", "burn_in_over": true},
+            "sinks": [{"name": "http", "to": "https://c.example/\u{1b}", "format": "json", "delivered": 1200, "waiting": 3,
+                "spool": {"records": 40}, "lost": {"queue_full": 2}, "error": "no answer: timed out"}],
             "warnings": ["no cgroup2"],
         });
         let text = text(&status);
@@ -179,6 +208,7 @@ mod tests {
             "21.0 MB resident, 7.0 MB",
             "0.100 % of one CPU in the process (7.20 s); 0.010 % in the kernel, sampled over 120 s: xdp_dns 300 ns × 1,000\n",
             "/s; the history counts",
+            "sink       http (https://c.example/\\x1b, json): 1,200 delivered, 3 waiting, 40 in its spool; lost 2 queue full; no answer: timed out\n",
             "warning    no cgroup2",
         ] {
             assert!(text.contains(says), "{says:?} not in:\n{text}");

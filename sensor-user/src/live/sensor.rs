@@ -3,7 +3,7 @@
 //! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::local::{self, SearchList};
 use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
+use super::output::Findings;
 use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
@@ -30,15 +31,15 @@ use super::source::{Choice, Source};
 use super::status::{Askers, Numbers, Printer};
 use super::stop::Stop;
 use super::{cgroup, clsact, flows, object, permission, ring, status};
-use crate::cli::{Output, Role, RunArgs};
+use crate::cli::{Role, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live, OwnerSource};
 use crate::event::{Event, View};
 use crate::exit::{Code, Error};
-use crate::finding::{Finding, Origin};
+use crate::finding::Origin;
 use crate::pipeline::Pipeline;
 use crate::sink::{
-    self,
+    About, Sinks,
     messages::{Existing, Messages},
 };
 use crate::source::feeds::{Feeds, Loaded};
@@ -171,6 +172,7 @@ struct Sensor {
     /// Index of each interface with a hook.
     indices: BTreeMap<String, u32>,
     out: Findings,
+    sinks: Sinks,
     messages: Option<Messages>,
     store: Keeper,
     printer: Printer,
@@ -193,6 +195,10 @@ impl Sensor {
     ) -> anyhow::Result<Self> {
         let mut feeds = config.feeds();
         let lists = feeds.load().map_err(|message| Error::new(Code::Usage, message))?;
+        let about = About { hostname: local::hostname(), ocsf: config.output.ocsf_version };
+        let (sinks, news) =
+            Sinks::start(config, &about).map_err(|message| Error::new(Code::Usage, message))?;
+        let out = Findings::start(args.output.unwrap_or_else(|| config.output.format.into()), config, about)?;
         let clock = BootClock::new();
         let mut settings = config.pipeline();
         settings.seed = random::<1>()?[0];
@@ -201,6 +207,8 @@ impl Sensor {
         let worst_case = settings.worst_case_bytes()
             + ring::WORST_CASE_BYTES
             + status::WORST_CASE_BYTES
+            + sinks.worst_case_bytes()
+            + out.worst_case_bytes()
             + store.worst_case_bytes();
         let (plan, clsact, mut attached) = attach_best(request, host, features, config)?;
         if plan.owner.source.is_some() {
@@ -232,7 +240,8 @@ impl Sensor {
             waiting: VecDeque::new(),
             askers: Askers::default(),
             indices: BTreeMap::new(),
-            out: Findings::new(args.output.unwrap_or_else(|| config.output.format.into())),
+            out,
+            sinks,
             messages,
             store,
             printer: Printer::new(),
@@ -242,6 +251,7 @@ impl Sensor {
             since: jiff::Timestamp::now().to_string(),
         };
         sensor.take_feeds(lists);
+        sensor.warn(news);
         // After the attach: who starts from here on comes through the ring.
         sensor.take_snapshot(max_processes);
         memory::trim();
@@ -321,8 +331,20 @@ impl Sensor {
 
     /// Takes a batch out of the rings; true if there is more.
     fn drain(&mut self) -> bool {
-        let Self { rings, pipeline, processes, out, messages, store, askers, printer, clock, netns, .. } =
-            self;
+        let Self {
+            rings,
+            pipeline,
+            processes,
+            out,
+            sinks,
+            messages,
+            store,
+            askers,
+            printer,
+            clock,
+            netns,
+            ..
+        } = self;
         let mut reads = PROC_READS;
         clock.look();
         let more = rings.drain(clock, clock::boot_ns(), &mut |mut event| {
@@ -335,9 +357,10 @@ impl Sensor {
             look_up(pipeline, processes, &event, &mut reads);
             pipeline.push(event, &mut |finding| {
                 out.write(finding, printer);
+                sinks.finding(finding);
                 store.finding(finding, clock::unix_ns());
             });
-            log_messages(pipeline, messages);
+            log_messages(pipeline, messages, sinks);
         });
         self.flush_messages();
         self.kernel_log.drain();
@@ -394,14 +417,16 @@ impl Sensor {
         if let Some(lists) = self.feeds.changed() {
             self.take_feeds(lists);
         }
-        let Self { pipeline, out, store, printer, .. } = self;
+        let Self { pipeline, out, sinks, store, printer, .. } = self;
         let now_ns = clock::unix_ns();
         pipeline.tick(now_ns, &mut |finding| {
             out.write(finding, printer);
+            sinks.finding(finding);
             store.finding(finding, now_ns);
         });
-        log_messages(&mut self.pipeline, &mut self.messages);
-        let news = self.store.tick(self.pipeline.history(), now_ns);
+        log_messages(&mut self.pipeline, &mut self.messages, &self.sinks);
+        let mut news = self.store.tick(self.pipeline.history(), now_ns);
+        news.extend(self.sinks.news());
         self.warn(news);
     }
 
@@ -448,6 +473,8 @@ impl Sensor {
             Command::Status => {
                 let mut status =
                     self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since));
+                status["sinks"] = self.sinks.status();
+                status["stdout"] = self.out.status().into();
                 status["cost"] = self.cost.json();
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
@@ -492,16 +519,18 @@ impl Sensor {
                 break;
             }
         }
-        let Self { pipeline, out, store, printer, .. } = &mut self;
+        let Self { pipeline, out, sinks, store, printer, .. } = &mut self;
         let now_ns = clock::unix_ns();
         pipeline.finish(&mut |finding| {
             out.write(finding, printer);
+            sinks.finding(finding);
             store.finding(finding, now_ns);
         });
-        log_messages(&mut self.pipeline, &mut self.messages);
+        log_messages(&mut self.pipeline, &mut self.messages, &self.sinks);
         self.flush_messages();
-        self.out.flush()?;
-        let news = self.store.finish(self.pipeline.history(), now_ns);
+        let mut news = self.sinks.finish();
+        news.extend(self.out.finish()?);
+        news.extend(self.store.finish(self.pipeline.history(), now_ns));
         self.warn(news);
         self.printer.clear();
         let line = self.numbers(|numbers| numbers.line());
@@ -541,48 +570,14 @@ fn look_up(pipeline: &mut Pipeline, processes: &mut Processes, event: &Event, re
     }
 }
 
-/// Passes on to the message log what the last record gave.
-fn log_messages(pipeline: &mut Pipeline, messages: &mut Option<Messages>) {
-    if let Some(messages) = messages {
-        pipeline.logged().for_each(|line| messages.write(&line));
-    }
-}
-
-/// Standard output. The first failed write is kept and ends the run.
-struct Findings {
-    out: BufWriter<Stdout>,
-    format: sink::Format,
-    failed: Option<io::Error>,
-    written: bool,
-}
-
-impl Findings {
-    fn new(output: Output) -> Self {
-        let stdout = io::stdout();
-        let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let format = match output {
-            Output::Json => sink::Format::Json,
-            Output::Human if colour => sink::Format::HumanColour,
-            Output::Human => sink::Format::Human,
-        };
-        Self { out: BufWriter::new(stdout), format, failed: None, written: false }
-    }
-
-    fn write(&mut self, finding: &Finding, printer: &mut Printer) {
-        printer.clear();
-        self.written = true;
-        if self.failed.is_none() {
-            self.failed = sink::write(finding, self.format, &mut self.out).err();
+/// Passes on to the message log and the sinks what the last record gave.
+fn log_messages(pipeline: &mut Pipeline, messages: &mut Option<Messages>, sinks: &Sinks) {
+    pipeline.logged().for_each(|line| {
+        if let Some(messages) = messages {
+            messages.write(&line);
         }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        if !std::mem::take(&mut self.written) {
-            return Ok(());
-        }
-        let failed = self.failed.take().map_or_else(|| self.out.flush(), Err);
-        failed.map_err(|error| Error::stdout(&error))
-    }
+        sinks.message(line);
+    });
 }
 
 fn ticker(period: Duration) -> tokio::time::Interval {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::attribute::{self, ProcessTable};
+use crate::config::OcsfVersion;
 use crate::dns::Message;
 use crate::event::{Kind, Packet, Transport, View, no_owner};
 use crate::finding::{
@@ -12,7 +13,11 @@ use crate::report::text;
 
 const EVIL: &str = "\x1b[2J\x07\u{202e}evil\r\nMEDIUM fake\u{7f}\u{9b}1m\u{2028}\u{feff}\u{e0041}ü";
 
-fn finding() -> Finding {
+pub(super) fn about() -> About {
+    About { hostname: Some("host.example".into()), ocsf: OcsfVersion::V1_1 }
+}
+
+pub(super) fn finding() -> Finding {
     Finding {
         schema: SCHEMA,
         id: "dns-leak-ledger-0000000000000001".into(),
@@ -110,7 +115,7 @@ fn a_logged_message_leaves_out_what_is_unknown() {
 
 fn written(finding: &Finding, format: Format) -> String {
     let mut out = Vec::new();
-    write(finding, format, &mut out).unwrap();
+    write(finding, format, &about(), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -231,8 +236,8 @@ fn write_errors_come_back() {
             Ok(())
         }
     }
-    for format in [Format::Human, Format::Json] {
-        let error = write(&finding(), format, &mut Full).unwrap_err();
+    for format in [Format::Human, Format::Json, Format::Ocsf, Format::Ecs] {
+        let error = write(&finding(), format, &about(), &mut Full).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -1,0 +1,478 @@
+//! `[[sink]]`: where findings and messages go beside standard output. One table of keys, as for the sections; each entry
+//! of the list has them all, and which of them mean something is up to its `type`.
+
+use std::fmt::Write as _;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::Least;
+use super::list::Item;
+use super::value::{Allowed, Refusal, Setting, choice};
+use super::{as_written, unknown};
+
+pub const SECTION: &str = "sink";
+const DOC: &str = "Where findings and messages go beside standard output. The list has an entry `[[sink]]` for each; a later file \
+                   adds to it, or replaces the entry of the same name.";
+/// Each has a thread and a queue of its own.
+const MAX_SINKS: usize = 16;
+
+struct Key {
+    name: &'static str,
+    doc: &'static str,
+    allowed: Allowed,
+    /// Types that the key is for; none: all.
+    only: &'static [Kind],
+    read: fn(&mut Sink, &DeValue<'_>) -> Result<(), Refusal>,
+    show: fn(&Sink) -> String,
+}
+
+macro_rules! keys {
+    ($( #[doc = $doc:literal] $field:ident ($name:literal, $only:expr): $type:ty = $default:expr, $allowed:expr; )*) => {
+        /// One entry.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Sink {
+            $( #[doc = $doc] pub $field: $type, )*
+        }
+
+        impl Default for Sink {
+            fn default() -> Self {
+                Self { $( $field: $default, )* }
+            }
+        }
+
+        const KEYS: &[Key] = &[ $( Key {
+            name: $name,
+            doc: $doc,
+            allowed: $allowed,
+            only: $only,
+            read: |sink, value| {
+                sink.$field = Setting::read(value, &$allowed)?;
+                Ok(())
+            },
+            show: |sink| sink.$field.show(),
+        }, )* ];
+    };
+}
+
+const ANY: &[Kind] = &[];
+const TLS: &[Kind] = &[Kind::SyslogTls, Kind::Http];
+const CONNECTED: &[Kind] = &[Kind::Unix, Kind::DnstapUnix, Kind::SyslogTcp, Kind::SyslogTls, Kind::Http];
+const FILES: &[Kind] = &[Kind::File, Kind::DnstapFile];
+const SPOOLED: &[Kind] = &[Kind::SyslogTcp, Kind::SyslogTls, Kind::Http];
+
+keys! {
+    /// What it is.
+    kind("type", ANY): Kind = Kind::File, Allowed::OneOf(Kind::NAMES);
+    /// Where to: a file's path; a socket's path; host:port for syslog; a URL for http. journald has a default.
+    to("to", ANY): String = String::new(), Allowed::Text("a path, host:port or URL");
+    /// Its name in `earthdog status` and in the spool; the type by default.
+    name("name", ANY): String = String::new(), Allowed::Text("letters, digits, `-` and `_`, at most 64");
+    /// What it takes. Empty: messages where the format has no findings, else findings.
+    wants("takes", ANY): Vec<String> = Vec::new(), Allowed::List(Item::OneOf(&["findings", "messages"]));
+    /// The form of a record. `auto` is ocsf for file, dnstap for the dnstap types, else json.
+    format("format", ANY): SinkFormat = SinkFormat::Auto, Allowed::OneOf(SinkFormat::NAMES);
+    /// Least severity of the findings that it takes.
+    least("least", ANY): Least = Least::Low, Allowed::OneOf(Least::NAMES);
+    /// Records that wait for it at most; findings push out messages, what finds no room is lost and counted.
+    queue("queue", ANY): u64 = 2048, Allowed::Integer { min: 16, max: 1 << 20 };
+    /// Size at which a file is set aside as FILE.1, MiB.
+    max_mib("max_mib", FILES): u64 = 64, Allowed::Integer { min: 1, max: 1 << 20 };
+    /// Files set aside that are kept.
+    keep("keep", FILES): u64 = 4, Allowed::Integer { min: 1, max: 1000 };
+    /// When a file is written through to the disk: left to the kernel, after each batch of records, or after each.
+    sync("sync", FILES): Sync = Sync::Batch, Allowed::OneOf(Sync::NAMES);
+    /// Seconds that connecting, sending or an answer may take.
+    timeout_s("timeout_s", CONNECTED): u64 = 10, Allowed::Integer { min: 1, max: 600 };
+    /// Records sent at once at most.
+    batch("batch", &[Kind::Http]): u64 = 256, Allowed::Integer { min: 1, max: 10_000 };
+    /// Directory that keeps records until they are delivered, across restarts; below it each sink has its own. "" for none.
+    spool("spool", SPOOLED): String = "/var/lib/earthdog/spool".into(), Allowed::Text("an absolute path, or \"\" for none");
+    /// Size of the spool at most, MiB; findings push out messages, what finds no room is lost and counted.
+    spool_max_mib("spool_max_mib", SPOOLED): u64 = 64, Allowed::Integer { min: 1, max: 1 << 20 };
+    /// PEM file of the authorities that the server's certificate may come from; the system's by default.
+    ca("ca", TLS): String = String::new(), Allowed::Text("an absolute path, or \"\" for the system's");
+    /// PEM file of this sensor's own certificate, for servers that ask for one.
+    cert("cert", TLS): String = String::new(), Allowed::Text("an absolute path, or \"\" for none");
+    /// PEM file of its key.
+    key("key", TLS): String = String::new(), Allowed::Text("an absolute path, or \"\" for none");
+    /// File whose first line is sent as `Authorization: Bearer …`.
+    token_file("token_file", &[Kind::Http]): String = String::new(), Allowed::Text("an absolute path, or \"\" for none");
+}
+
+choice! {
+    /// What a sink is.
+    Kind {
+        File = "file",
+        Unix = "unix",
+        UnixDatagram = "unix_datagram",
+        Journald = "journald",
+        SyslogUdp = "syslog_udp",
+        SyslogTcp = "syslog_tcp",
+        SyslogTls = "syslog_tls",
+        Http = "http",
+        DnstapFile = "dnstap_file",
+        DnstapUnix = "dnstap_unix",
+    }
+}
+
+choice! {
+    /// The form of a record.
+    SinkFormat {
+        Auto = "auto",
+        Json = "json",
+        Human = "human",
+        Ocsf = "ocsf",
+        Ecs = "ecs",
+        Zeek = "zeek",
+        Cof = "cof",
+        Dnstap = "dnstap",
+    }
+}
+
+choice! {
+    /// When a file is written through to the disk.
+    Sync { Never = "never", Batch = "batch", Record = "record" }
+}
+
+/// What a sink takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes {
+    pub findings: bool,
+    pub messages: bool,
+}
+
+impl Sink {
+    /// Its name, as `status` tells it.
+    pub fn name(&self) -> &str {
+        if self.name.is_empty() { self.kind.name() } else { &self.name }
+    }
+
+    /// The format that `auto` stands for.
+    pub fn format(&self) -> SinkFormat {
+        match (self.format, self.kind) {
+            (SinkFormat::Auto, Kind::File) => SinkFormat::Ocsf,
+            (SinkFormat::Auto, Kind::DnstapFile | Kind::DnstapUnix) => SinkFormat::Dnstap,
+            (SinkFormat::Auto, _) => SinkFormat::Json,
+            (format, _) => format,
+        }
+    }
+
+    pub fn takes(&self) -> Takes {
+        let is_of_messages = matches!(self.format(), SinkFormat::Zeek | SinkFormat::Cof | SinkFormat::Dnstap);
+        if self.wants.is_empty() {
+            return Takes { findings: !is_of_messages, messages: is_of_messages };
+        }
+        let has = |what: &str| self.wants.iter().any(|wanted| wanted == what);
+        Takes { findings: has("findings"), messages: has("messages") }
+    }
+
+    /// Where to, journald's default included.
+    pub fn to(&self) -> &str {
+        match (self.to.as_str(), self.kind) {
+            ("", Kind::Journald) => "/run/systemd/journal/socket",
+            (to, _) => to,
+        }
+    }
+
+    /// What of it cannot be, with what to do.
+    fn check(&self) -> Result<(), String> {
+        let (kind, format, takes) = (self.kind.name(), self.format(), self.takes());
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !self.name.chars().all(word) || self.name.len() > 64 {
+            return Err("sink.name is not allowed: use letters, digits, `-` and `_`, at most 64".into());
+        }
+        let to = self.to();
+        match self.kind {
+            Kind::SyslogUdp | Kind::SyslogTcp | Kind::SyslogTls if host_port(to).is_none() => {
+                Err(format!("a sink of type {kind} needs `to`: host:port, such as \"192.0.2.1:514\""))
+            }
+            Kind::Http => Url::parse(to).map(drop),
+            Kind::SyslogUdp | Kind::SyslogTcp | Kind::SyslogTls => Ok(()),
+            _ if to.starts_with('/') => Ok(()),
+            _ => Err(format!("a sink of type {kind} needs `to`: an absolute path")),
+        }?;
+        let is_dnstap = matches!(self.kind, Kind::DnstapFile | Kind::DnstapUnix);
+        if is_dnstap != (format == SinkFormat::Dnstap) {
+            return Err(
+                "format \"dnstap\" belongs to the types dnstap_file and dnstap_unix, and to no other".into(),
+            );
+        }
+        if takes.findings && matches!(format, SinkFormat::Zeek | SinkFormat::Cof | SinkFormat::Dnstap) {
+            return Err(format!("format \"{}\" has no findings: use takes = [\"messages\"]", format.name()));
+        }
+        if format == SinkFormat::Human && (takes.messages || self.kind != Kind::File) {
+            return Err("format \"human\" is for findings in a file: use json, ocsf or ecs".into());
+        }
+        if self.cert.is_empty() != self.key.is_empty() {
+            return Err("sink.cert and sink.key belong together: give both, or none".into());
+        }
+        Ok(())
+    }
+}
+
+/// `host:port` or `[v6]:port`.
+pub fn host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != '@');
+    Some((host, port.parse().ok().filter(|port| *port > 0)?)).filter(|_| plain)
+}
+
+/// Where an HTTP sink posts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+    /// With the query.
+    pub path: String,
+    /// As the Host field has it.
+    pub authority: String,
+}
+
+impl Url {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refused = |why: &str| format!("a sink of type http needs `to`: {why}");
+        let example = "a URL like \"https://collector.example/findings\"";
+        let (tls, rest) = match text.split_once("://") {
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            _ => return Err(refused(example)),
+        };
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(at);
+        if authority.contains('@') {
+            return Err(refused("a URL without a password; use `token_file`"));
+        }
+        let with_port = match authority.rsplit_once(':') {
+            Some((_, port)) if !port.ends_with(']') => authority.to_owned(),
+            _ => format!("{authority}:{}", if tls { 443 } else { 80 }),
+        };
+        let (host, port) = host_port(&with_port).ok_or_else(|| refused(example))?;
+        if !path.chars().all(|c| c.is_ascii_graphic()) || path.contains('#') {
+            return Err(refused(example));
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { tls, host: host.to_owned(), port, path, authority: authority.to_owned() })
+    }
+}
+
+/// Takes over the entries of one file.
+pub(super) fn read(
+    sinks: &mut Vec<Sink>,
+    value: &Spanned<DeValue<'_>>,
+    text: &str,
+    problems: &mut Vec<(usize, String)>,
+) {
+    let at = value.span().start;
+    let Some(entries) = value.get_ref().as_array() else {
+        problems.push((at, "`sink` is a list: write [[sink]] and its keys below it".into()));
+        return;
+    };
+    let mut seen = Vec::new();
+    for entry in entries {
+        let at = entry.span().start;
+        let Some(table) = entry.get_ref().as_table() else {
+            problems.push((at, "`sink` is a list of tables: write [[sink]] and its keys below it".into()));
+            return;
+        };
+        let before = problems.len();
+        let sink = one(table, at, text, problems);
+        if problems.len() > before {
+            continue;
+        }
+        let name = sink.name().to_owned();
+        if let Err(problem) = sink.check() {
+            problems.push((at, problem));
+        } else if seen.contains(&name) {
+            problems.push((at, format!("two sinks are called `{name}`: give each a `name`")));
+        } else if let Some(same) = sinks.iter_mut().find(|known| known.name() == name) {
+            *same = sink;
+        } else if sinks.len() == MAX_SINKS {
+            problems.push((at, format!("more than {MAX_SINKS} sinks")));
+        } else {
+            sinks.push(sink);
+        }
+        seen.push(name);
+    }
+}
+
+fn one(table: &DeTable<'_>, at: usize, text: &str, problems: &mut Vec<(usize, String)>) -> Sink {
+    let mut sink = Sink::default();
+    let names = || KEYS.iter().map(|key| key.name);
+    if !table.keys().any(|name| name.get_ref() == "type") {
+        problems.push((at, format!("a sink needs its `type`: {}", Allowed::OneOf(Kind::NAMES))));
+    }
+    for (name, value) in table {
+        let at = name.span().start;
+        let written = text.get(value.span()).unwrap_or_default();
+        let Some(key) = KEYS.iter().find(|key| key.name == name.get_ref()) else {
+            problems.push((at, unknown("key", name.get_ref(), names(), Some((SECTION, written)))));
+            continue;
+        };
+        if (key.read)(&mut sink, value.get_ref()).is_err() {
+            let written = as_written(&key.allowed, written, value.get_ref());
+            problems.push((at, format!("sink.{} = {written} is not allowed: use {}", key.name, key.allowed)));
+        }
+    }
+    for (name, _) in table {
+        let of_others = KEYS.iter().find(|key| key.name == name.get_ref() && !key.is_for(sink.kind));
+        if let Some(key) = of_others {
+            let what =
+                format!("sink.{} means nothing for type {}; {}", key.name, sink.kind.name(), key.whose());
+            problems.push((name.span().start, what));
+        }
+    }
+    sink
+}
+
+impl Key {
+    fn is_for(&self, kind: Kind) -> bool {
+        self.only.is_empty() || self.only.contains(&kind)
+    }
+
+    fn whose(&self) -> String {
+        let names: Vec<_> = self.only.iter().map(|kind| kind.name()).collect();
+        if names.is_empty() { "for every type".to_owned() } else { format!("for {}", names.join(", ")) }
+    }
+}
+
+/// The entries in force as TOML; the keys as comments where there is none.
+pub(super) fn to_toml(sinks: &[Sink]) -> String {
+    let mut text = format!("\n# {DOC}\n");
+    for key in KEYS {
+        let _ = writeln!(text, "#   {} ({}; {}):{}", key.name, key.whose(), key.allowed, key.doc);
+    }
+    if sinks.is_empty() {
+        text.push_str("# [[sink]]\n# type = \"file\"\n# to = \"/var/log/earthdog/findings.json\"\n");
+    }
+    for sink in sinks {
+        text.push_str("[[sink]]\n");
+        for key in KEYS.iter().filter(|key| key.is_for(sink.kind)) {
+            let _ = writeln!(text, "{} = {}", key.name, (key.show)(sink));
+        }
+    }
+    text
+}
+
+/// What `config explain` prints of a key of sinks, or of all.
+pub(super) fn explain(sinks: &[Sink], asked: Option<&str>) -> Result<String, String> {
+    let mut text = String::new();
+    if asked.is_none() {
+        let _ = writeln!(text, "[[{SECTION}]] {DOC}\n");
+    }
+    let keys: Vec<_> = KEYS.iter().filter(|key| asked.is_none_or(|asked| key.name == asked)).collect();
+    if keys.is_empty() {
+        let names = KEYS.iter().map(|key| key.name);
+        return Err(unknown("key", asked.unwrap_or_default(), names, Some((SECTION, "?"))));
+    }
+    let default = Sink::default();
+    for (at, key) in keys.iter().enumerate() {
+        let gap = if at == 0 { "" } else { "\n" };
+        let _ = write!(
+            text,
+            "{gap}{SECTION}.{}\n {}\n  allowed  {}\n  default  {}\n  means    something {}\n",
+            key.name,
+            key.doc,
+            key.allowed,
+            (key.show)(&default),
+            key.whose()
+        );
+        for sink in sinks.iter().filter(|sink| key.is_for(sink.kind)) {
+            let _ = writeln!(text, "  in force {} for {}", (key.show)(sink), sink.name());
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn sinks(text: &str) -> Vec<Sink> {
+        Config::parse(text, "x").unwrap().sinks
+    }
+
+    #[test]
+    fn an_entry_of_each_type_is_read_and_reads_back() {
+        for kind in Kind::NAMES {
+            let to = match *kind {
+                "http" => "https://collector.example:8443/in?x=1",
+                "syslog_udp" | "syslog_tcp" | "syslog_tls" => "[2001:db8::1]:514",
+                _ => "/run/x",
+            };
+            let text = format!("[[sink]]\ntype = \"{kind}\"\nto = \"{to}\"\nleast = \"medium\"\n");
+            let config = Config::parse(&text, "x").unwrap();
+            assert_eq!((config.sinks.len(), config.sinks[0].least), (1, Least::Medium));
+            let printed = config.to_toml();
+            assert_eq!(Config::parse(&printed, "printed").unwrap(), config, "{printed}");
+        }
+        let url = Url::parse("https://collector.example:8443/in?x=1").unwrap();
+        assert_eq!((url.tls, url.host.as_str(), url.port), (true, "collector.example", 8443));
+        assert_eq!((url.path.as_str(), url.authority.as_str()), ("/in?x=1", "collector.example:8443"));
+        assert_eq!(Url::parse("http://[::1]").unwrap().port, 80);
+    }
+
+    #[test]
+    fn what_is_not_said_follows_from_the_type() {
+        let of = |keys: &str| {
+            let sink = sinks(&format!("[[sink]]\n{keys}\n")).remove(0);
+            (sink.format(), sink.takes().findings, sink.takes().messages)
+        };
+        assert_eq!(of("type = \"file\"\nto = \"/x\""), (SinkFormat::Ocsf, true, false));
+        assert_eq!(of("type = \"journald\""), (SinkFormat::Json, true, false));
+        assert_eq!(of("type = \"dnstap_unix\"\nto = \"/x\""), (SinkFormat::Dnstap, false, true));
+        assert_eq!(of("type = \"file\"\nto = \"/x\"\nformat = \"zeek\""), (SinkFormat::Zeek, false, true));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_to_do() {
+        for (text, says) in [
+            ("[sink]\ntype = \"file\"", "write [[sink]]"),
+            ("[[sink]]\nto = \"/x\"", "needs its `type`"),
+            ("[[sink]]\ntype = \"fil\"", "one of \"file\""),
+            ("[[sink]]\ntype = \"file\"\npath = \"/x\"", "unknown key `path`"),
+            ("[[sink]]\ntype = \"file\"", "an absolute path"),
+            ("[[sink]]\ntype = \"file\"\nto = \"x\"", "an absolute path"),
+            ("[[sink]]\ntype = \"syslog_udp\"\nto = \"/x\"", "host:port"),
+            ("[[sink]]\ntype = \"syslog_udp\"\nto = \"h:0\"", "host:port"),
+            ("[[sink]]\ntype = \"http\"\nto = \"ftp://x\"", "a URL like"),
+            ("[[sink]]\ntype = \"http\"\nto = \"http://a:b@x/\"", "token_file"),
+            (
+                "[[sink]]\ntype = \"http\"\nto = \"http://x/\"\nkeep = 3",
+                "means nothing for type http; for file",
+            ),
+            ("[[sink]]\ntype = \"file\"\nto = \"/x\"\nformat = \"dnstap\"", "dnstap_file"),
+            ("[[sink]]\ntype = \"unix\"\nto = \"/x\"\nformat = \"human\"", "in a file"),
+            (
+                "[[sink]]\ntype = \"file\"\nto = \"/x\"\nformat = \"cof\"\ntakes = [\"findings\"]",
+                "has no findings",
+            ),
+            ("[[sink]]\ntype = \"file\"\nto = \"/x\"\nname = \"a/b\"", "sink.name"),
+            ("[[sink]]\ntype = \"syslog_tls\"\nto = \"x:1\"\ncert = \"/x\"", "belong together"),
+            (
+                "[[sink]]\ntype = \"journald\"\n[[sink]]\ntype = \"journald\"",
+                "two sinks are called `journald`",
+            ),
+        ] {
+            let error = Config::parse(text, "x.toml").unwrap_err();
+            assert!(error.message.contains(says), "{text:?}: {}", error.message);
+            assert!(error.message.starts_with("x.toml:"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_key_is_explained_with_what_is_in_force() {
+        let all = sinks("[[sink]]\ntype = \"journald\"\nqueue = 99\n");
+        let text = explain(&all, Some("queue")).unwrap();
+        assert!(text.contains("default  2048") && text.contains("in force 99 for journald"), "{text}");
+        assert!(explain(&all, None).unwrap().contains("sink.spool_max_mib\n"));
+        assert!(explain(&all, Some("que")).unwrap_err().contains("did you mean `queue`?"));
+    }
+}

@@ -1,0 +1,51 @@
+//! Records over a connection that is made again when it breaks. What was written is taken for delivered: such receivers
+//! acknowledge nothing.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use super::wire::{Target, Wire};
+use super::{Outlet, Trouble, each};
+use crate::sink::worker::Frame;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    target: Target,
+    timeout: Duration,
+    wire: Option<Wire>,
+}
+
+impl Stream {
+    pub(super) const fn new(target: Target, timeout: Duration) -> Self {
+        Self { target, timeout, wire: None }
+    }
+}
+
+impl Outlet for Stream {
+    fn send(&mut self, frames: &[Frame]) -> Result<usize, (usize, Trouble)> {
+        if self.wire.as_mut().is_some_and(Wire::is_closed) {
+            self.wire = None;
+        }
+        let mut wire = match self.wire.take() {
+            Some(wire) => wire,
+            None => Wire::connect(&self.target, self.timeout)
+                .map_err(|error| (0, Trouble::Down(format!("cannot connect: {error}"))))?,
+        };
+        let down = |error: std::io::Error| Trouble::Down(format!("cannot send: {error}"));
+        let mut result = each(frames, |bytes| wire.write_all(bytes).map_err(down));
+        if result.is_ok()
+            && let Err(error) = wire.flush()
+        {
+            result = Err((0, down(error)));
+        }
+        // After a failure a record may be there in part: the next connection begins with it anew.
+        self.wire = result.is_ok().then_some(wire);
+        result
+    }
+
+    fn finish(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.hang_up();
+        }
+    }
+}

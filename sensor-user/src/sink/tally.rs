@@ -1,0 +1,118 @@
+//! What became of a sink's records. Everything taken is delivered, lost for a reason, or waiting still.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why a record did not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// The queue had no room.
+    QueueFull,
+    /// The spool had none.
+    SpoolFull,
+    /// The spool's disk could not be written.
+    SpoolFailed,
+    /// A spooled record was damaged.
+    SpoolDamaged,
+    /// Longer than the receiver can take at once.
+    TooLong,
+    /// The receiver says that it will never take it.
+    Refused,
+    /// The sensor stopped while the receiver took nothing.
+    Shutdown,
+}
+
+impl Loss {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolFailed => "spool_failed",
+            Self::SpoolDamaged => "spool_damaged",
+            Self::TooLong => "too_long",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Records offered to it.
+    pub taken: u64,
+    /// Handed over; for http acknowledged.
+    pub delivered: u64,
+    pub lost: BTreeMap<Loss, u64>,
+    /// Written to the spool.
+    pub spooled: u64,
+    /// Records that this format has nothing of.
+    pub left_out: u64,
+    /// Attempts to deliver that failed.
+    pub failed: u64,
+    /// Why the last one did, while it is so.
+    pub error: Option<String>,
+    /// Taken off the queue and not yet delivered, lost or spooled.
+    pub in_hand: u64,
+    /// Not told yet.
+    pub news: Vec<String>,
+    /// The end of the run has given up on its thread: what that does then counts no more.
+    abandoned: bool,
+}
+
+/// Shared by the sensor and the sink's thread; held for a moment only.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<Numbers>);
+
+impl Tally {
+    pub fn numbers(&self) -> MutexGuard<'_, Numbers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn lose(&self, why: Loss, count: u64) {
+        let mut numbers = self.numbers();
+        if count > 0 && !numbers.abandoned {
+            *numbers.lost.entry(why).or_default() += count;
+        }
+    }
+
+    pub fn in_hand(&self, count: usize) {
+        let mut numbers = self.numbers();
+        if !numbers.abandoned {
+            numbers.in_hand = count as u64;
+        }
+    }
+
+    /// What the thread has, and what waits for it, is lost.
+    pub fn abandon(&self, waiting: u64) {
+        let mut numbers = self.numbers();
+        let lost = waiting + std::mem::take(&mut numbers.in_hand);
+        if lost > 0 {
+            *numbers.lost.entry(Loss::Shutdown).or_default() += lost;
+        }
+        numbers.abandoned = true;
+    }
+
+    /// The receiver takes nothing: told once, until it does again.
+    pub fn trouble(&self, place: &str, error: &str) {
+        let mut numbers = self.numbers();
+        numbers.failed += 1;
+        if numbers.error.is_none() {
+            numbers.news.push(format!(
+                "sink {place}: {error}; what it does not take waits as far as there is room, and is tried again"
+            ));
+        }
+        numbers.error = Some(error.to_owned());
+    }
+
+    /// `is_up`: it may take more.
+    pub fn delivered(&self, place: &str, count: u64, is_up: bool) {
+        let mut numbers = self.numbers();
+        if numbers.abandoned {
+            return;
+        }
+        numbers.delivered += count;
+        if is_up && numbers.error.take().is_some() {
+            numbers.news.push(format!("sink {place} takes records again"));
+        }
+    }
+}
