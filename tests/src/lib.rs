@@ -29,6 +29,10 @@ pub mod kernel;
 pub mod object;
 pub mod serial;
 
+pub mod outputs;
+
+pub mod collector;
+
 pub mod attached;
 pub mod host;
 pub mod peer;
