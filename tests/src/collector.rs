@@ -1,12 +1,18 @@
 //! An HTTP server that takes lines of JSON, and fails when it is told to.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What it does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,21 @@ impl Collector {
 
     /// On a port that one before it had.
     pub fn at(address: SocketAddr, mode: Mode) -> io::Result<Self> {
+        Self::listen(address, mode, None)
+    }
+
+    /// On a port of its own, over TLS with this certificate and key.
+    pub fn tls(mode: Mode, certificate: &Path, key: &Path) -> io::Result<Self> {
+        let certificate = CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(io::Error::other)?;
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
+            .map_err(io::Error::other)?;
+        Self::listen(([127, 0, 0, 1], 0).into(), mode, Some(Arc::new(config)))
+    }
+
+    fn listen(address: SocketAddr, mode: Mode, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
@@ -71,9 +92,16 @@ impl Collector {
                 if shared.ends.load(Ordering::SeqCst) {
                     break;
                 }
-                let (Ok(stream), state) = (stream, Arc::clone(&shared)) else { continue };
+                let (Ok(stream), state, tls) = (stream, Arc::clone(&shared), tls.clone()) else { continue };
                 // Ends with its connection, which a read timeout bounds.
-                thread::spawn(move || serve(stream, &state));
+                thread::spawn(move || {
+                    let _ = stream.set_read_timeout(Some(Duration::from_mins(1)));
+                    match tls.map(ServerConnection::new) {
+                        None => serve(stream, &state),
+                        Some(Ok(session)) => serve(StreamOwned::new(session, stream), &state),
+                        Some(Err(error)) => panic!("TLS: {error}"),
+                    }
+                });
             }
         });
         Ok(Self { address, state, thread: Some(thread) })
@@ -121,14 +149,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("another thread of the collector panicked")
 }
 
-fn serve(stream: TcpStream, state: &State) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+fn serve(stream: impl Read + Write, state: &State) {
     let mut reader = BufReader::new(stream);
     while request(&mut reader, state).unwrap_or(false) {}
 }
 
 /// Whether the connection goes on.
-fn request(reader: &mut BufReader<TcpStream>, state: &State) -> io::Result<bool> {
+fn request(reader: &mut BufReader<impl Read + Write>, state: &State) -> io::Result<bool> {
     let mut head = String::new();
     let mut length = 0;
     loop {
@@ -157,12 +184,10 @@ fn request(reader: &mut BufReader<TcpStream>, state: &State) -> io::Result<bool>
     let text = String::from_utf8(body).map_err(io::Error::other)?;
     let lines: Vec<_> = text.lines().map(str::to_owned).collect();
     let status = match mode {
-        Mode::Takes => 200,
         Mode::Status(status) => status,
         Mode::OneByOne if lines.len() > 1 => 413,
-        Mode::OneByOne => 200,
         Mode::Dislikes(word) if text.contains(word) => 400,
-        Mode::Dislikes(_) => 200,
+        Mode::Takes | Mode::OneByOne | Mode::Dislikes(_) => 200,
         Mode::Silent => {
             // Until the client gives up.
             let _ = reader.read(&mut [0]);

@@ -56,7 +56,7 @@ fn make_all() -> Vec<(String, Made)> {
         let mut number = at % step;
         made.messages.retain(|_| {
             number += 1;
-            number % step == 0
+            number.is_multiple_of(step)
         });
     }
     all
@@ -232,10 +232,14 @@ fn leaves_of(name: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
     let below = |inner: &str| if name.is_empty() { inner.to_owned() } else { format!("{name}.{inner}") };
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(inner, value)| leaves_of(&below(inner), value, leaves))
+            for (inner, value) in fields {
+                leaves_of(&below(inner), value, leaves);
+            }
         }
         Value::Array(list) if list.iter().any(Value::is_object) => {
-            list.iter().for_each(|value| leaves_of(name, value, leaves));
+            for value in list {
+                leaves_of(name, value, leaves);
+            }
         }
         _ => leaves.push((name.to_owned(), value.clone())),
     }

@@ -38,6 +38,18 @@ fn hostile() -> Vec<Finding> {
     HOSTILE.iter().map(|(_, text)| of_process(text).findings.remove(0)).collect()
 }
 
+fn put(sinks: &Sinks, findings: &[Finding]) {
+    for finding in findings {
+        sinks.finding(finding);
+    }
+}
+
+fn tell(sinks: &Sinks, messages: &[Logged]) {
+    for message in messages {
+        sinks.message(message.clone());
+    }
+}
+
 fn numbered(finding: &Finding, number: usize) -> Finding {
     Finding { id: format!("finding-{number}"), ..finding.clone() }
 }
@@ -138,7 +150,7 @@ fn rsyslog_takes_records_over_udp() {
     assert!(ready.is_some(), "{}", server.transcript());
     let mut sinks = sinks(&format!("[[sink]]\ntype = \"syslog_udp\"\nto = \"127.0.0.1:{port}\"\n"));
     let findings = hostile();
-    findings.iter().for_each(|finding| sinks.finding(finding));
+    put(&sinks, &findings);
     let records = syslog_records(&lines_of(&out, findings.len()));
     for (record, finding) in records.iter().zip(&findings) {
         assert_eq!(
@@ -162,7 +174,7 @@ fn rsyslog_takes_records_over_tcp_and_again_after_a_restart() {
     ));
     let findings = hostile();
     // Before there is anybody.
-    findings.iter().for_each(|finding| sinks.finding(finding));
+    put(&sinks, &findings);
     let refused = Deadline::secs(10).poll(|| Some(status(&sinks)).filter(|s| s["error"].is_string()));
     assert!(refused.unwrap()["error"].as_str().unwrap().contains("cannot connect"));
     let (mut server, out) = require!(start());
@@ -171,7 +183,7 @@ fn rsyslog_takes_records_over_tcp_and_again_after_a_restart() {
     server.terminate(Deadline::secs(10));
     let (server, _) = require!(start());
     // It takes the old connection for one of another life: the sink sees that and connects anew.
-    findings.iter().for_each(|finding| sinks.finding(finding));
+    put(&sinks, &findings);
     let records = syslog_records(&lines_of(&out, 2 * findings.len()));
     let titles: BTreeSet<_> = records.iter().map(|record| record["title"].to_string()).collect();
     assert_eq!(titles.len(), findings.len(), "{}", server.transcript());
@@ -179,13 +191,18 @@ fn rsyslog_takes_records_over_tcp_and_again_after_a_restart() {
     assert_eq!(lost(&status(&sinks)), 0);
 }
 
-/// An authority, and a certificate of it for localhost.
-fn certificates(dir: &Path) -> Result<(), String> {
+/// The names of this machine.
+const HERE: &str = "DNS:localhost,IP:127.0.0.1";
+
+/// An authority, and a certificate of it for these names.
+fn certificates(dir: &Path, names: &str) -> Result<(), String> {
     let openssl = peer::find("openssl")?;
     fs::write(
         dir.join("openssl.cnf"),
-        "[req]\ndistinguished_name=d\n[d]\n[ca]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n\
-         [leaf]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n",
+        format!(
+            "[req]\ndistinguished_name=d\n[d]\n[ca]\nbasicConstraints=critical,CA:TRUE\n\
+             keyUsage=critical,keyCertSign\n[leaf]\nsubjectAltName={names}\n"
+        ),
     )
     .unwrap();
     let steps = [
@@ -207,7 +224,7 @@ fn certificates(dir: &Path) -> Result<(), String> {
 #[test]
 fn rsyslog_takes_records_over_tls_from_whom_trusts_it() {
     let dir = tempfile::tempdir().unwrap();
-    require!(certificates(dir.path()));
+    require!(certificates(dir.path(), HERE));
     let port = free_port();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let modules = format!(
@@ -228,14 +245,14 @@ fn rsyslog_takes_records_over_tls_from_whom_trusts_it() {
     };
     let findings = hostile();
     let mut trusting = sinks(&config(&at("ca.pem"), "a"));
-    findings.iter().for_each(|finding| trusting.finding(finding));
+    put(&trusting, &findings);
     let records = syslog_records(&lines_of(&out, findings.len()));
     assert_eq!(records.last().unwrap()["title"], findings.last().unwrap().title, "{}", server.transcript());
     assert!(trusting.finish().is_empty());
 
     // Another authority, of the same name.
     let other = tempfile::tempdir().unwrap();
-    require!(certificates(other.path()));
+    require!(certificates(other.path(), HERE));
     let mut wary = sinks(&config(&other.path().join("ca.pem").display().to_string(), "b"));
     wary.finding(&findings[0]);
     let refused = Deadline::secs(10).poll(|| Some(status(&wary)).filter(|s| s["error"].is_string()));
@@ -277,7 +294,7 @@ fn journald_gets_entries_and_unix_sockets_get_lines() {
     let text = [entry("journald", "journal"), entry("unix_datagram", "datagrams"), entry("unix", "stream")];
     let mut sinks = sinks(&text.concat());
     let findings = hostile();
-    findings.iter().for_each(|finding| sinks.finding(finding));
+    put(&sinks, &findings);
     let mut buffer = vec![0; 1 << 18];
     let mut next = |socket: &UnixDatagram| {
         let length = socket.recv(&mut buffer).unwrap();
@@ -322,7 +339,7 @@ fn fstrm_capture_takes_what_dnstap_ldns_reads() {
         HOSTILE.iter().flat_map(|(_, text)| of_process(text).messages.into_iter().take(6)).collect();
     made.extend(messages());
     let responses = made.iter().filter(|message| message.response).count();
-    made.iter().for_each(|message| sinks.message(message.clone()));
+    tell(&sinks, &made);
     delivered(&sinks, made.len());
     assert!(sinks.finish().is_empty(), "{:#}", sinks.status());
     capture.terminate(Deadline::secs(10));
@@ -339,6 +356,42 @@ fn fstrm_capture_takes_what_dnstap_ldns_reads() {
             "{name}: {text:.2000}"
         );
     }
+}
+
+/// Of every form a file, and a collector: each record is there once, and is what it says.
+#[test]
+fn files_and_collectors_get_hostile_records_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::start(Mode::Takes);
+    let at = |name: &str| dir.path().join(name);
+    let forms = ["json", "ocsf", "ecs", "zeek", "cof"];
+    let entries = forms.map(|form| {
+        let takes = if ["zeek", "cof"].contains(&form) { "messages" } else { "findings" };
+        let path = at(form).display().to_string();
+        format!("[[sink]]\ntype = \"file\"\nname = \"{form}\"\nto = \"{path}\"\nformat = \"{form}\"\ntakes = [\"{takes}\"]\n")
+    });
+    let http = format!(
+        "[[sink]]\ntype = \"http\"\nto = \"{}\"\nspool = \"{}\"\nformat = \"ocsf\"\ntakes = [\"findings\", \"messages\"]\n",
+        collector.url("/"),
+        at("spool").display()
+    );
+    let mut sinks = sinks(&(entries.concat() + &http));
+    let findings = hostile();
+    let messages: Vec<_> =
+        HOSTILE.iter().flat_map(|(_, text)| of_process(text).messages.into_iter().take(2)).collect();
+    put(&sinks, &findings);
+    tell(&sinks, &messages);
+    assert_eq!(sinks.finish(), Vec::<String>::new(), "{:#}", sinks.status());
+    let answers = messages.iter().filter(|message| message.response).count();
+    for (form, want) in
+        forms.iter().zip([findings.len(), findings.len(), findings.len(), messages.len(), answers])
+    {
+        assert_eq!(parsed(&lines(&at(form))).len(), want, "{form}");
+    }
+    let records = parsed(&collector.lines());
+    assert_eq!(records.len(), findings.len() + messages.len());
+    let titles: Vec<_> = records.iter().filter_map(|record| record["message"].as_str()).collect();
+    assert_eq!(titles, findings.iter().map(|finding| finding.title.as_str()).collect::<Vec<_>>());
 }
 
 /// A sink of a collector, with its spool in a folder.
@@ -392,6 +445,35 @@ fn a_collector_gets_every_record_whatever_goes_wrong_meanwhile() {
         }
         assert!(sinks.finish().is_empty());
     }
+}
+
+#[test]
+fn a_collector_over_tls_is_trusted_by_its_authority_and_its_name() {
+    let of = |names: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        certificates(dir.path(), names)?;
+        let at = |name: &str| dir.path().join(name);
+        let collector = Collector::tls(Mode::Takes, &at("server.pem"), &at("server.key")).unwrap();
+        let to = format!("https://localhost:{}/", collector.address.port());
+        let (ca, spool) = (at("ca.pem").display().to_string(), at("spool").display().to_string());
+        let text = format!("type = \"http\"\nto = \"{to}\"\nca = \"{ca}\"\nspool = \"{spool}\"\n");
+        Ok::<_, String>((sinks(&format!("[[sink]]\n{text}")), collector, dir))
+    };
+    let findings = hostile();
+    let (mut good, collector, _dir) = require!(of(HERE));
+    for (number, finding) in findings.iter().enumerate() {
+        good.finding(finding);
+        delivered(&good, number + 1);
+    }
+    assert_eq!(parsed(&collector.lines()).len(), findings.len());
+    assert!(good.finish().is_empty());
+    let (mut wrong, collector, _dir) = require!(of("DNS:elsewhere.example"));
+    wrong.finding(&findings[0]);
+    let refused = Deadline::secs(10).poll(|| Some(status(&wrong)).filter(|s| s["error"].is_string()));
+    let refused = refused.unwrap_or_else(|| panic!("{:#}", status(&wrong)));
+    assert!(refused["error"].as_str().unwrap().contains("not valid for name"), "{refused:#}");
+    assert_eq!((count(&refused["spool"], "records"), collector.requests()), (1, 0), "{refused:#}");
+    wrong.finish();
 }
 
 #[test]

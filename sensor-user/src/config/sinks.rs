@@ -2,6 +2,7 @@
 //! of the list has them all, and which of them mean something is up to its `type`.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -187,7 +188,12 @@ impl Sink {
             Kind::SyslogUdp | Kind::SyslogTcp | Kind::SyslogTls if host_port(to).is_none() => {
                 Err(format!("a sink of type {kind} needs `to`: host:port, such as \"192.0.2.1:514\""))
             }
-            Kind::Http => Url::parse(to).map(drop),
+            Kind::Http => Url::parse(to).and_then(|url| {
+                if url.tls || self.token_file.is_empty() || url.is_of_this_host() {
+                    return Ok(());
+                }
+                Err("sink.token_file would send a secret in the clear: use a URL with https".into())
+            }),
             Kind::SyslogUdp | Kind::SyslogTcp | Kind::SyslogTls => Ok(()),
             _ if to.starts_with('/') => Ok(()),
             _ => Err(format!("a sink of type {kind} needs `to`: an absolute path")),
@@ -262,6 +268,13 @@ impl Url {
     }
 }
 
+impl Url {
+    /// Whether what is sent stays on this machine.
+    fn is_of_this_host(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
 /// Takes over the entries of one file.
 pub(super) fn read(
     sinks: &mut Vec<Sink>,
@@ -323,8 +336,12 @@ fn one(table: &DeTable<'_>, at: usize, text: &str, problems: &mut Vec<(usize, St
     for (name, _) in table {
         let of_others = KEYS.iter().find(|key| key.name == name.get_ref() && !key.is_for(sink.kind));
         if let Some(key) = of_others {
-            let what =
-                format!("sink.{} means nothing for type {}; {}", key.name, sink.kind.name(), key.whose());
+            let what = format!(
+                "sink.{} means nothing for type {}, but for {}",
+                key.name,
+                sink.kind.name(),
+                key.whose()
+            );
             problems.push((name.span().start, what));
         }
     }
@@ -338,7 +355,7 @@ impl Key {
 
     fn whose(&self) -> String {
         let names: Vec<_> = self.only.iter().map(|kind| kind.name()).collect();
-        if names.is_empty() { "for every type".to_owned() } else { format!("for {}", names.join(", ")) }
+        if names.is_empty() { "every type".to_owned() } else { names.join(", ") }
     }
 }
 
@@ -346,7 +363,7 @@ impl Key {
 pub(super) fn to_toml(sinks: &[Sink]) -> String {
     let mut text = format!("\n# {DOC}\n");
     for key in KEYS {
-        let _ = writeln!(text, "#   {} ({}; {}):{}", key.name, key.whose(), key.allowed, key.doc);
+        let _ = writeln!(text, "#   {} (for {}; {}):{}", key.name, key.whose(), key.allowed, key.doc);
     }
     if sinks.is_empty() {
         text.push_str("# [[sink]]\n# type = \"file\"\n# to = \"/var/log/earthdog/findings.json\"\n");
@@ -376,7 +393,7 @@ pub(super) fn explain(sinks: &[Sink], asked: Option<&str>) -> Result<String, Str
         let gap = if at == 0 { "" } else { "\n" };
         let _ = write!(
             text,
-            "{gap}{SECTION}.{}\n {}\n  allowed  {}\n  default  {}\n  means    something {}\n",
+            "{gap}{SECTION}.{}\n {}\n  allowed  {}\n  default  {}\n  for      {}\n",
             key.name,
             key.doc,
             key.allowed,
@@ -444,9 +461,10 @@ mod tests {
             ("[[sink]]\ntype = \"syslog_udp\"\nto = \"h:0\"", "host:port"),
             ("[[sink]]\ntype = \"http\"\nto = \"ftp://x\"", "a URL like"),
             ("[[sink]]\ntype = \"http\"\nto = \"http://a:b@x/\"", "token_file"),
+            ("[[sink]]\ntype = \"http\"\nto = \"http://x/\"\ntoken_file = \"/x\"", "with https"),
             (
                 "[[sink]]\ntype = \"http\"\nto = \"http://x/\"\nkeep = 3",
-                "means nothing for type http; for file",
+                "means nothing for type http, but for file",
             ),
             ("[[sink]]\ntype = \"file\"\nto = \"/x\"\nformat = \"dnstap\"", "dnstap_file"),
             ("[[sink]]\ntype = \"unix\"\nto = \"/x\"\nformat = \"human\"", "in a file"),
