@@ -32,6 +32,7 @@ pub mod serial;
 pub mod outputs;
 
 pub mod collector;
+pub mod sinks;
 
 pub mod attached;
 pub mod host;

@@ -425,9 +425,12 @@ impl Sensor {
             store.finding(finding, now_ns);
         });
         log_messages(&mut self.pipeline, &mut self.messages, &self.sinks);
-        let mut news = self.store.tick(self.pipeline.history(), now_ns);
-        news.extend(self.sinks.news());
+        let news = self.store.tick(self.pipeline.history(), now_ns);
         self.warn(news);
+        // `status` tells what is wrong with each sink as long as it is.
+        for line in self.sinks.news() {
+            self.printer.line(&line);
+        }
     }
 
     /// Tells what `status` will go on to tell.

@@ -1,18 +1,19 @@
 //! Answers in the passive DNS common output format (draft-dulaunoy-dnsop-passive-dns-cof): an object for each set of
-//! records that a response was seen to have. Who asked is not part of it.
+//! records that a response to a query was seen to have. Who asked is not part of it.
 
 use serde_json::{Value, json};
 
 use super::encode::About;
 use crate::dns::{Canonical, Section, names, rdata, rtype};
-use crate::logged::Logged;
+use crate::logged::{Logged, Lookup};
 
 /// Sets, and records of a set; a transfer has thousands.
 const SETS_MAX: usize = 64;
 const RECORDS_MAX: usize = 64;
 
 pub(super) fn rows(logged: &Logged, about: &About) -> Vec<Value> {
-    if !logged.response {
+    // Anybody can send a response to nothing.
+    if logged.lookup != Some(Lookup::Answer) {
         return Vec::new();
     }
     let message = logged.message();

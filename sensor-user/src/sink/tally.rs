@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::escape::escape;
+
 /// Why a record did not get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
@@ -94,14 +96,16 @@ impl Tally {
 
     /// The receiver takes nothing: told once, until it does again.
     pub fn trouble(&self, place: &str, error: &str) {
+        // The server's own words may be part of it.
+        let error = escape(error);
         let mut numbers = self.numbers();
         numbers.failed += 1;
         if numbers.error.is_none() {
             numbers.news.push(format!(
-                "sink {place}: {error}; what it does not take waits as far as there is room, and is tried again"
+                "warning: sink {place}: {error}; what it does not take waits as far as there is room, and is tried again"
             ));
         }
-        numbers.error = Some(error.to_owned());
+        numbers.error = Some(error.into_owned());
     }
 
     /// `is_up`: it may take more.

@@ -65,7 +65,10 @@ impl File {
 
     fn at_path(&self) -> io::Result<Open> {
         // Only the owner may read it: names tell what people do.
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+        let mut options = OpenOptions::new();
+        // A pipe that nobody reads would hold up the opening.
+        options.create(true).append(true).mode(0o600).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(&self.path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is no file"));
