@@ -303,7 +303,7 @@ mod tests {
     fn what_is_below_the_least_severity_is_not_written() {
         let mut out = Vec::new();
         let output = Output { least: Severity::Critical, ..as_json() };
-        let mut replay = Replay::new(Config::default().pipeline(), output, None, &mut out);
+        let mut replay = Replay::new(&Config::default(), output, None, &mut out);
         replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
         let outcome = replay.finish().unwrap();
         assert!(out.is_empty() && outcome.highest == Some(Severity::High), "it counts all the same");

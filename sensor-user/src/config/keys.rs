@@ -389,7 +389,7 @@ keys! {
         control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path");
     }
 
-    /// The novelty filter: exact repeats of a query within one look-up, and equal responses to them, are counted in the kernel and not copied out. Off where `output.messages` asks for every message.
+    /// The novelty filter: exact repeats of a query within one look-up, and equal responses to them, are counted in the kernel and not copied out. Off where `output.messages` or a sink takes every message.
     novelty: Novelty {
         /// Whether a running sensor has it; `auto`: as a gateway, where repeats of many clients pass. On a host it would cost each query more than the few repeats save.
         filter: NoveltyFilter = NoveltyFilter::Auto, Allowed::OneOf(NoveltyFilter::NAMES);

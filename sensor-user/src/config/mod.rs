@@ -119,8 +119,7 @@ impl Config {
                 ],
                 max_keys: self.ledger.max_keys as usize,
             },
-            log_messages: !self.output.messages.is_empty()
-                || self.sinks.iter().any(|sink| sink.takes().messages),
+            log_messages: self.logs_messages(),
             reassemble: self.reassembly(),
             report: report::Settings {
                 max_open: self.pipeline.max_open as usize,
@@ -139,7 +138,12 @@ impl Config {
             NoveltyFilter::On => true,
             NoveltyFilter::Off => false,
         };
-        wanted && self.output.messages.is_empty()
+        wanted && !self.logs_messages()
+    }
+
+    /// Whether anything takes every decoded message.
+    pub fn logs_messages(&self) -> bool {
+        !self.output.messages.is_empty() || self.sinks.iter().any(|sink| sink.takes().messages)
     }
 
     /// The domain lists to read.

@@ -38,7 +38,7 @@ impl Filter {
     /// None where it is off.
     pub(super) fn new(config: &Config) -> Option<Self> {
         let filter = &config.novelty;
-        if !filter.in_replay || !config.output.messages.is_empty() {
+        if !filter.in_replay || config.logs_messages() {
             return None;
         }
         let sets = (filter.entries as usize).div_ceil(NOVELTY_PLACES);
