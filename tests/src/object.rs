@@ -28,6 +28,10 @@ pub const SOURCES: [(&str, u32); 5] = [
 /// The programs that do.
 pub const NAME_OWNERS: [&str; 2] = ["host_egress", "packet_egress"];
 
+/// The programs that see packets: those that the novelty filter is in.
+pub const SEE_PACKETS: [&str; 7] =
+    ["xdp_dns", "xdp_dns_legacy", "tc_ingress", "tc_egress", "packet_egress", "host_egress", "host_ingress"];
+
 /// Sets of the flow map.
 pub const FLOW_SETS: u32 = 4;
 

@@ -5,7 +5,7 @@
 
 use earthdog::live::features::Features;
 use earthdog::live::programs::{PROGRAMS, Program};
-use earthdog_tests::object::{NAME_OWNERS, Object, SOURCES};
+use earthdog_tests::object::{NAME_OWNERS, Object, SEE_PACKETS, SOURCES};
 use earthdog_tests::{kernel, require};
 use sensor_ebpf::abi::feature;
 
@@ -49,15 +49,7 @@ fn the_novelty_filter_loads() {
     let features = Features::probe();
     let sources = if features.task_btf { 1 } else { 2 };
     let mut object = Object::load(feature::DEFAULT | feature::NOVELTY | SOURCES[sources].1).unwrap();
-    for name in [
-        "xdp_dns",
-        "xdp_dns_legacy",
-        "tc_ingress",
-        "tc_egress",
-        "packet_egress",
-        "host_egress",
-        "host_ingress",
-    ] {
+    for name in SEE_PACKETS {
         if Program::find(name).unwrap().missing(&features).is_empty() {
             load(&mut object, name, "novelty filter");
         }

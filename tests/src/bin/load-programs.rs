@@ -1,5 +1,5 @@
-//! Loads every program that the table says this kernel can, with each owner source, a line for each; fails if one is
-//! refused.
+//! Loads every program that the table says this kernel can, with each owner source and with the novelty filter, a line
+//! for each; fails if one is refused.
 //!
 //! For kernels in a VM, where no test runner is: the sensor there only loads what it attaches.
 
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use earthdog::live::features::Features;
 use earthdog::live::programs::Program;
-use earthdog_tests::object::{NAME_OWNERS, Object, SOURCES};
+use earthdog_tests::object::{NAME_OWNERS, Object, SEE_PACKETS, SOURCES};
 use sensor_ebpf::abi::feature;
 
 fn main() -> ExitCode {
@@ -37,14 +37,19 @@ fn load() -> Result<usize> {
     let features = Features::probe();
     println!("{:?}", features.offsets);
     let mut failed = 0;
-    for (round, (source, bits)) in SOURCES.into_iter().enumerate() {
+    let rounds = SOURCES.into_iter().enumerate().map(|(round, (source, bits))| {
+        let names: &[&str] = if round == 0 { &[] } else { &NAME_OWNERS };
+        (source, bits, names)
+    });
+    let filter = ("novelty filter", SOURCES[2].1 | feature::NOVELTY, &SEE_PACKETS[..]);
+    for (source, bits, names) in rounds.chain([filter]) {
         if bits & feature::TASK_BTF != 0 && !features.task_btf {
             println!("{source}: left out, the verifier lets nobody load the current task's fields here");
             continue;
         }
         let mut object = Object::load(feature::DEFAULT | bits)?;
         for name in object.names() {
-            if round > 0 && !NAME_OWNERS.contains(&name.as_str()) {
+            if !names.is_empty() && !names.contains(&name.as_str()) {
                 continue;
             }
             let Some(row) = Program::find(&name) else {
