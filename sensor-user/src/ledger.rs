@@ -13,7 +13,6 @@ pub mod standing;
 pub mod target;
 pub mod windows;
 
-use foldhash::HashMap;
 use known::Known;
 
 pub use entry::{Charge, Entry, Name};
@@ -22,7 +21,8 @@ pub use standing::{Bounds, Kind, Standing};
 pub use target::Target;
 pub use windows::{Span, Windows};
 
-use crate::detect::table::Worths;
+use crate::detect::table::{Worths, room};
+use crate::index::Index;
 use crate::model::log2_units;
 use crate::zone::Class;
 use windows::SPANS;
@@ -73,7 +73,7 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Ledger {
     settings: Settings,
-    index: HashMap<Key, u32>,
+    index: Index,
     entries: Vec<Entry>,
     worths: Worths<Worth>,
     /// Names that answers led a client to.
@@ -98,10 +98,11 @@ impl Ledger {
     const WORTH_BYTES: usize = Worths::<Worth>::bytes(1);
 
     pub fn new(settings: Settings) -> Self {
+        let entries = room(settings.max_keys);
         Self {
             settings,
-            index: HashMap::default(),
-            entries: Vec::new(),
+            index: Index::default(),
+            entries,
             worths: Worths::default(),
             told: Known::default(),
             evicted: 0,
@@ -121,7 +122,7 @@ impl Ledger {
     }
 
     pub fn find(&mut self, key: Key) -> Option<&mut Entry> {
-        let slot = *self.index.get(&key)? as usize;
+        let slot = self.index.find(&key, |slot| &self.entries[slot].key)?;
         self.worths.touch(slot);
         self.entries.get_mut(slot)
     }
@@ -146,8 +147,8 @@ impl Ledger {
         now_ns: u64,
         forget: &mut dyn FnMut(&Entry),
     ) -> &mut Entry {
-        let slot = if let Some(slot) = self.index.get(&key) {
-            *slot as usize
+        let slot = if let Some(slot) = self.index.find(&key, |slot| &self.entries[slot].key) {
+            slot
         } else {
             let entry = Entry::new(key, class, zone, now_ns);
             let slot = if self.entries.len() < self.settings.max_keys.max(1) {
@@ -157,12 +158,12 @@ impl Ledger {
             } else {
                 let slot = self.least(now_ns);
                 forget(&self.entries[slot]);
-                self.index.remove(&self.entries[slot].key);
+                self.index.remove(&self.entries[slot].key, slot);
                 self.evicted += 1;
                 self.entries[slot] = entry;
                 slot
             };
-            self.index.insert(key, slot as u32);
+            self.index.insert(&key, slot, |slot| &self.entries[slot].key);
             slot
         };
         self.worths.touch(slot);
@@ -183,7 +184,8 @@ impl Ledger {
         worths.least(worth, |Worth { reported, said, last_ns }| {
             // What was said before the longest window is over and done.
             let quiet = now_ns.saturating_sub(last_ns) > DAY_NS;
-            (reported, if quiet { 0 } else { said }, last_ns)
+            let said = if quiet { 0 } else { said };
+            (if reported { said | 1 << 63 } else { said }, last_ns)
         })
     }
 }

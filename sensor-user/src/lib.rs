@@ -32,6 +32,8 @@ pub mod fold;
 
 pub mod model;
 
+pub mod index;
+
 pub mod ledger;
 
 pub mod detect;

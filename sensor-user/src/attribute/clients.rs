@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foldhash::HashMap;
 use sensor_ebpf::abi::Owner;
 
 use super::names::Names;
 use super::place::Place;
 use super::table::{Image, Process, ProcessTable};
+use crate::index::Index;
 
 /// Who a client is. Not the pid: `dig` from a shell loop is one client, however many processes it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,7 +102,7 @@ pub struct Client {
 pub struct Clients {
     max: usize,
     max_pids: usize,
-    index: HashMap<u64, u32>,
+    index: Index,
     list: Vec<(u64, Client)>,
     /// When each of the list asked last: apart from it, since many are compared at a time.
     last_ns: Vec<u64>,
@@ -118,7 +118,7 @@ impl Clients {
         Self {
             max: max.max(1),
             max_pids: max_pids.max(1),
-            index: HashMap::default(),
+            index: Index::default(),
             list: Vec::new(),
             last_ns: Vec::new(),
             cursor: 0,
@@ -128,7 +128,7 @@ impl Clients {
     }
 
     pub fn find(&self, key: u64) -> Option<&Client> {
-        self.index.get(&key).map(|slot| &self.list[*slot as usize].1)
+        self.slot(key).map(|slot| &self.list[slot].1)
     }
 
     /// Notes that a client asked; the one not seen for longest of a few makes room for a new one.
@@ -139,8 +139,8 @@ impl Clients {
         ip: IpAddr,
         now_ns: u64,
     ) -> &mut Client {
-        let slot = if let Some(slot) = self.index.get(&key) {
-            *slot as usize
+        let slot = if let Some(slot) = self.slot(key) {
+            slot
         } else {
             self.seen += 1;
             let identity = identity();
@@ -161,13 +161,13 @@ impl Clients {
                 self.list.len() - 1
             } else {
                 let slot = self.oldest();
-                self.index.remove(&self.list[slot].0);
+                self.index.remove(&self.list[slot].0, slot);
                 self.evicted += 1;
                 self.list[slot] = (key, client);
                 self.last_ns[slot] = now_ns;
                 slot
             };
-            self.index.insert(key, slot as u32);
+            self.index.insert(&key, slot, |slot| &self.list[slot].0);
             slot
         };
         let client = &mut self.list[slot].1;
@@ -178,8 +178,8 @@ impl Clients {
 
     /// Notes what a client's process is: the first one's facts, and the latest's where the first's were not known.
     pub fn note_facts(&mut self, key: u64, owner: &Owner, processes: &ProcessTable, names: &Names) {
-        let Some(slot) = self.index.get(&key) else { return };
-        let client = &mut self.list[*slot as usize].1;
+        let Some(slot) = self.slot(key) else { return };
+        let client = &mut self.list[slot].1;
         client.comm = owner.comm;
         client.grade = owner.grade;
         if client.image.exe.is_some() && client.place.is_some() {
@@ -198,8 +198,8 @@ impl Clients {
     /// Adds a process to a client's list, which keeps the first and the latest.
     pub fn note_pid(&mut self, key: u64, pid: (u32, u64)) {
         let max = self.max_pids;
-        if let Some(slot) = self.index.get(&key) {
-            let pids = &mut self.list[*slot as usize].1.pids;
+        if let Some(slot) = self.slot(key) {
+            let pids = &mut self.list[slot].1.pids;
             if pids.last() == Some(&pid) || pids.contains(&pid) {
                 return;
             }
@@ -208,6 +208,10 @@ impl Clients {
             }
             pids.push(pid);
         }
+    }
+
+    fn slot(&self, key: u64) -> Option<usize> {
+        self.index.find(&key, |slot| &self.list[slot].0)
     }
 
     fn oldest(&mut self) -> usize {

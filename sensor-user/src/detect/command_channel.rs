@@ -60,14 +60,14 @@ struct Heard {
 }
 
 const PARTS_WORDS: usize = 64;
+const FEW_PARTS: usize = 12;
 
-#[derive(Debug)]
-struct Parts([u64; PARTS_WORDS]);
-
-impl Default for Parts {
-    fn default() -> Self {
-        Self([0; PARTS_WORDS])
-    }
+/// Bits set: the first few by their numbers, since most zones have no more addresses.
+#[derive(Debug, Default)]
+struct Parts {
+    few: [u16; FEW_PARTS],
+    count: u8,
+    all: Option<Box<[u64; PARTS_WORDS]>>,
 }
 
 impl Remembered for Channel {
@@ -103,7 +103,7 @@ impl CommandChannel {
 impl Detector for CommandChannel {
     fn worst_case_bytes(config: &Config) -> usize {
         let keys = config.command_channel.max_keys as usize;
-        Table::<Key, Channel>::bytes(keys) + keys * 2 * Known::<64>::HEAP
+        Table::<Key, Channel>::bytes(keys) + keys * (2 * Known::<64>::HEAP + PARTS_WORDS * size_of::<u64>())
     }
 
     fn evicted(&self) -> u64 {
@@ -364,8 +364,23 @@ fn name(target: &Target, question: &Canonical) -> u64 {
 
 impl Parts {
     fn is_new(&mut self, hash: u64) -> bool {
-        let bit = hash as usize % (PARTS_WORDS * 64);
-        let word = &mut self.0[bit / 64];
+        let bit = (hash % (PARTS_WORDS as u64 * 64)) as u16;
+        let count = usize::from(self.count);
+        let all = match &mut self.all {
+            Some(all) => all,
+            None if self.few[..count].contains(&bit) => return false,
+            None if count < FEW_PARTS => {
+                self.few[count] = bit;
+                self.count += 1;
+                return true;
+            }
+            none => {
+                let all = none.insert(Box::new([0; PARTS_WORDS]));
+                self.few.iter().for_each(|bit| all[usize::from(bit / 64)] |= 1 << (bit % 64));
+                all
+            }
+        };
+        let word = &mut all[usize::from(bit / 64)];
         let new = *word & 1 << (bit % 64) == 0;
         *word |= 1 << (bit % 64);
         new

@@ -120,7 +120,8 @@ impl Dga {
 
 impl Detector for Dga {
     fn worst_case_bytes(config: &Config) -> usize {
-        Table::<u64, Host>::bytes(config.dga.max_keys as usize)
+        let keys = config.dga.max_keys as usize;
+        Table::<u64, Host>::bytes(keys) + keys * Seen::<64>::HEAP
     }
 
     fn evicted(&self) -> u64 {

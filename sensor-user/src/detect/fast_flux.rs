@@ -103,7 +103,8 @@ impl FastFlux {
 
 impl Detector for FastFlux {
     fn worst_case_bytes(config: &Config) -> usize {
-        FIRSTS * size_of::<First>() + Table::<u64, Name>::bytes(config.fast_flux.max_keys as usize)
+        let keys = config.fast_flux.max_keys as usize;
+        FIRSTS * size_of::<First>() + Table::<u64, Name>::bytes(keys) + keys * Seen::<32>::HEAP
     }
 
     fn evicted(&self) -> u64 {

@@ -127,7 +127,7 @@ impl Recon {
     }
 }
 
-/// Clients remembered for their cold names, as a share of the other keys: each takes several times as much.
+/// Clients remembered for their cold names, as a share of the other keys: each takes several times as much once it has asked for a few.
 const COLD_SHARE: usize = 4;
 
 impl Detector for Recon {
@@ -135,7 +135,9 @@ impl Detector for Recon {
         let max = config.recon.max_keys as usize;
         Table::<(u64, u64), Network>::bytes(max)
             + Table::<(u64, u64), Names>::bytes(max)
+            + max * Seen::<32>::HEAP
             + Table::<u64, Cold>::bytes(max / COLD_SHARE)
+            + max / COLD_SHARE * Seen::<64>::HEAP
     }
 
     fn evicted(&self) -> u64 {

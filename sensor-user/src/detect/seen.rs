@@ -3,15 +3,22 @@
 //! A hash that was not seen may be taken for one that was (one in twenty at worst), never the other way round within one
 //! turn: who counts new ones counts too few, not too many.
 
-/// `2 * WORDS * 8` bytes.
+/// The first few hashes are kept as they are, since most of what is remembered by key sees no more.
 #[derive(Clone, Debug)]
 pub struct Seen<const WORDS: usize> {
-    now: [u64; WORDS],
-    before: [u64; WORDS],
-    /// Hashes in `now`.
+    few: [u64; FEW],
+    /// In `few`, or in the filter's newer half.
     count: u16,
+    filter: Option<Box<Filter<WORDS>>>,
 }
 
+#[derive(Clone, Debug)]
+struct Filter<const WORDS: usize> {
+    now: [u64; WORDS],
+    before: [u64; WORDS],
+}
+
+const FEW: usize = 4;
 /// Bits of the filter to one hash kept.
 const BITS_EACH: usize = 8;
 /// Bits set for a hash: of 8 bits each, four of them err least but for five and six.
@@ -20,16 +27,57 @@ const PROBES: u32 = 4;
 impl<const WORDS: usize> Default for Seen<WORDS> {
     fn default() -> Self {
         const { assert!(WORDS.is_power_of_two() && WORDS <= 2048, "12 and more bits of a hash to each probe") }
-        Self { now: [0; WORDS], before: [0; WORDS], count: 0 }
+        Self { few: [0; FEW], count: 0, filter: None }
     }
 }
 
 impl<const WORDS: usize> Seen<WORDS> {
     /// Hashes after which the older half is forgotten.
     pub const TURN: usize = WORDS * 64 / BITS_EACH;
+    /// Bytes beyond `size_of::<Self>()` at most.
+    pub const HEAP: usize = size_of::<Filter<WORDS>>();
 
     /// Whether a hash is new; it is known from here on.
     pub fn is_new(&mut self, hash: u64) -> bool {
+        let count = usize::from(self.count);
+        let filter = match &mut self.filter {
+            Some(filter) => filter,
+            None if self.few[..count].contains(&hash) => return false,
+            None if count < FEW => {
+                self.few[count] = hash;
+                self.count += 1;
+                return true;
+            }
+            none => none.insert(Box::new(Filter::of(&self.few))),
+        };
+        let (in_now, in_before) = filter.add(hash);
+        if !in_now {
+            self.count += 1;
+            if usize::from(self.count) >= Self::TURN {
+                filter.before = std::mem::replace(&mut filter.now, [0; WORDS]);
+                self.count = 0;
+            }
+        }
+        !in_now && !in_before
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl<const WORDS: usize> Filter<WORDS> {
+    fn of(few: &[u64]) -> Self {
+        let mut filter = Self { now: [0; WORDS], before: [0; WORDS] };
+        for hash in few {
+            filter.add(*hash);
+        }
+        filter
+    }
+
+    /// Notes a hash; whether either half had it.
+    fn add(&mut self, hash: u64) -> (bool, bool) {
         let (mut in_now, mut in_before) = (true, true);
         // The hash is keyed and good in all its bits; two of its halves make as many probes as one likes (Kirsch and
         // Mitzenmacher 2006).
@@ -41,19 +89,7 @@ impl<const WORDS: usize> Seen<WORDS> {
             in_before &= self.before[bit / 64] & mask != 0;
             self.now[bit / 64] |= mask;
         }
-        if !in_now {
-            self.count += 1;
-            if usize::from(self.count) >= Self::TURN {
-                self.before = std::mem::replace(&mut self.now, [0; WORDS]);
-                self.count = 0;
-            }
-        }
-        !in_now && !in_before
-    }
-
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        *self = Self::default();
+        (in_now, in_before)
     }
 }
 

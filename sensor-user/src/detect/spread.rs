@@ -295,6 +295,7 @@ impl Detector for Spread {
         max * ENTRY_MAX
             + Table::<u64, Askers>::bytes(max * ASKERS_PER_ACCOUNT)
             + Table::<u64, Rotation>::bytes(max)
+            + max * Windows::HEAP
     }
 
     fn evicted(&self) -> u64 {

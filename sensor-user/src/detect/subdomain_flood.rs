@@ -89,7 +89,8 @@ impl SubdomainFlood {
 
 impl Detector for SubdomainFlood {
     fn worst_case_bytes(config: &Config) -> usize {
-        HEAT * size_of::<Heat>() + Table::<u64, Flooded>::bytes(config.subdomain_flood.max_keys as usize)
+        let keys = config.subdomain_flood.max_keys as usize;
+        HEAT * size_of::<Heat>() + Table::<u64, Flooded>::bytes(keys) + keys * Seen::<64>::HEAP
     }
 
     fn evicted(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-use foldhash::HashMap;
+use crate::index::Index;
 
 /// What a detector remembers of one key.
 pub trait Remembered {
@@ -15,7 +15,7 @@ pub trait Remembered {
 #[derive(Debug)]
 pub struct Table<K, V> {
     max: usize,
-    index: HashMap<K, u32>,
+    index: Index,
     slots: Vec<(K, V)>,
     worths: Worths<(u64, u64)>,
     pub evicted: u64,
@@ -25,8 +25,8 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
     pub fn new(max: usize) -> Self {
         Self {
             max: max.max(1),
-            index: HashMap::default(),
-            slots: Vec::new(),
+            index: Index::default(),
+            slots: room(max),
             worths: Worths::default(),
             evicted: 0,
         }
@@ -34,7 +34,7 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
 
     /// Bytes of `max` keys, what the values keep elsewhere not counted.
     pub const fn bytes(max: usize) -> usize {
-        max * (size_of::<(K, V)>() + 2 * size_of::<(K, u32)>()) + Worths::<(u64, u64)>::bytes(max)
+        max * (size_of::<(K, V)>() + Index::BYTES) + Worths::<(u64, u64)>::bytes(max)
     }
 
     pub fn len(&self) -> usize {
@@ -46,15 +46,15 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
     }
 
     pub fn find(&mut self, key: K) -> Option<&mut V> {
-        let slot = *self.index.get(&key)? as usize;
+        let slot = self.index.find(&key, |slot| &self.slots[slot].0)?;
         self.worths.touch(slot);
         self.slots.get_mut(slot).map(|(_, value)| value)
     }
 
     /// What is remembered of a key, made if it is new.
     pub fn open(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        let slot = if let Some(slot) = self.index.get(&key) {
-            *slot as usize
+        let slot = if let Some(slot) = self.index.find(&key, |slot| &self.slots[slot].0) {
+            slot
         } else {
             let slot = if self.slots.len() < self.max {
                 self.slots.push((key, make()));
@@ -63,17 +63,24 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
             } else {
                 let Self { slots, worths, .. } = self;
                 let slot = worths.least(|slot| slots[slot].1.worth(), |worth| worth);
-                self.index.remove(&self.slots[slot].0);
+                self.index.remove(&self.slots[slot].0, slot);
                 self.evicted += 1;
                 self.slots[slot] = (key, make());
                 slot
             };
-            self.index.insert(key, slot as u32);
+            self.index.insert(&key, slot, |slot| &self.slots[slot].0);
             slot
         };
         self.worths.touch(slot);
         &mut self.slots[slot].1
     }
+}
+
+/// A list that will not have to move as it grows, if there is room: what is not used yet takes addresses, no memory.
+pub fn room<T>(max: usize) -> Vec<T> {
+    let mut list = Vec::new();
+    let _ = list.try_reserve_exact(max);
+    list
 }
 
 /// What the values of a list are worth, side by side: to look for the least, a list of large values need not be fetched
@@ -86,6 +93,8 @@ pub struct Worths<W> {
     touched: Vec<u64>,
     /// Where the search for one to forget goes on.
     cursor: usize,
+    /// What is worth no more than this goes at once: about what the last ones that went were worth.
+    low: u64,
 }
 
 /// Keys compared for one eviction: enough that one of worth is hardly ever the least of them.
@@ -114,27 +123,32 @@ impl<W: Copy + Default> Worths<W> {
     }
 
     /// Of the next few slots the one of least `rank`, by what `worth` says of those that were touched; the first of
-    /// equals.
-    pub fn least<R: Ord>(&mut self, worth: impl Fn(usize) -> W, rank: impl Fn(W) -> R) -> usize {
+    /// equals. One whose first rank is no more than that of those which went before goes at once: in a flood the next.
+    pub fn least<R: Ord>(&mut self, worth: impl Fn(usize) -> W, rank: impl Fn(W) -> (u64, R)) -> usize {
         let count = self.known.len();
-        let from = self.cursor;
-        let wrapped = |slot: usize| if slot < count { slot } else { slot - count };
-        let sample = EVICTION_SAMPLE.min(count);
-        self.cursor = if sample < EVICTION_SAMPLE {
-            (from + EVICTION_SAMPLE) % count.max(1)
-        } else {
-            wrapped(from + EVICTION_SAMPLE)
-        };
-        let ranked = (from..from + sample).map(wrapped).map(|slot| {
+        let mut least = None;
+        for _ in 0..EVICTION_SAMPLE.min(count) {
+            let slot = self.cursor;
+            self.cursor = if slot + 1 < count { slot + 1 } else { 0 };
             let (word, bit) = (slot / 64, 1 << (slot % 64));
             if self.touched[word] & bit != 0 {
                 self.touched[word] &= !bit;
                 self.known[slot] = worth(slot);
             }
-            (rank(self.known[slot]), slot)
-        });
-        // By the rank alone, so that the slot next in turn goes, not the lowest.
-        ranked.reduce(|least, next| if next.0 < least.0 { next } else { least }).map_or(0, |(_, slot)| slot)
+            let ranked = rank(self.known[slot]);
+            if ranked.0 <= self.low {
+                self.low = ranked.0;
+                return slot;
+            }
+            // By the rank alone, so that the slot next in turn goes, not the lowest.
+            if least.as_ref().is_none_or(|(least, _)| ranked < *least) {
+                least = Some((ranked, slot));
+            }
+        }
+        let Some(((first, _), slot)) = least else { return 0 };
+        // In small steps, so that a few heavy ones side by side do not make heavy ones go elsewhere.
+        self.low = first.min(self.low + self.low / 8 + 1);
+        slot
     }
 }
 
@@ -162,5 +176,17 @@ mod tests {
         assert_eq!((table.len(), table.evicted), (100, 9900));
         assert!((0..10).all(|key| table.find(key).is_some_and(|worth| worth.0 == 5)));
         assert!(table.find(9_999).is_some() && table.find(10).is_none());
+    }
+
+    #[test]
+    fn what_is_worth_more_than_a_flood_outlasts_it() {
+        let mut table = Table::new(256);
+        for key in 0..10_u64 {
+            table.open(key, || Worth(500 + key));
+        }
+        for key in 10..100_000_u64 {
+            table.open(key, || Worth(key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56));
+        }
+        assert!((0..10).all(|key| table.find(key).is_some()));
     }
 }

@@ -101,13 +101,14 @@ pub struct Totals {
 
 const _: () = assert!(
     size_of::<Entry>()
+        + Windows::HEAP
         + Known::<KNOWN_NAMES>::HEAP
         + Known::<KNOWN_ANSWERS>::HEAP
         + size_of::<History>()
         // Zone and sub-name together are one name.
         + SAMPLE_BYTES
         + SAMPLES * size_of::<Box<[u8]>>()
-        + size_of::<(Key, u32)>() * 2
+        + crate::index::Index::BYTES
         + super::Ledger::WORTH_BYTES
         <= super::ENTRY_MAX
 );
@@ -304,7 +305,7 @@ impl Entry {
     /// All windows, to be claimed from another entry.
     pub fn windows(&mut self, now_ns: u64) -> Windows {
         self.roll(now_ns);
-        self.windows
+        self.windows.clone()
     }
 
     /// Takes out of the windows what another key's finding speaks for.

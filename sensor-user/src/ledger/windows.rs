@@ -128,28 +128,41 @@ impl Ring {
 }
 
 /// All four windows of one key, fixed in size.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Windows {
-    rings: [Ring; SPANS],
-    /// Said since the shortest window's newest bucket began: part of the newest bucket of each.
+    /// Of the last roll that began a bucket of the shortest window.
+    rolled_ns: u64,
+    /// Said since: part of the newest bucket of each.
     pending: Sums,
+    /// From the second bucket on in which anything is said; most keys see one.
+    rings: Option<Box<[Ring; SPANS]>>,
 }
 
 impl Windows {
+    /// Bytes beyond `size_of::<Self>()` at most.
+    pub const HEAP: usize = size_of::<[Ring; SPANS]>();
+
     pub fn new(now_ns: u64) -> Self {
-        Self { rings: Span::ALL.map(|span| Ring::new(span, now_ns)), pending: Sums::default() }
+        Self { rolled_ns: now_ns, pending: Sums::default(), rings: None }
     }
 
     /// Lets what is older than each window go.
     pub fn roll(&mut self, now_ns: u64) {
         // Buckets of longer windows hold whole ones of the shortest: while that stands still, all do.
-        if now_ns / Span::Minute.bucket_ns() == self.rings[0].newest {
+        let bucket_ns = Span::Minute.bucket_ns();
+        if now_ns / bucket_ns == self.rolled_ns / bucket_ns {
             return;
         }
-        self.settle();
-        for (ring, span) in self.rings.iter_mut().zip(Span::ALL) {
+        if self.pending == Sums::default() && self.rings.is_none() {
+            self.rolled_ns = now_ns;
+            return;
+        }
+        for (ring, span) in self.settle().iter_mut().zip(Span::ALL) {
             ring.roll(span, now_ns);
         }
+        // Time that went back a little is still in the newest bucket.
+        let newest = self.settle()[0].newest;
+        self.rolled_ns = if now_ns / bucket_ns == newest { now_ns } else { newest * bucket_ns };
     }
 
     /// Adds to the newest bucket of each window.
@@ -159,23 +172,28 @@ impl Windows {
 
     /// As of the last [`Self::roll`].
     pub fn sums(&self, span: Span) -> Sums {
-        self.rings[span as usize].sum.sums().zip(self.pending, u64::saturating_add)
+        let Some(rings) = &self.rings else { return self.pending };
+        rings[span as usize].sum.sums().zip(self.pending, u64::saturating_add)
     }
 
     /// Puts what is pending into the buckets.
-    fn settle(&mut self) {
+    fn settle(&mut self) -> &mut [Ring; SPANS] {
+        let rolled_ns = self.rolled_ns;
+        let rings =
+            self.rings.get_or_insert_with(|| Box::new(Span::ALL.map(|span| Ring::new(span, rolled_ns))));
         let pending = std::mem::take(&mut self.pending);
-        for ring in &mut self.rings {
-            ring.change(ring.newest, pending, u64::saturating_add);
+        if pending != Sums::default() {
+            for ring in rings.iter_mut() {
+                ring.change(ring.newest, pending, u64::saturating_add);
+            }
         }
+        rings
     }
 
     /// Takes out what another key's windows hold; both rolled to the same time.
     pub fn subtract(&mut self, theirs: &Self) {
-        let mut theirs = *theirs;
-        theirs.settle();
-        self.settle();
-        for (own, theirs) in self.rings.iter_mut().zip(&theirs.rings) {
+        let mut theirs = theirs.clone();
+        for (own, theirs) in self.settle().iter_mut().zip(theirs.settle()) {
             let first = theirs.newest.max(own.newest).saturating_sub(BUCKETS as u64 - 1);
             for number in first..=theirs.newest.min(own.newest) {
                 let gone = theirs.buckets[(number % BUCKETS as u64) as usize].sums();
@@ -187,9 +205,7 @@ impl Windows {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.pending = Sums::default();
-        for ring in &mut self.rings {
-            *ring = Ring { newest: ring.newest, ..Ring::default() };
-        }
+        self.rings = None;
     }
 }
 
@@ -236,7 +252,7 @@ mod tests {
                     prop_assert_eq!(windows.sums(span), recount);
                 }
             }
-            let copy = windows;
+            let copy = windows.clone();
             windows.subtract(&copy);
             for span in Span::ALL {
                 prop_assert_eq!(windows.sums(span), Sums::default());

@@ -1,4 +1,4 @@
-//! `cargo xtask bench pipeline [--json FILE] [CAPTURE…]`: what the pipeline costs a message on one core, every detector on.
+//! `cargo xtask bench pipeline [--json FILE] [--only WORKLOAD] [CAPTURE…]`: what the pipeline costs a message on one core, every detector on.
 //!
 //! From decoded packets in memory to findings: neither reading nor writing of files is in it. Beside it, from the same
 //! run, the floor: only looking at the message and lower-casing its name. Times are medians over interleaved rounds;

@@ -28,6 +28,8 @@ struct Arguments {
     captures: Vec<PathBuf>,
     /// Only push this workload's first messages, for callgrind to count.
     once: Option<String>,
+    /// Only this workload.
+    only: Option<String>,
 }
 
 fn arguments() -> Result<Arguments> {
@@ -36,9 +38,12 @@ fn arguments() -> Result<Arguments> {
     while let Some(argument) = list.next() {
         match argument.as_str() {
             "--json" => found.json = Some(list.next().context("--json takes a file name")?.into()),
+            "--only" => found.only = Some(list.next().context("--only takes a workload")?),
             "--once" => found.once = Some(list.next().context("--once takes a workload")?),
             option if option.starts_with('-') => {
-                bail!("unknown option {option}; usage: bench pipeline [--json FILE] [CAPTURE…]")
+                bail!(
+                    "unknown option {option}; usage: bench pipeline [--json FILE] [--only WORKLOAD] [CAPTURE…]"
+                )
             }
             capture => found.captures.push(capture.into()),
         }
@@ -55,6 +60,12 @@ pub(crate) fn bench() -> Result<bool> {
         workload.events.truncate(COUNTED);
         push_all(workload.events.clone());
         return Ok(true);
+    }
+    if let Some(name) = arguments.only {
+        workloads.retain(|workload| workload.name == name);
+        if workloads.is_empty() {
+            bail!("no workload {name}: the first column of the table without --only has their names");
+        }
     }
     let mut rows = Vec::new();
     let mut met = true;
