@@ -39,8 +39,8 @@ struct Book {
     first_ns: u64,
     last_ns: u64,
     lookups: u32,
-    /// Looks in a row at an order that is a code book's.
-    in_a_row: u8,
+    /// Looks at an order that is a code book's, less those at one that is none; later on in a row.
+    looks: u8,
     /// From [`RING_FROM`] look-ups on; most zones see fewer from a client.
     ring: Option<Box<Ring>>,
 }
@@ -66,10 +66,10 @@ const LOOKUPS: usize = 128;
 const RING_FROM: u32 = 4;
 /// Look-ups between two looks at the order.
 const EVERY: u32 = 4;
-/// Looks in a row that must show the same: rounds in any order look like chance for a while.
-const IN_A_ROW: u8 = 5;
-/// The same of one that did not show it while it was new.
-const IN_A_ROW_LATER: u8 = 20;
+/// Looks that must show the same, more than show something else: rounds in any order look like chance for a while.
+const LOOKS: u8 = 5;
+/// In a row, of one that did not show it while it was new.
+const LOOKS_LATER: u8 = 20;
 /// A book that was left for so long is begun anew.
 const LEFT_NS: u64 = 6 * 3600 * 1_000_000_000;
 
@@ -146,13 +146,13 @@ impl Detector for CodeBook {
             if is_customers || kept < self.min_lookups || !book.lookups.is_multiple_of(EVERY) {
                 continue;
             }
+            let is_new = book.lookups < 2 * LOOKUPS as u32;
             let Some(order) = ring.order(kept as usize) else {
-                book.in_a_row = 0;
+                book.looks = if is_new { book.looks.saturating_sub(1) } else { 0 };
                 continue;
             };
-            book.in_a_row = book.in_a_row.saturating_add(1);
-            let is_new = book.lookups < 2 * LOOKUPS as u32;
-            if book.in_a_row >= if is_new { IN_A_ROW } else { IN_A_ROW_LATER } {
+            book.looks = book.looks.saturating_add(1);
+            if book.looks >= if is_new { LOOKS } else { LOOKS_LATER } {
                 let seen = (book.lookups, book.first_ns);
                 self.raise(look, key, labels, seen, &order, cases);
             }
@@ -277,8 +277,13 @@ const MIN_REPEATS: usize = 5;
 /// list have none to a third.
 const EARLY: f64 = 0.7;
 /// At least one repetition in so many comes in the first half: by chance it is one in four, and a list that is gone through
-/// from the start has none before its end.
+/// from the start has none before its end. These two tell only where a name was asked twice and more on average.
 const SOON: usize = 10;
+const OFTEN: usize = 2;
+/// Else so many repetitions, and such a share, must fit into no rounds. By chance it is a third; of the rounds of timers
+/// that drift by half of their pace, a tenth.
+const MIN_MISFITS: usize = 2;
+const MISFITS: f64 = 0.15;
 /// Names in use, at least and at most, as a share of what chance would show.
 const EQUAL: std::ops::Range<f64> = 0.92..1.25;
 /// Most look-ups that the one before may foretell.
@@ -323,6 +328,7 @@ impl Ring {
         let slot = |index: usize| (self.head + LOOKUPS + 1 - kept + index) % LOOKUPS;
         let mut uses = Uses::default();
         let (mut distances, mut repeats) = ([0; LOOKUPS], 0);
+        let mut rounds = Rounds::default();
         let (mut foretold, mut followed) = (0_usize, 0_usize);
         let (mut before_ttl, mut soon) = (0, 0);
         let (mut ttl_s, mut times_ms) = (0, [0; LOOKUPS]);
@@ -336,6 +342,7 @@ impl Ring {
                 continue;
             };
             distances[repeats] = index - last;
+            rounds.repeat(last, index);
             repeats += 1;
             soon += usize::from(index * 2 < kept);
             let since_ms = now_ms - times_ms[last];
@@ -367,9 +374,13 @@ impl Ring {
         let is_kept = ttl_s as f64 * 1000.0 > 8.0 * gap_ms * kept as f64;
         let bypasses = !is_kept || before_ttl as f64 >= repeats as f64 * BEFORE_TTL;
         let by_chance = early_by_chance(kept, distinct, uses.book());
-        let is_random = soon * SOON >= repeats
-            && early as f64 >= repeats as f64 * by_chance * EARLY
-            && foretold <= FORETOLD;
+        let misfits = rounds.misfits(repeats, distinct);
+        let is_random = if repeats >= OFTEN * distinct {
+            soon * SOON >= repeats && early as f64 >= repeats as f64 * by_chance * EARLY
+        } else {
+            misfits >= MIN_MISFITS && misfits as f64 >= repeats as f64 * MISFITS
+        };
+        let is_random = is_random && foretold <= FORETOLD;
         (is_random && bypasses).then_some(Order {
             lookups: kept,
             distinct,
@@ -378,6 +389,45 @@ impl Ring {
             foretold,
             gap_ms: u64::from(median_ms),
         })
+    }
+}
+
+/// How well look-ups fit into rounds, each through the same list in any order: within a round nothing is repeated, so
+/// between two look-ups of one name a round must have ended, and a round is no shorter than there are names.
+#[derive(Debug)]
+struct Rounds {
+    /// By look-up, repetitions for which a round may have ended before it: more than there are for the look-up before, in
+    /// `begin`, and less, in `end`.
+    begin: [u8; LOOKUPS],
+    end: [u8; LOOKUPS],
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { begin: [0; LOOKUPS], end: [0; LOOKUPS] }
+    }
+}
+
+impl Rounds {
+    /// A name was asked at `last`, and next at `index`.
+    fn repeat(&mut self, last: usize, index: usize) {
+        self.begin[last + 1] += 1;
+        if index + 1 < LOOKUPS {
+            self.end[index + 1] += 1;
+        }
+    }
+
+    /// Repetitions, at least, that fit into no rounds of `shortest` look-ups or more, wherever those end.
+    fn misfits(&self, repeats: usize, shortest: usize) -> usize {
+        // Most that fit, of rounds that ended up to here. One in which two rounds ended counts twice, so that more fit.
+        let mut fit = [0_usize; LOOKUPS];
+        let mut here = 0_usize;
+        for at in 0..LOOKUPS {
+            here = here + usize::from(self.begin[at]) - usize::from(self.end[at]);
+            let before = at.checked_sub(shortest).map_or(0, |at| fit[at]);
+            fit[at] = (here + before).max(at.checked_sub(1).map_or(0, |at| fit[at]));
+        }
+        repeats.saturating_sub(fit[LOOKUPS - 1])
     }
 }
 
@@ -404,6 +454,8 @@ struct Uses {
     /// Pairs and triples of look-ups for one name.
     pairs: u32,
     triples: u32,
+    /// Look-ups of the name with most.
+    most: u32,
 }
 
 const PLACES: usize = 2 * LOOKUPS;
@@ -411,7 +463,7 @@ const _: () = assert!(PLACES.is_power_of_two() && LOOKUPS <= u8::MAX as usize);
 
 impl Default for Uses {
     fn default() -> Self {
-        Self { places: [(0, 0); PLACES], distinct: 0, total: 0, pairs: 0, triples: 0 }
+        Self { places: [(0, 0); PLACES], distinct: 0, total: 0, pairs: 0, triples: 0, most: 1 }
     }
 }
 
@@ -431,6 +483,7 @@ impl Uses {
                 let times = u32::from(*uses);
                 self.pairs += times;
                 self.triples += times * (times - 1) / 2;
+                self.most = self.most.max(times + 1);
                 (*last, *uses) = (index as u8 + 1, *uses + 1);
                 return Some(before);
             }
@@ -444,12 +497,15 @@ impl Uses {
         total * (total - 1.0) / 2.0 / f64::from(self.pairs.max(1))
     }
 
-    /// Whether names are used about equally: as many of them as chance would show, and no more triples.
+    /// Whether names are used about equally: as many of them as chance would show, and no more triples but for those of
+    /// one name, as a message has a space or a zero byte.
     fn is_uniform(&self) -> bool {
         let (total, book) = (self.total as f64, self.book());
         let expected = book * (1.0 - (-total / book).exp());
         let triples = total * (total - 1.0) * (total - 2.0) / 6.0 / (book * book);
-        EQUAL.contains(&(self.distinct as f64 / expected)) && f64::from(self.triples) <= triples * 2.0 + 4.0
+        let of_most = self.most * (self.most - 1) * self.most.saturating_sub(2) / 6;
+        EQUAL.contains(&(self.distinct as f64 / expected))
+            && f64::from(self.triples - of_most) <= triples * 2.0 + 4.0
     }
 }
 
