@@ -19,6 +19,7 @@ use crate::dns::{Section, rtype};
 use crate::ledger::known::Known;
 use crate::ledger::{Encoding, Key};
 use crate::logged::Lookup;
+use crate::model::UNIT;
 use crate::report::{Case, Figures, Said, Signal};
 use crate::verdict::family;
 use crate::zone::Class;
@@ -56,6 +57,8 @@ const BEATS: usize = 32;
 const BEAT_NS: u64 = 500_000_000;
 /// Beats between two looks at the pace.
 const EVERY: u32 = 4;
+/// What takes so long for its first beats has no more of them in a day, and is looked at one look sooner.
+const SLOW_NS: u64 = 12 * 3600 * 1_000_000_000;
 /// What was silent for so long begins anew.
 const SILENT_NS: u64 = 12 * 3600 * 1_000_000_000;
 
@@ -115,7 +118,8 @@ impl Detector for Beacon {
         pace.payloads <<= 1;
         pace.bypasses = pace.bypasses << 1 | u32::from(bypasses);
         (pace.last_ns, pace.name, pace.until_ns) = (now_ns, look.name_hash, 0);
-        if pace.beats <= self.min_beats || !pace.beats.is_multiple_of(EVERY) {
+        let is_slow = now_ns.saturating_sub(pace.first_ns) >= SLOW_NS;
+        if pace.beats + u32::from(is_slow) <= self.min_beats || !pace.beats.is_multiple_of(EVERY) {
             return;
         }
         let Some(brings) = pace.brings() else { return };
@@ -183,28 +187,37 @@ impl Detector for Beacon {
     }
 }
 
-/// Names of one size in a clear encoding, each asked once, are evidence of another kind than the pace at which they come:
-/// timers of honest programs ask for names that they were given.
+/// Names of one size in a clear encoding, or long ones that say much, each asked once, are evidence of another kind than the
+/// pace at which they come: timers of honest programs ask for names that they were given.
 fn encoded(look: &Look<'_>, beats: &Signal<'_>, cases: &mut Cases<'_, '_>) {
     let Some(entry) = cases.entry(look.key()) else { return };
     let (shape, once) = (entry.shape(), entry.once_share());
     let (recognised, fixed) = (shape.recognised(), shape.fixed_share());
     // Names that nobody answers are an attack on their zone.
-    if once < ONCE || fixed < FIXED || recognised.encoding == Encoding::Custom || entry.is_unheard() {
+    if once < ONCE || fixed < FIXED || entry.is_unheard() {
         return;
     }
+    let length = shape.length().0;
+    let bits = entry.totals.up_low as f64 / entry.new_names.max(1) as f64 / f64::from(UNIT);
+    let is_long = length >= LONG && bits >= LONG_BITS;
+    let is_clear = recognised.encoding != Encoding::Custom && recognised.strength >= 1.0;
+    if !is_clear && !is_long {
+        return;
+    }
+    let spelt = if is_clear { recognised.encoding.name() } else { "no known encoding" };
     cases.raise(&Signal {
         family: family::SHAPE,
         name: "encoded_beats",
-        weight: recognised.strength,
+        weight: if is_clear { recognised.strength } else { bits / LONG_BITS },
         say: &|| Said {
             observed: format!(
-                "names in {}, {:.0} % of them of one length, {:.0} % asked once",
-                recognised.encoding.name(),
+                "names in {spelt} that say {bits:.0} bits each, {:.0} % of them of one length, {:.0} % asked once",
                 fixed * 100.0,
                 once * 100.0
             ),
-            baseline: "names that are not clearly in one encoding".to_owned(),
+            baseline: format!(
+                "names that are not clearly in one encoding, and have less than {LONG} characters or {LONG_BITS} bits"
+            ),
             ..(beats.say)()
         },
         ..*beats
@@ -213,6 +226,10 @@ fn encoded(look: &Look<'_>, beats: &Signal<'_>, cases: &mut Cases<'_, '_>) {
 
 /// What calls in does so for ten minutes at least; who is through with it sooner has gone through a list.
 const LASTS_MS: u64 = 600_000;
+/// Characters and bits that a new name says on average which nobody made up: twelve words of host names have as many bits
+/// only where they are chosen by chance.
+const LONG: f64 = 32.0;
+const LONG_BITS: f64 = 40.0;
 /// Shares of names asked once, and of one length within 5 %.
 const ONCE: f64 = 0.9;
 const FIXED: f64 = 0.8;
