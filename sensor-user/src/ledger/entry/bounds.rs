@@ -100,6 +100,81 @@ proptest! {
     }
 }
 
+/// What names alone may have said, ids and types beside them left out, in bits.
+fn high_of_names(entry: &Entry) -> f64 {
+    let beside = entry.queries * (ID_BITS + QTYPE_BITS);
+    entry.totals.up_high as f64 / f64::from(UNIT) - beside as f64
+}
+
+/// Over seeds, the mean of what is `bounded` less what was said is not below 0 but by chance: three standard errors.
+fn holds(what: &str, seeds: u64, bounded: impl Fn(&mut u64) -> (f64, f64)) {
+    let over: Vec<f64> = (0..seeds)
+        .map(|seed| {
+            let (bounded, said) = bounded(&mut random(&mut (seed * 977)));
+            bounded - said
+        })
+        .collect();
+    let mean = over.iter().sum::<f64>() / seeds as f64;
+    let variance = over.iter().map(|over| (over - mean).powi(2)).sum::<f64>() / (seeds - 1) as f64;
+    let error = (variance / seeds as f64).sqrt();
+    assert!(mean >= -3.0 * error, "{what}: {mean:.1} bits on average, standard error {error:.1}");
+}
+
+/// Random text in any alphabet: more names than are remembered, so that what the set of known names forgets or takes for
+/// another is part of it.
+#[test]
+fn the_upper_bound_of_names_holds_on_average() {
+    for alphabet in ALPHABETS {
+        let bits = (alphabet.len() as f64).log2();
+        for (names, len) in [(5, 40), (40, 12), (600, 4)] {
+            holds(&format!("{} characters, {names} x {len}", alphabet.len()), 40, |state| {
+                let mut entry = entry();
+                for n in 0..names {
+                    let of = |_| char::from(alphabet[random(state) as usize % alphabet.len()]);
+                    ask(&mut entry, &(0..len).map(of).collect::<String>(), n * 1_000_000_000);
+                }
+                // Case is charged beside the name, one bit for each letter.
+                (high_of_names(&entry), (names * len) as f64 * bits)
+            });
+        }
+    }
+}
+
+/// The lower bound is what names are reported to say at least: on average it leaves out no more than a tenth of what was
+/// said, nor says more than spelling it in host names' characters costs.
+#[test]
+fn the_lower_bound_is_near_what_was_said() {
+    for alphabet in ALPHABETS.into_iter().filter(|alphabet| !is_mixed(alphabet)) {
+        let bits = 40.0 * 24.0 * (alphabet.len() as f64).log2();
+        let low = |state: &mut u64| {
+            let mut entry = entry();
+            for n in 0..40 {
+                let of = |_| char::from(alphabet[random(state) as usize % alphabet.len()]);
+                ask(&mut entry, &(0..24).map(of).collect::<String>(), n * 1_000_000_000);
+            }
+            entry.totals.up_low as f64 / f64::from(UNIT)
+        };
+        let what = format!("{} characters", alphabet.len());
+        holds(&what, 40, |state| (low(state), bits * 0.9));
+        holds(&what, 40, |state| (bits * 1.35 + 40.0 * 9.0, low(state)));
+    }
+}
+
+/// Which of a book's names is asked for, also of one larger than what is remembered; ids and types beside it are left in,
+/// since a bound of 240 names says nothing of the 600.
+#[test]
+fn the_upper_bound_of_code_books_holds_on_average() {
+    for words in [2_u64, 16, 200, 600, 5000] {
+        holds(&format!("{words} words"), 20, |state| {
+            let mut entry = entry();
+            for n in 0..1500 {
+                ask(&mut entry, &format!("word{}", random(state) % words), n * 1_000_000_000);
+            }
+            (entry.totals.up_high as f64 / f64::from(UNIT), 1500.0 * (words as f64).log2())
+        });
+    }
+}
+
 /// A million keys at 4 KiB, each as full as it gets: `cargo test --release -p sensor-user --lib million_keys -- --ignored
 /// --nocapture`. Takes some 4 GB.
 #[test]
