@@ -226,8 +226,8 @@ fn encoded(look: &Look<'_>, beats: &Signal<'_>, cases: &mut Cases<'_, '_>) {
 
 /// What calls in does so for ten minutes at least; who is through with it sooner has gone through a list.
 const LASTS_MS: u64 = 600_000;
-/// Characters and bits that a new name says on average which nobody made up: twelve words of host names have as many bits
-/// only where they are chosen by chance.
+/// Characters and bits that a new name has on average where it says more than a host's name: forty bits are one in a
+/// million million.
 const LONG: f64 = 32.0;
 const LONG_BITS: f64 = 40.0;
 /// Shares of names asked once, and of one length within 5 %.
