@@ -1,15 +1,19 @@
 //! The command line: what can be asked, and which part answers.
 
+mod analyst;
+
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use analyst::{AlertsArgs, CoverageArgs, ExplainArgs, ReportArgs};
+
 use crate::{
     config::{Config, Loaded, files},
     exit::{self, Code},
-    live, replay,
+    explain, live, replay,
     rules::list,
     store::ask,
 };
@@ -32,6 +36,8 @@ enum Command {
     Status(AskArgs),
     /// Show the flow counters of the running sensor
     Flows(AskArgs),
+    /// List findings, what was seen last at the end
+    Alerts(AlertsArgs),
     /// Say what is remembered of a name: first and last seen, by how many clients, answers
     Pdns(PdnsArgs),
     /// Show or reset what is remembered of clients' habits
@@ -82,6 +88,9 @@ pub struct ReplayArgs {
     /// Form of the findings [default: output.format of the configuration]
     #[arg(long, value_enum)]
     pub output: Option<FindingsForm>,
+    /// With --output json: add to each finding how it came about (gaps, bytes over time), for `explain` and `report`
+    #[arg(long)]
+    pub trail: bool,
     /// Exit with 3 if there is a finding of this severity or higher
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,
@@ -172,7 +181,7 @@ enum ConfigCommand {
     /// Say whether the configuration is valid
     Check(ConfigArgs),
     /// Say what a key means, what it may be, what it is and which file says so
-    Explain(ExplainArgs),
+    Explain(KeyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -183,7 +192,7 @@ struct ConfigArgs {
 }
 
 #[derive(Debug, Args)]
-struct ExplainArgs {
+struct KeyArgs {
     /// A key with its section, such as ledger.max_keys, or a section
     #[arg(value_name = "KEY")]
     key: String,
@@ -260,6 +269,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Replay(args) => replay::run(&args, &load(&args.config)?),
         Command::Status(args) => live::status(&args, &load(&args.config)?),
         Command::Flows(args) => live::flows(&args, &load(&args.config)?),
+        Command::Alerts(args) => explain::alerts::run(&args, &load(&args.config)?),
         Command::Pdns(args) => print(&ask::pdns(&args, &load(&args.memory.config)?)?),
         Command::Baseline(BaselineCommand::Show(args)) => {
             print(&ask::baseline(&args, &load(&args.memory.config)?)?)

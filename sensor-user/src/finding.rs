@@ -3,14 +3,20 @@
 //! The native JSON record is this struct serialised by serde. Unknown values are absent, never null. Field names and
 //! meaning are a contract: other tools read them.
 
+pub mod stored;
+pub mod trail;
+mod word;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+pub use trail::Trail;
+use word::Word;
 
 /// Version of the native record, raised when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
     pub schema: u32,
     /// Deterministic: the same client and zone, or client or zone and rule, give the same id in every replay.
@@ -20,7 +26,8 @@ pub struct Finding {
     /// RFC 3339, nanoseconds, UTC; so all times.
     pub time: String,
     /// That whose evidence would by itself make the most of the finding; it may change while the finding is open.
-    pub rule: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub rule: Word,
     pub title: String,
     pub severity: Severity,
     /// It was lower in the record before.
@@ -35,7 +42,8 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolver: Option<String>,
     /// `wire`, `host` or `capture`.
-    pub view: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub view: Word,
     pub first_seen: String,
     pub last_seen: String,
     pub queries: u64,
@@ -53,9 +61,12 @@ pub struct Finding {
     pub evidence: Vec<Evidence>,
     pub counterfactual: String,
     pub attack: Attack,
+    /// Kept beside the record, never part of it: see [`stored`].
+    #[serde(skip)]
+    pub trail: Option<Box<Trail>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     Live,
@@ -63,7 +74,7 @@ pub enum Origin {
     Selftest,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Create,
@@ -80,7 +91,19 @@ pub enum Severity {
     Critical,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+impl Severity {
+    /// As in the record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     ClientZone,
@@ -90,14 +113,14 @@ pub enum Scope {
 }
 
 /// Who asked. Strings are attacker-chosen and escaped by each sink.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Client {
     pub kind: ClientKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<String>,
@@ -126,38 +149,41 @@ pub struct Client {
     /// Standard input, output or error was a socket when the program started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdio_socket: Option<bool>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestry: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
     /// `exact`, `cookie`, `inferred`, `snapshot` or `none`.
-    pub grade: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub grade: Word,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKind {
     Process,
     Address,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     pub low: u64,
     pub high: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evidence {
-    pub family: &'static str,
-    pub name: &'static str,
+    #[serde(deserialize_with = "word::read")]
+    pub family: Word,
+    #[serde(deserialize_with = "word::read")]
+    pub name: Word,
     pub observed: String,
     pub baseline: String,
     pub weight: f64,
 }
 
 /// MITRE ATT&CK mapping; data, never enum literals, since ids change between releases.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attack {
     pub version: String,
     pub tactics: Vec<String>,

@@ -55,3 +55,5 @@ pub mod escape;
 pub mod sink;
 
 pub mod store;
+
+pub mod explain;

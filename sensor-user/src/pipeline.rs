@@ -15,7 +15,7 @@ use crate::detect::reputation::Feed;
 use crate::detect::{Cases, Detectors, Emit, Look, Role, Roles, Stray};
 use crate::dns::{Anomaly, Canonical, Message, Question, carrier, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
-use crate::finding::{ClientKind, Origin};
+use crate::finding::{ClientKind, Origin, trail};
 use crate::fold;
 use crate::fold::{Answers, Asker, Fold, Leg, Query, Seen, Whose};
 use crate::ledger::{self, Charge, Key, Ledger, payload};
@@ -51,7 +51,7 @@ impl Settings {
         let image = size_of::<attribute::Image>() + attribute::EXE_MAX + attribute::CMDLINE_MAX;
         let client = size_of::<Client>() + self.attribute.max_pids * pid + image;
         let process = size_of::<attribute::Process>() + image;
-        let finding = 8192;
+        let finding = 8192 + trail::HEAP_MAX;
         self.ledger.max_keys * ledger::ENTRY_MAX
             + Ledger::BESIDE
             + self.attribute.max_processes * (client + process)

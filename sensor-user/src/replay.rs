@@ -17,7 +17,7 @@ use crate::{
     config::{Config, OutputFormat},
     escape::escape,
     exit::{self, Code},
-    finding::{Finding, Origin, Severity},
+    finding::{Finding, Origin, Severity, stored},
     pipeline::{self, Pipeline},
     sink::{
         self,
@@ -42,6 +42,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
     let history = ask::for_replay(config, config.pipeline().seed)?;
     let mut replay = Replay::new(config, output, messages, io::BufWriter::new(stdout));
+    replay.sink.trail = args.trail;
     if let Some(history) = history {
         replay.pipeline.remember(history);
     }
@@ -91,6 +92,8 @@ struct Output {
 /// Writes findings until a write fails, and remembers that.
 struct Sink<W> {
     output: Output,
+    /// JSON with the trail in it.
+    trail: bool,
     out: W,
     highest: Option<Severity>,
     failure: Option<io::Error>,
@@ -101,7 +104,12 @@ impl<W: io::Write> Sink<W> {
         self.highest = self.highest.max(Some(finding.severity));
         let Output { format, about, least } = &self.output;
         if self.failure.is_none() && finding.severity >= *least {
-            self.failure = sink::write(finding, *format, about, &mut self.out).err();
+            let written = match format {
+                sink::Format::Json if self.trail => sink::json(&stored::Stored::of(finding))
+                    .and_then(|line| self.out.write_all(line.as_bytes())),
+                format => sink::write(finding, *format, about, &mut self.out),
+            };
+            self.failure = written.err();
         }
     }
 }
@@ -113,7 +121,7 @@ impl<W: io::Write> Replay<W> {
             pipeline: Pipeline::new(config.pipeline(), Origin::Replay),
             tally: Tally::default(),
             messages,
-            sink: Sink { output, out, highest: None, failure: None },
+            sink: Sink { output, trail: false, out, highest: None, failure: None },
         }
     }
 

@@ -21,7 +21,7 @@ use crate::attribute::clients::{FNV_START, fnv};
 use crate::attribute::{self, Clients, Identity, Names};
 use crate::config;
 use crate::detect::subdomain_flood::SubdomainFlood;
-use crate::dns::canonical;
+use crate::dns::{Name, canonical};
 use crate::event::View;
 use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, Severity, State};
 use crate::ledger::entry;
@@ -81,6 +81,8 @@ pub struct Scene<'a> {
     pub sighting: Sighting,
     /// Of the packet, below its zone: wire form, lower case.
     pub sub: &'a [u8],
+    /// The name of a look-up as it was asked; of nothing else.
+    pub asked: Option<Name<'a>>,
     pub qtype: u16,
     pub emit: &'a mut dyn FnMut(&Finding),
 }
@@ -146,6 +148,7 @@ impl Reports {
             open.last_ns = open.last_ns.max(now_ns);
             open.has_payload |= sighting.has_payload;
             open.name(scene.sub, scene.qtype);
+            open.went_on(entry, scene.asked, now_ns);
             if open.ledger {
                 if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
                     let standing = entry.standing(&self.bounds);
@@ -201,6 +204,9 @@ impl Reports {
             open.has_payload |= scene.sighting.has_payload;
             open.quiet_ns = open.quiet_ns.max(signal.quiet_s * 1_000_000_000);
             open.figures = signal.figures;
+            if !signal.case.rule.is_empty() {
+                open.counted_on(now_ns);
+            }
             let stated = open.weight(signal.name);
             if stated > 0.0 && weight < stated * HEAVIER {
                 return;
@@ -309,8 +315,10 @@ impl Reports {
             evidence: Vec::new(),
             counterfactual: String::new(),
             attack: attack::of(rule, platform),
+            trail: None,
         };
-        let open = Open::new(finding, platform, now_ns, scene.sighting.has_payload);
+        let open = Open::new(finding, platform, now_ns, scene.sighting.has_payload)
+            .begins(first_ns, scene.ledger.find(case.key).filter(|_| case.rule.is_empty()).as_deref());
         self.open.insert(case, open);
     }
 
@@ -364,6 +372,10 @@ impl Reports {
         let finding = &mut open.finding;
         finding.time = finding::time(scene.sighting.now_ns);
         title(finding, &open.does);
+        let entry = scene.ledger.find(case.key).filter(|_| case.rule.is_empty());
+        let trail = open.trail(entry.as_deref(), client.map(|client| client.stable_hash));
+        let finding = &mut open.finding;
+        finding.trail = Some(Box::new(trail));
         if open.counted != Some(finding.severity) {
             if let Some(before) = open.counted.replace(finding.severity) {
                 self.findings[before as usize] -= 1;
@@ -406,13 +418,14 @@ impl Reports {
             && let Some(mut open) = self.open.remove(&Case::client_zone(entry.key))
         {
             figures(&mut open.finding, entry);
-            finish(open, now_ns, emit);
+            finish(open, Some(entry), now_ns, emit);
         }
     }
 
     fn close(&mut self, case: Case, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
         let Some(mut open) = self.open.remove(&case) else { return };
-        match ledger.find(case.key).filter(|_| case.rule.is_empty()) {
+        let mut entry = ledger.find(case.key).filter(|_| case.rule.is_empty());
+        match &mut entry {
             Some(entry) => {
                 entry.reported = false;
                 if open.ledger {
@@ -423,7 +436,7 @@ impl Reports {
             None => open.detected(),
         }
         let now_ns = now_ns.max(open.last_ns);
-        finish(open, now_ns, emit);
+        finish(open, entry.as_deref(), now_ns, emit);
     }
 }
 
@@ -441,7 +454,8 @@ fn claim(of: Key, from: Key, ledger: &mut Ledger, now_ns: u64) {
     }
 }
 
-fn finish(mut open: Open, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+fn finish(mut open: Open, entry: Option<&Entry>, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+    open.finding.trail = Some(Box::new(open.trail(entry, None)));
     open.finding.state = State::Close;
     open.finding.time = finding::time(now_ns);
     title(&mut open.finding, &open.does);
@@ -459,16 +473,21 @@ fn title(finding: &mut Finding, does: &str) {
 
 /// The ledger's figures; they stand alone, so that a close states the final ones.
 fn figures(finding: &mut Finding, entry: &Entry) {
-    let bounds = |low: u64, high: u64| Bounds {
-        low: low / u64::from(UNIT) / 8,
-        high: (high.max(low)).div_ceil(u64::from(UNIT) * 8),
-    };
     finding.last_seen = finding::time(entry.last_ns);
     finding.queries = entry.queries;
     finding.responses = entry.responses;
     finding.name_bytes = entry.name_bytes;
-    finding.bytes_up = bounds(entry.totals.up_low, entry.totals.up_high);
-    finding.bytes_down = bounds(entry.totals.down_low, entry.totals.down_high);
+    (finding.bytes_up, finding.bytes_down) = bounds(entry);
+}
+
+/// Bytes out and in, by the ledger.
+fn bounds(entry: &Entry) -> (Bounds, Bounds) {
+    let bounds = |low: u64, high: u64| Bounds {
+        low: low / u64::from(UNIT) / 8,
+        high: (high.max(low)).div_ceil(u64::from(UNIT) * 8),
+    };
+    let totals = &entry.totals;
+    (bounds(totals.up_low, totals.up_high), bounds(totals.down_low, totals.down_high))
 }
 
 /// First names, whole.

@@ -8,6 +8,7 @@ use super::payload::Answer;
 use super::shape::Shape;
 use super::standing::{Bounds, Kind, Standing};
 use super::windows::{SPANS, Span, Sums, Windows};
+use crate::finding::trail::FirstGaps;
 use crate::model::{self, History, UNIT};
 use crate::zone::Class;
 
@@ -70,6 +71,8 @@ pub struct Entry {
     pub for_others: bool,
     /// Key of the resolver that passes its look-ups on; 0 if none is known to.
     pub via: u64,
+    /// Between look-ups.
+    pub gaps: FirstGaps,
     windows: Windows,
     known: Known<KNOWN_NAMES>,
     answers: Known<KNOWN_ANSWERS>,
@@ -158,6 +161,7 @@ impl Entry {
             flooded: false,
             for_others: false,
             via: 0,
+            gaps: FirstGaps::default(),
             windows: Windows::new(now_ns),
             known: Known::default(),
             answers: Known::default(),
@@ -177,6 +181,9 @@ impl Entry {
     /// Takes a query at `now_ns`; returns whether its sub-name was new. One that is `claimed` by another key's open
     /// finding counts in all, but not in the windows.
     pub fn query(&mut self, name: Name<'_>, charge: Charge, claimed: bool, now_ns: u64) -> bool {
+        if charge == Charge::Full && self.queries > 0 {
+            self.gaps.note(now_ns.saturating_sub(self.last_ns));
+        }
         self.advance(now_ns);
         self.queries += 1;
         let mut sums = Sums { queries: 1, ..Sums::default() };

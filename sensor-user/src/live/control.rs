@@ -62,10 +62,14 @@ pub enum Command {
     Baseline(Option<String>),
     /// Forgets them.
     BaselineReset(Option<String>),
+    /// State changes of findings, all or those after a cursor.
+    Alerts(Option<String>),
+    /// Those of the findings whose id begins like this.
+    Explain(String),
 }
 
 /// Commands of the contract that a later version answers.
-const LATER: [&str; 3] = ["top", "alerts", "explain"];
+const LATER: [&str; 1] = ["top"];
 
 /// A question on its way to the loop that owns the state.
 #[derive(Debug)]
@@ -215,9 +219,14 @@ fn parse(line: &[u8]) -> Result<Command, String> {
         },
         "baseline" => Ok(Command::Baseline(request.about)),
         "baseline_reset" => Ok(Command::BaselineReset(request.about)),
+        "alerts" => Ok(Command::Alerts(request.about)),
+        "explain" => match request.about {
+            Some(id) => Ok(Command::Explain(id)),
+            None => Err("`explain` is about a finding: send the beginning of its id as \"about\"".to_owned()),
+        },
         later if LATER.contains(&later) => Err(format!("`{later}` is not yet available in this version")),
         other => Err(format!(
-            "unknown command `{}`; there are: status, flows, pdns, baseline, baseline_reset",
+            "unknown command `{}`; there are: status, flows, alerts, explain, pdns, baseline, baseline_reset",
             other.escape_debug()
         )),
     }
@@ -226,6 +235,12 @@ fn parse(line: &[u8]) -> Result<Command, String> {
 /// The line that answers with `data`.
 pub fn answer_line(data: &impl Serialize) -> Vec<u8> {
     line(&Answer { v: VERSION, ok: true, data: Some(data), error: None })
+}
+
+/// The line that answers with JSON that is there already.
+pub fn json_line(data: &[u8]) -> Vec<u8> {
+    let head = format!("{{\"v\":{VERSION},\"ok\":true,\"data\":");
+    [head.as_bytes(), data, b"}\n"].concat()
 }
 
 /// The line that answers with what was wrong.
@@ -298,7 +313,8 @@ mod tests {
         for (line, says) in [
             (&br#"{"v":2,"command":"flows"}"#[..], "version 2"),
             (br#"{"v":1,"command":"pdns"}"#, "about a name"),
-            (br#"{"v":1,"command":"alerts"}"#, "not yet available in this version"),
+            (br#"{"v":1,"command":"top"}"#, "not yet available in this version"),
+            (br#"{"v":1,"command":"explain"}"#, "about a finding"),
             (br#"{"v":1,"command":"rm \u001b"}"#, "unknown command `rm \\u{1b}`"),
             (b"GET / HTTP/1.1", "not a request"),
             (b"", "not a request"),
@@ -335,7 +351,7 @@ mod tests {
             });
             let asked = path.clone();
             let answers = tokio::task::spawn_blocking(move || {
-                [request(&asked, "status"), request(&asked, "alerts"), request(&asked, "nonsense")]
+                [request(&asked, "status"), request(&asked, "top"), request(&asked, "nonsense")]
             });
             let [status, later, unknown] = answers.await.unwrap();
             assert_eq!(status.unwrap(), "Status");

@@ -89,6 +89,7 @@ impl Pipeline {
             history: history.as_ref(),
             sighting,
             sub: said.sub,
+            asked: message.question.map(|question| question.name).filter(|_| charge == Charge::Full),
             qtype: leg.qtype,
             emit,
         };
@@ -138,8 +139,17 @@ impl Pipeline {
             Sighting { server: server.ip(), view: packet.view, now_ns, address, process, has_payload: true };
         let stray = Stray { packet, message, to_server, client: sighting.client(), seed: &self.seed };
         let Self { reports, ledger, clients, names, history, .. } = self;
-        let scene =
-            Scene { ledger, clients, names, history: history.as_ref(), sighting, sub: &[], qtype: 0, emit };
+        let scene = Scene {
+            ledger,
+            clients,
+            names,
+            history: history.as_ref(),
+            sighting,
+            sub: &[],
+            asked: None,
+            qtype: 0,
+            emit,
+        };
         self.detectors.stray(&stray, &mut Cases { reports, scene });
     }
 
@@ -249,6 +259,7 @@ impl Pipeline {
             history: history.as_ref(),
             sighting,
             sub: look.sub_wire(),
+            asked: None,
             qtype: leg.qtype,
             emit,
         };
@@ -299,6 +310,7 @@ impl Pipeline {
             history: history.as_ref(),
             sighting,
             sub: look.sub_wire(),
+            asked: None,
             qtype: leg.qtype,
             emit,
         };

@@ -1,10 +1,12 @@
 //! A finding that is open, and what it needs to go on.
 
-use super::{Figures, process, tool};
+use super::{Figures, bounds, process, tool};
 use crate::attack::{self, Platform};
 use crate::config;
+use crate::dns::{Name, canonical};
+use crate::finding::trail::{self, ASKED, Curve, Gaps, Point, Trail};
 use crate::finding::{self, Evidence, Finding, Severity, State};
-use crate::ledger::Span;
+use crate::ledger::{Entry, Span};
 use crate::rules::rules;
 use crate::verdict::{family, verdict};
 
@@ -31,6 +33,13 @@ pub(super) struct Open {
     pub(super) label: tool::Label,
     /// The last detector's, for cases that the ledger has no entry of.
     pub(super) figures: Figures,
+    /// Unix time, nanoseconds: where the trail begins.
+    first_ns: u64,
+    curve: Curve,
+    /// Of what the detector counts, in cases that the ledger has no entry of.
+    gaps: Gaps,
+    /// Names as they were asked, the last ones.
+    asked: Vec<Box<[u8]>>,
 }
 
 impl Open {
@@ -49,7 +58,70 @@ impl Open {
             platform,
             label: tool::Label::default(),
             figures: Figures::default(),
+            first_ns: now_ns,
+            curve: Curve::default(),
+            gaps: Gaps::default(),
+            asked: Vec::new(),
         }
+    }
+
+    /// Begins the trail where the case does.
+    pub(super) fn begins(mut self, first_ns: u64, entry: Option<&Entry>) -> Self {
+        self.first_ns = first_ns;
+        if let Some(entry) = entry {
+            self.gaps = Gaps::after(entry.gaps, entry.last_ns);
+        }
+        self
+    }
+
+    /// Notes how far the ledger's sums have come, and the name of a look-up as it was asked.
+    pub(super) fn went_on(&mut self, entry: &Entry, asked: Option<Name<'_>>, now_ns: u64) {
+        self.curve.note(point(entry, self.first_ns));
+        if let Some(name) = asked {
+            self.gaps.note(now_ns);
+            self.was_asked(name);
+        }
+    }
+
+    /// Notes how far a detector's sums have come.
+    pub(super) fn counted_on(&mut self, now_ns: u64) {
+        self.gaps.note(now_ns);
+        self.curve.note(self.counted_to());
+    }
+
+    /// Keeps a name if its letter case may say something.
+    fn was_asked(&mut self, name: Name<'_>) {
+        let has = |of: fn(&u8) -> bool| name.labels().any(|label| label.iter().any(of));
+        if !has(u8::is_ascii_uppercase) || !has(u8::is_ascii_lowercase) {
+            return;
+        }
+        let wire: Box<[u8]> =
+            name.labels().flat_map(|label| [&[label.len() as u8], label].concat()).collect();
+        if !self.asked.contains(&wire) {
+            if self.asked.len() >= ASKED {
+                self.asked.remove(0);
+            }
+            self.asked.push(wire);
+        }
+    }
+
+    /// The trail so far; `entry` is the ledger's, where it has one.
+    pub(super) fn trail(&self, entry: Option<&Entry>, client: Option<u64>) -> Trail {
+        let last = entry.map_or_else(|| self.counted_to(), |entry| point(entry, self.first_ns));
+        let known = || self.finding.trail.as_ref()?.client.clone();
+        Trail {
+            v: trail::VERSION,
+            client: client.map(|hash| format!("{hash:016x}")).or_else(known),
+            gaps: self.gaps.counts(),
+            points: self.curve.until(last),
+            asked: self.asked.iter().map(|name| canonical::text(name)).collect(),
+        }
+    }
+
+    fn counted_to(&self) -> Point {
+        let Figures { queries, up, down, .. } = self.figures;
+        let ms = self.last_ns.saturating_sub(self.first_ns) / 1_000_000;
+        Point(ms, queries, up.low, up.high, down.low, down.high)
     }
 
     /// Weight of the evidence of this name, 0 if there is none.
@@ -124,6 +196,12 @@ impl Open {
         finding.severity = finding.severity.max(severity);
         finding.confidence = finding.confidence.max(confidence);
     }
+}
+
+fn point(entry: &Entry, first_ns: u64) -> Point {
+    let (up, down) = bounds(entry);
+    let ms = entry.last_ns.saturating_sub(first_ns) / 1_000_000;
+    Point(ms, entry.queries, up.low, up.high, down.low, down.high)
 }
 
 /// Takes evidence, unless there is heavier of its name.

@@ -54,7 +54,7 @@ pub fn reset(args: &BaselineArgs, config: &Config) -> Result<String, Error> {
 }
 
 /// The running sensor's answer; `None` where none runs.
-fn online<T: DeserializeOwned>(
+pub fn online<T: DeserializeOwned>(
     config: &Config,
     command: &str,
     about: Option<&str>,
@@ -85,6 +85,14 @@ pub fn read(config: &Config) -> Result<History, Error> {
     let loaded =
         file::read(&settings.path, settings.limits).map_err(|refused| unreadable(&settings, &refused))?.1;
     Ok(History::restore(settings.history, 0, loaded, clock::unix_ns()))
+}
+
+/// State changes of findings in the file, oldest first.
+pub fn findings(config: &Config) -> Result<Vec<Vec<u8>>, Error> {
+    let settings = settings(config)?;
+    let refused = |refused: Refused| unreadable(&settings, &refused);
+    let (tables, _) = file::read(&settings.path, settings.limits).map_err(refused)?;
+    tables.findings_since(0, settings.limits.findings.max).map_err(|trouble| refused(trouble.into()))
 }
 
 /// What a replay knows of other days: the store that its configuration names, if that is not the running sensor's by

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::history::History;
+use super::kept::Kept;
 use super::recorder::{self, Recorder, Settings};
 use crate::config::Config;
 use crate::finding::Finding;
@@ -17,6 +18,7 @@ pub struct Keeper {
     news: Vec<String>,
     /// Findings that were not kept for want of a store.
     findings_lost: u64,
+    kept: Kept,
 }
 
 impl Keeper {
@@ -28,10 +30,12 @@ impl Keeper {
             refused: None,
             news: Vec::new(),
             findings_lost: 0,
+            kept: Kept::new(now_ns, Vec::new()),
         };
         let Some(settings) = &keeper.settings else { return (keeper, None) };
         match recorder::open(settings, seed, now_ns) {
-            Ok((recorder, history, news)) => {
+            Ok((mut recorder, history, news)) => {
+                keeper.kept = Kept::new(now_ns, recorder.loaded());
                 keeper.recorder = Some(recorder);
                 keeper.news = news;
                 (keeper, Some(history))
@@ -46,7 +50,7 @@ impl Keeper {
 
     pub fn worst_case_bytes(&self) -> usize {
         let settings = self.settings.as_ref().filter(|_| self.recorder.is_some());
-        settings.map_or(0, Settings::worst_case_bytes)
+        settings.map_or(0, Settings::worst_case_bytes) + Kept::WORST_CASE_BYTES
     }
 
     /// One line on what is remembered.
@@ -67,11 +71,17 @@ impl Keeper {
 
     /// Keeps a state change of a finding.
     pub fn finding(&mut self, finding: &Finding, now_ns: u64) {
+        self.kept.push(finding);
         match &mut self.recorder {
             Some(recorder) => recorder.finding(finding, now_ns),
             None if self.refused.is_some() => self.findings_lost += 1,
             None => {}
         }
+    }
+
+    /// What was found, here and in earlier runs as far as there is a store.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// To be called once a second; returns what to tell.

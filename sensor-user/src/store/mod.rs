@@ -17,6 +17,7 @@ pub mod file;
 pub mod tables;
 
 pub mod keeper;
+pub mod kept;
 pub mod recorder;
 
 pub mod ask;

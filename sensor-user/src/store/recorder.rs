@@ -19,7 +19,7 @@ use super::history::{self, Delta, History, KINDS};
 use super::tables::{self, Batch, FINDING_MAX, FindingLimits, Tables, Trouble};
 use crate::config::Config;
 use crate::escape::escape;
-use crate::finding::{self, Finding};
+use crate::finding::{self, Finding, stored};
 
 /// Findings that wait to be written.
 const QUEUE_MAX: usize = 256;
@@ -56,6 +56,8 @@ pub struct Recorder {
     /// Batches given to the thread.
     given: u64,
     findings: VecDeque<(u64, Vec<u8>)>,
+    /// State changes that were in the file; for whoever takes them.
+    loaded: Vec<Vec<u8>>,
     /// Findings that found no room, or were too long.
     findings_lost: u64,
 }
@@ -177,6 +179,7 @@ pub fn open(settings: &Settings, seed: u64, now_ns: u64) -> Result<(Recorder, Hi
         .map_err(|refused| file::advice(&settings.path, &refused))?;
     let news = set_aside(settings, opened.set_aside.as_ref()).into_iter().collect();
     let history = History::restore(settings.history.clone(), seed, opened.loaded, now_ns);
+    let loaded = opened.tables.findings_since(0, settings.limits.findings.max).unwrap_or_default();
     let report = Arc::new(Mutex::new(Report::default()));
     tell(&report, settings, &opened.tables);
     let (orders, taken) = sync_channel(1);
@@ -201,6 +204,7 @@ pub fn open(settings: &Settings, seed: u64, now_ns: u64) -> Result<(Recorder, Hi
         report,
         given: 0,
         findings: VecDeque::new(),
+        loaded,
         findings_lost: 0,
     };
     Ok((recorder, history, news))
@@ -209,8 +213,17 @@ pub fn open(settings: &Settings, seed: u64, now_ns: u64) -> Result<(Recorder, Hi
 impl Recorder {
     /// Keeps a state change of a finding.
     pub fn finding(&mut self, finding: &Finding, now_ns: u64) {
-        // Nothing in a finding cannot be encoded.
-        self.keep(now_ns, serde_json::to_vec(finding).unwrap_or_default());
+        let mut json = stored::write(finding);
+        if json.len() > FINDING_MAX {
+            // Rather without its trail than not at all.
+            json = stored::write(&Finding { trail: None, ..finding.clone() });
+        }
+        self.keep(now_ns, json);
+    }
+
+    /// State changes that were in the file when it was opened, oldest first; once.
+    pub fn loaded(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.loaded)
     }
 
     fn keep(&mut self, now_ns: u64, json: Vec<u8>) {

@@ -110,7 +110,8 @@ impl Tables {
 
     /// State changes of findings since a time, oldest first, at most `max` of the newest; those of a finding are told
     /// together by its `id`.
-    pub fn findings_since(&self, since_ns: u64, max: usize) -> Result<Vec<Vec<u8>>, Trouble> {
+    pub fn findings_since(&self, since_ns: u64, max: u64) -> Result<Vec<Vec<u8>>, Trouble> {
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
         let table = self.database.begin_read()?.open_table(FINDINGS)?;
         let mut rows = Vec::new();
         for row in table.range(&finding_key(since_ns, 0)[..]..)?.rev().take(max) {
