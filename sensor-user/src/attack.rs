@@ -17,17 +17,33 @@ pub enum Platform {
     NetworkDevices,
 }
 
-static TABLE: LazyLock<Table> =
-    LazyLock::new(|| serde_json::from_str(DATA).expect("compiled in, read by a test"));
-
 /// The mapping of a rule; empty for a rule the data does not know.
 pub fn of(rule: &str, platform: Platform) -> Attack {
-    TABLE.rule(rule, platform)
+    table().rule(rule, platform)
+}
+
+/// What is compiled in.
+pub fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> =
+        LazyLock::new(|| serde_json::from_str(DATA).expect("compiled in, read by a test"));
+    &TABLE
+}
+
+/// What a detection strategy is called, if the data has it.
+pub fn strategy_name(id: &str) -> Option<&'static str> {
+    table().strategies.iter().find(|strategy| strategy.id == id).map(|strategy| &*strategy.name)
+}
+
+/// ATT&CK strategies with their analytics, of one release.
+#[derive(Debug, Deserialize)]
+pub struct Table {
+    pub attack_version: String,
+    pub strategies: Vec<Strategy>,
 }
 
 /// What is known of a technique, by its id.
 pub fn technique(id: &str) -> Option<&'static Technique> {
-    TABLE.strategies.iter().flat_map(|strategy| &strategy.detects).find(|technique| technique.id == id)
+    table().strategies.iter().flat_map(|strategy| &strategy.detects).find(|technique| technique.id == id)
 }
 
 /// `command-and-control` as it is written in a sentence: `Command and Control`.
@@ -43,16 +59,11 @@ pub fn tactic_name(short: &str) -> String {
 }
 
 #[derive(Debug, Deserialize)]
-struct Table {
-    attack_version: String,
-    strategies: Vec<Strategy>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Strategy {
-    id: String,
-    detects: Vec<Technique>,
-    analytics: Vec<Analytic>,
+pub struct Strategy {
+    pub id: String,
+    pub name: String,
+    pub detects: Vec<Technique>,
+    pub analytics: Vec<Analytic>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,9 +74,13 @@ pub struct Technique {
 }
 
 #[derive(Debug, Deserialize)]
-struct Analytic {
-    id: String,
-    platforms: Vec<String>,
+pub struct Analytic {
+    pub id: String,
+    pub platforms: Vec<String>,
+    #[serde(default)]
+    pub data_components: Vec<String>,
+    #[serde(default)]
+    pub mutable_elements: Vec<String>,
 }
 
 impl Table {

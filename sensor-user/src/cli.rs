@@ -12,6 +12,7 @@ pub use analyst::{AlertsArgs, CoverageArgs, ExplainArgs, ReportArgs};
 
 use crate::{
     config::{Config, Loaded, files},
+    coverage,
     exit::{self, Code},
     explain, live, replay,
     rules::list,
@@ -38,6 +39,12 @@ enum Command {
     Flows(AskArgs),
     /// List findings, what was seen last at the end
     Alerts(AlertsArgs),
+    /// Explain one finding: verdict, evidence, samples, what else it may be, what to do
+    Explain(ExplainArgs),
+    /// Write one finding as a page for a browser, a phone or a printer
+    Report(ReportArgs),
+    /// Say what of ATT&CK is covered here, how far, and which test shows it
+    Coverage(CoverageArgs),
     /// Say what is remembered of a name: first and last seen, by how many clients, answers
     Pdns(PdnsArgs),
     /// Show or reset what is remembered of clients' habits
@@ -107,10 +114,21 @@ pub struct AskArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  earthdog pdns www.example.com\n  earthdog pdns 192.0.2.7\n  \
+    earthdog pdns example.com --who\n  earthdog pdns example.com --cof > example.ndjson")]
 pub struct PdnsArgs {
-    /// A name, or a zone
-    #[arg(value_name = "NAME")]
+    /// A name, a zone or an address
+    #[arg(value_name = "NAME|IP")]
     pub name: String,
+    /// Who asked for names of its zone
+    #[arg(long, group = "part")]
+    pub who: bool,
+    /// The zone's days: new information, clients, new names
+    #[arg(long, group = "part")]
+    pub timeline: bool,
+    /// Names and addresses in the Passive DNS Common Output Format, one JSON object a line
+    #[arg(long, group = "part", conflicts_with = "output")]
+    pub cof: bool,
     #[command(flatten)]
     pub memory: MemoryArgs,
 }
@@ -270,6 +288,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Status(args) => live::status(&args, &load(&args.config)?),
         Command::Flows(args) => live::flows(&args, &load(&args.config)?),
         Command::Alerts(args) => explain::alerts::run(&args, &load(&args.config)?),
+        Command::Explain(args) => explain::explain(&args, &load(&args.config)?),
+        Command::Report(args) => explain::report(&args, &load(&args.config)?),
+        Command::Coverage(args) => coverage::run(&args, &load(&args.config)?),
         Command::Pdns(args) => print(&ask::pdns(&args, &load(&args.memory.config)?)?),
         Command::Baseline(BaselineCommand::Show(args)) => {
             print(&ask::baseline(&args, &load(&args.memory.config)?)?)

@@ -57,3 +57,5 @@ pub mod sink;
 pub mod store;
 
 pub mod explain;
+
+pub mod coverage;

@@ -28,6 +28,13 @@ pub use keys::{
 };
 pub use value::{Allowed, Refusal};
 
+impl Key {
+    /// The value in force, as TOML has it.
+    pub fn value(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
 impl Config {
     /// The defaults, with what the file says over them, or those of `/etc/earthdog`. Anything the key table does not
     /// allow is an error that names file, line, key, value and what is allowed; exit code 2.

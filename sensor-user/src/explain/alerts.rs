@@ -243,7 +243,7 @@ fn line(finding: &Finding, wide: bool, colour: bool) -> String {
         "{} {on}{severity:<8}{off} {} {:<8} {:>7} {:<11} {:<14} {}",
         minute(&finding.last_seen),
         if finding.state == State::Close { 'c' } else { 'o' },
-        cut(&plain(stored::short(&finding.id)), 8),
+        plain(stored::short(&finding.id)).chars().take(8).collect::<String>(),
         bytes(finding.bytes_up.high),
         fit(finding.rule.trim_start_matches("dns-"), 11),
         fit(&client(finding), 14),

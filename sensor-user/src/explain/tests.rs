@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::explain::habits::Habits;
 use crate::finding::{
     Attack, Bounds, Client, ClientKind, Evidence, Finding, Origin, SCHEMA, Scope, Severity, State,
 };
 use crate::pipeline::bench::Bench;
+use crate::store::tell::{ClientHabits, Pdns, Seen, ZoneHabits};
 
 /// Compares with a file of `testdata`; `EARTHDOG_BLESS=1` writes it, and the difference is reviewed.
 pub(crate) fn golden(name: &str, text: &str) {
@@ -144,4 +146,46 @@ pub(crate) fn tunnel() -> Vec<Finding> {
     }
     bench.finish();
     bench.found
+}
+
+/// What other days know of `finding`.
+pub(crate) fn known() -> Habits {
+    let at = |s: u64| crate::finding::time((1_700_000_000 + s) * 1_000_000_000 + 1);
+    let mut new_bytes = [0; crate::store::days::DAYS];
+    new_bytes[0] = 92;
+    let zone = ZoneHabits {
+        zone: "demo.example".into(),
+        first_seen: at(0),
+        last_seen: at(0),
+        lookups: 8,
+        new_bytes,
+    };
+    let client = ClientHabits {
+        id: "00000000000000aa".into(),
+        client: "/usr/sbin/iodine (uid 0)".into(),
+        first_seen: at(0),
+        last_seen: at(0),
+        days: 3,
+        lookups_a_day: 2,
+        zones_a_day: 1,
+        nxdomain_share: Some(0.25),
+        types: vec![0.0, 0.0, 1.0, 0.0],
+        lookups_today: 9,
+        zones_today: 1,
+        zones: vec![zone],
+    };
+    let seen = Seen {
+        name: "demo.example".into(),
+        first_seen: at(0),
+        last_seen: at(0),
+        lookups: Some(8),
+        clients: Some(1),
+        active_days: Some(1),
+        rcodes: [6, 0, 0, 0],
+        ttl: None,
+        addresses: Vec::new(),
+        addresses_replaced: 0,
+    };
+    let zone = Pdns { zone_seen: Some(seen), ..Pdns::default() };
+    Habits { client: Some(client), zone: Some(zone), missing: Vec::new() }
 }

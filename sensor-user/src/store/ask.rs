@@ -25,7 +25,16 @@ pub fn pdns(args: &PdnsArgs, config: &Config) -> Result<String, Error> {
         Some(answer) => answer,
         None => read(config)?.pdns(&args.name),
     };
-    shown(&answer, &args.memory, Pdns::text)
+    if (args.who || args.timeline) && answer.address.is_some() {
+        let text = "--who and --timeline are about a zone: give a name, not an address".to_owned();
+        return Err(Error::new(Code::Usage, text));
+    }
+    match args {
+        PdnsArgs { cof: true, .. } => Ok(answer.cof()),
+        PdnsArgs { who: true, .. } => shown(&answer, &args.memory, Pdns::who),
+        PdnsArgs { timeline: true, .. } => shown(&answer, &args.memory, Pdns::timeline),
+        _ => shown(&answer, &args.memory, Pdns::text),
+    }
 }
 
 /// The habits of clients.

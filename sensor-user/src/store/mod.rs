@@ -21,6 +21,7 @@ pub mod kept;
 pub mod recorder;
 
 pub mod ask;
+pub mod passive;
 pub mod tell;
 
 pub use history::{Answered, Asked, Baseline, History, Settings};

@@ -6,23 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use super::days::{self, DAYS};
 use super::history::{self, History};
+use super::passive::{AskedBy, ZoneDay};
 use super::record::{Answers, ClientRecord, TYPE_CLASSES, class_of};
 use crate::dns::{Canonical, canonical};
 use crate::escape::escape;
 use crate::finding;
 use crate::zone::{Class, Zone};
 
-/// Names listed below a zone, and zones listed of a client.
-const LISTED_MAX: usize = 64;
+/// Version of the answer to `pdns`.
+pub const VERSION: u32 = 1;
+/// Names shown below a zone, and zones and clients listed.
+pub(super) const LISTED_MAX: usize = 64;
+/// Names below a zone that are told; an export has more use for them than people have.
+pub(super) const NAMES_MAX: usize = 4096;
 /// Clients listed.
 const CLIENTS_MAX: usize = 4096;
 
 /// The answer to `pdns`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pdns {
+    /// 0: of a sensor that told no version.
+    #[serde(default)]
+    pub v: u32,
     pub name: String,
-    /// The zone that the name is charged to.
+    /// The zone that the name is charged to; empty for an address.
     pub zone: String,
+    /// If it was asked about an address: `names` are then those that were answered with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::IpAddr>,
     /// Since when there is anything, RFC 3339; absent before the first look-up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -30,9 +41,17 @@ pub struct Pdns {
     pub zone_seen: Option<Seen>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name_seen: Option<Seen>,
-    /// Names below the one asked for, seen last first, at most `LISTED_MAX`; and how many there are.
+    /// Names below the one asked for, seen last first, at most `NAMES_MAX`; and how many there are.
     pub names: Vec<Seen>,
     pub names_total: u64,
+    /// Who asked for the zone, at most `LISTED_MAX`; and how many did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked_by: Vec<AskedBy>,
+    #[serde(default)]
+    pub asked_by_total: u64,
+    /// Of the zone, up to its last look-up, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub days: Vec<ZoneDay>,
 }
 
 /// A zone or a name.
@@ -103,12 +122,17 @@ pub struct ZoneHabits {
 }
 
 impl History {
-    /// What is known about a name in presentation form, and below it.
+    /// What is known about a name in presentation form, and below it; or about an address.
     pub fn pdns(&self, name: &str) -> Pdns {
+        if let Ok(address) = name.parse() {
+            return self.of_address(address);
+        }
         let asked = Canonical::from_text(name);
         let zone = Zone::of(&asked);
         let wire = asked.suffix(zone.labels);
-        let zone_seen = self.zone(self.zone_key(wire, zone.class)).map(|record| Seen {
+        let record = self.zone(self.zone_key(wire, zone.class));
+        let (asked_by, asked_by_total) = self.asked_by(wire, zone.class);
+        let zone_seen = record.map(|record| Seen {
             lookups: Some(record.lookups),
             clients: Some(record.clients.count()),
             active_days: Some(record.days.count()),
@@ -125,7 +149,12 @@ impl History {
         below.sort_by_key(|record| (std::cmp::Reverse(record.last_ns), record.name.clone()));
         let since_ns = self.meta().since_ns;
         Pdns {
+            v: VERSION,
             name: asked.to_string(),
+            address: None,
+            asked_by,
+            asked_by_total,
+            days: record.map(|record| self.days_of(wire, zone.class, record.last_ns)).unwrap_or_default(),
             zone: canonical::text(wire),
             since: (since_ns > 0).then(|| finding::time(since_ns)),
             zone_seen,
@@ -136,7 +165,7 @@ impl History {
             names_total: below.len() as u64,
             names: below
                 .iter()
-                .take(LISTED_MAX)
+                .take(NAMES_MAX)
                 .map(|record| seen(&record.name, (record.first_ns, record.last_ns), &record.answers))
                 .collect(),
         }
@@ -204,6 +233,11 @@ impl Pdns {
             self.since.as_ref().map_or_else(|| "(nothing is remembered yet)".to_owned(), |at| short(at));
         match &self.zone_seen {
             Some(zone) => zone.text("zone", &mut out),
+            None if self.address.is_some() => {
+                let count = self.names_total;
+                let address = escape(&self.name);
+                let _ = writeln!(out, "{address}: {count} names were answered with it since {since}");
+            }
             None => {
                 let _ = writeln!(out, "{}: never seen here since {since}", escape(&self.zone));
             }
@@ -215,13 +249,13 @@ impl Pdns {
             }
             None => {}
         }
-        for name in &self.names {
+        for name in self.names.iter().take(LISTED_MAX) {
             let addresses: Vec<_> = name.addresses.iter().map(ToString::to_string).collect();
             let (first, last) = (short(&name.first_seen), short(&name.last_seen));
             let _ = writeln!(out, "  {first}  {last}  {}  {}", escape(&name.name), addresses.join(" "));
         }
-        if self.names_total > self.names.len() as u64 {
-            let _ = writeln!(out, "  {} of {} names: those seen last", self.names.len(), self.names_total);
+        if self.names_total > LISTED_MAX as u64 {
+            let _ = writeln!(out, "  {LISTED_MAX} of {} names: those seen last", self.names_total);
         }
         out
     }
@@ -301,7 +335,7 @@ impl Baselines {
     }
 }
 
-fn seen(name: &[u8], (first_ns, last_ns): (u64, u64), answers: &Answers) -> Seen {
+pub(super) fn seen(name: &[u8], (first_ns, last_ns): (u64, u64), answers: &Answers) -> Seen {
     Seen {
         name: canonical::text(name),
         first_seen: finding::time(first_ns),
@@ -355,7 +389,7 @@ fn is_like(record: &ClientRecord, which: &str) -> bool {
 }
 
 /// Whether the bytes from `at` on are `parent`, and `at` is where a label begins.
-fn is_below(name: &[u8], at: usize, parent: &[u8]) -> bool {
+pub(super) fn is_below(name: &[u8], at: usize, parent: &[u8]) -> bool {
     let mut begins = 0;
     while begins < at {
         begins += 1 + usize::from(name[begins]);
@@ -369,7 +403,7 @@ fn percent(share: f64) -> String {
 }
 
 /// A time to the second.
-fn short(time: &str) -> String {
+pub(super) fn short(time: &str) -> String {
     let (head, _) = time.split_once('.').unwrap_or((time, ""));
     format!("{}Z", escape(head).replacen('T', " ", 1).trim_end_matches('Z'))
 }

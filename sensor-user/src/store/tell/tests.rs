@@ -129,3 +129,42 @@ fn answers_travel_as_json() {
     let json = serde_json::to_string(&told).unwrap();
     assert_eq!(serde_json::from_str::<Baselines>(&json).unwrap(), told);
 }
+
+#[test]
+fn an_address_leads_to_its_names() {
+    let told = history().pdns("192.0.2.1");
+    assert_eq!((told.names_total, told.names.len()), (5, 5));
+    assert!(told.text().starts_with("192.0.2.1: 5 names were answered with it since "), "{}", told.text());
+    let none = history().pdns("2001:db8::1");
+    assert_eq!((none.names_total, none.cof()), (0, String::new()));
+}
+
+#[test]
+fn who_asked_and_when_is_told_of_a_zone() {
+    let told = history().pdns("www.zone1.com");
+    let who: Vec<_> = told.asked_by.iter().map(|client| (client.client.as_str(), client.lookups)).collect();
+    assert_eq!(told.asked_by_total, 2);
+    assert!(who.iter().any(|(client, lookups)| client.contains("dig") && *lookups == 1), "{who:?}");
+    let text = told.who();
+    assert!(text.lines().count() == 3 && !text.contains('\x1b') && text.contains("\\x1b[31mvil"), "{text}");
+    // n0 to n19 every six hours, a third of them of this zone: on five days.
+    let days: Vec<_> = told.days.iter().map(|day| (day.new_bytes > 0, day.new_names)).collect();
+    assert_eq!(days, [(true, 4), (true, 0), (true, 0), (true, 0), (true, 0)], "{:#?}", told.days);
+    assert_eq!(told.days[0].clients, 2);
+    assert!(told.timeline().lines().all(|line| line.chars().count() <= 80), "{}", told.timeline());
+    let unknown = history().pdns("never.example");
+    assert!(unknown.who().starts_with("nobody") && unknown.timeline().starts_with("nothing new"));
+}
+
+#[test]
+fn the_export_has_a_name_and_address_a_line() {
+    let text = history().pdns("zone1.com").cof();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "the zone's own name and three below it: {text}");
+    for line in &lines {
+        assert_eq!((&line["rrtype"], &line["rdata"]), (&"A".into(), &"192.0.2.1".into()), "{line}");
+        assert_eq!(line["time_first"], START / 1_000_000_000);
+        assert!(line["rrname"].as_str().unwrap().ends_with("zone1.com") && line["time_last"].is_i64());
+    }
+}
