@@ -8,8 +8,9 @@ use std::path::PathBuf;
 pub fn find(name: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     cache()
-        .map(|cache| cache.join("peers/bin"))
+        .map(|cache| ["peers/bin", "browser/bin"].map(|folder| cache.join(folder)))
         .into_iter()
+        .flatten()
         .chain(env::split_paths(&path))
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(name))

@@ -24,6 +24,9 @@ enum Command {
         /// Also what the VM runs need: qemu and busybox
         #[arg(long)]
         vm: bool,
+        /// Also a browser, for the test that renders the page of a finding
+        #[arg(long)]
+        browser: bool,
     },
     /// Build the sensor and run it on this host, through sudo where that is needed
     Run {
@@ -102,15 +105,15 @@ fn run(command: &Command) -> Result<bool> {
         _ => Cache::open()?,
     };
     match command {
-        Command::Setup { vm } => {
+        Command::Setup { vm, browser } => {
             preflight::build()?;
-            setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm })?;
+            setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm, browser: *browser })?;
         }
         Command::Run { arguments } => run::run(&cache, arguments)?,
         Command::Demo { stage, .. } => demo::run(&cache, *stage)?,
         Command::Test { arguments } => {
             preflight::tests()?;
-            setup::run(&cache, Needs { toolchain: true, peers: true, vm: false })?;
+            setup::run(&cache, Needs { toolchain: true, peers: true, ..Needs::default() })?;
             let outcome = test::run(None, arguments)?;
             outcome.print_skipped();
             println!("{}", outcome.line());

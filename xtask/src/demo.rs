@@ -43,7 +43,7 @@ pub(crate) enum Stage {
 pub(crate) fn run(cache: &Cache, stage: Stage) -> Result<()> {
     match stage {
         Stage::Build => {
-            run::build(cache, Needs { toolchain: true, peers: true, vm: false })?;
+            run::build(cache, Needs { toolchain: true, peers: true, ..Needs::default() })?;
             let mut next = run::privileged(&env::current_exe()?)?;
             // By argument: sudo drops the environment.
             next.args(["demo", "--stage", "host", "--cache"]).arg(cache.root());

@@ -39,7 +39,9 @@ pub(super) fn text(coverage: &Coverage) -> String {
         );
     }
     let _ = writeln!(out);
-    state(coverage).iter().for_each(|line| wrapped(&mut out, "", line));
+    for line in state(coverage) {
+        wrapped(&mut out, "", &line);
+    }
     out
 }
 

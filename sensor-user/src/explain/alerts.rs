@@ -30,10 +30,8 @@ pub fn run(args: &AlertsArgs, config: &Config) -> anyhow::Result<Code> {
     let out = io::stdout().lock();
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut list = List { out, colour, args, heading: false };
-    let Records { findings, problem, cursor } = match args.follow {
-        true => records::after(config, None)?,
-        false => records::all(config, args.file.as_deref())?,
-    };
+    let Records { findings, problem, cursor } =
+        if args.follow { records::after(config, None)? } else { records::all(config, args.file.as_deref())? };
     let mut seen = Seen::default();
     for finding in &findings {
         seen.is_news(finding);

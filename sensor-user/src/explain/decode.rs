@@ -16,6 +16,9 @@ const NAME_MAX: usize = 1024;
 /// Characters of a label that may be text of an encoding, where there is nothing to compare it with.
 const LEAST: usize = 8;
 
+/// What a character stands for.
+type Value = fn(u8) -> Option<u8>;
+
 /// A sample.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sample {
@@ -59,7 +62,12 @@ pub fn samples(names: &[String], zone: Option<&str>, recognised: Option<&str>) -
                     !constant.contains(&label) && label.len() >= long && label.bytes().all(is_of_encodings)
                 })
                 .collect();
-            let text: String = encoded.iter().map(|(from, to)| &name[*from..*to]).collect();
+            let parts = || encoded.iter().map(|(from, to)| &name[*from..*to]);
+            // A number beside longer labels says which chunk it is.
+            let is_index =
+                |label: &str| label.len() < LEAST && label.bytes().all(|byte| byte.is_ascii_digit());
+            let has_more = parts().any(|label| label.len() >= LEAST);
+            let text: String = parts().filter(|label| !(has_more && is_index(label))).collect();
             let decoded = decode(&text, recognised);
             Sample { name: name.clone(), encoded, decoded }
         })
@@ -102,7 +110,7 @@ fn constant<'n>(names: &'n [String], parts: &[Vec<(usize, usize)>]) -> Vec<&'n s
 }
 
 fn is_of_encodings(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_=".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-_=\\".contains(&byte)
 }
 
 /// What text says in the encoding that was recognised, else in one that it can hardly be in by chance.
@@ -119,7 +127,7 @@ pub fn decode(text: &str, recognised: Option<&str>) -> Option<Decoded> {
         5 => text.len() >= 2 * LEAST && digits && letters && !cased,
         _ => text.len() >= 2 * LEAST && cased && digits,
     };
-    let of: [(&'static str, u32, fn(u8) -> Option<u8>); 4] =
+    let of: [(&'static str, u32, Value); 4] =
         [("hex", 4, hex), ("base32", 5, base32), ("base32hex", 5, base32hex), ("base64url", 6, base64url)];
     let known = of.iter().any(|(name, ..)| recognised == Some(*name));
     let (encoding, bytes) = of.into_iter().find_map(|(name, bits, value)| {
@@ -139,7 +147,7 @@ pub fn decode(text: &str, recognised: Option<&str>) -> Option<Decoded> {
 }
 
 /// Whole bytes of text with so many bits a character; what is left over is dropped.
-fn unpack(text: &str, bits: u32, value: fn(u8) -> Option<u8>) -> Option<Vec<u8>> {
+fn unpack(text: &str, bits: u32, value: Value) -> Option<Vec<u8>> {
     let (mut bytes, mut held, mut count) = (Vec::new(), 0_u32, 0);
     for byte in text.bytes().take(NAME_MAX) {
         held = held << bits | u32::from(value(byte)?);
@@ -232,8 +240,7 @@ mod tests {
     fn what_comes_out_can_be_shown() {
         let clear = "1b5b324a";
         assert_eq!(said(clear, Some("hex")).unwrap().1, "1b 5b 32 4a", "no text");
-        let lines: String = b"a\nb".iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(said(&lines, Some("hex")).unwrap().1, "a\\x0ab");
+        assert_eq!(said("610a62", Some("hex")).unwrap().1, "a\\x0ab");
         let long = "61".repeat(400);
         let decoded = decode(&long, Some("hex")).unwrap();
         assert_eq!((decoded.bytes, decoded.shown.len()), (400, TEXT_MAX));
@@ -246,6 +253,10 @@ mod tests {
         assert!(samples.iter().all(|sample| sample.encoded == [(0, 16)] && sample.decoded.is_some()));
         let one = super::samples(&names[..1], Some("example.com"), None);
         assert_eq!(one[0].encoded, [(0, 16)]);
+        let counted = ["1.726f6f743a783a30.example.com", "2.6269d6e3a2f62696e.example.com"].map(String::from);
+        let counted = super::samples(&counted, Some("example.com"), Some("hex"));
+        assert_eq!(counted[0].decoded.as_ref().unwrap().shown, "root:x:0", "without the number of the chunk");
+        assert_eq!(counted[0].encoded.len(), 2);
         let odd = super::samples(&["a\\.b.c\u{1b}\u{202e}ü.example.com".into()], Some("example.com"), None);
         assert!(odd[0].name.is_ascii() && odd[0].encoded.is_empty(), "{odd:?}");
     }

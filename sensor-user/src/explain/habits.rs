@@ -58,7 +58,10 @@ impl Habits {
         let mut rows = Vec::new();
         let mut add = |what, here: String, usual: String| rows.push(Row { what, here, usual });
         if let Some(client) = &self.client {
-            let days = format!("over {} days before", client.days);
+            let daily = |mean: u64| match client.days {
+                0 => "not known: no day before this one".to_owned(),
+                days => format!("{} a day, over {days} days before", thousands(mean)),
+            };
             add(
                 "look-ups of this client",
                 format!(
@@ -66,12 +69,12 @@ impl Habits {
                     thousands(finding.queries),
                     thousands(client.lookups_today)
                 ),
-                format!("{} a day, {days}", thousands(client.lookups_a_day)),
+                daily(client.lookups_a_day),
             );
             add(
                 "zones of this client",
                 format!("{} today", thousands(client.zones_today)),
-                format!("{} a day, {days}", thousands(client.zones_a_day)),
+                daily(client.zones_a_day),
             );
             if let Some(zone) = client.zones.iter().find(|zone| Some(&zone.zone) == finding.zone.as_ref()) {
                 let days: Vec<_> = zone.new_bytes.iter().skip(1).map(|bytes| thousands(*bytes)).collect();

@@ -14,7 +14,7 @@ use crate::report::text::thousands;
 
 const STYLE: &str = include_str!("page.css");
 /// SHA-256 of `STYLE`: the policy lets this style in and no other.
-const STYLE_HASH: &str = "sha256-jP5hHe1g7LaABMIqIuKlcsHQaBXrX4WOjTm9lkhlLcU=";
+const STYLE_HASH: &str = "sha256-XoQgw1ppInuSZO8E7GflX+0H2rDSH4NVYal/AypBBiY=";
 
 pub(super) fn page(explained: &Explained) -> String {
     let mut out = String::with_capacity(32 << 10);
@@ -97,7 +97,7 @@ fn changes(out: &mut String, explained: &Explained) {
         let severity = change.severity.name();
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{state}</td><td class=\"{severity}\">{severity}</td><td class=\"number\" \
+            "<tr><td class=\"word\">{}</td><td class=\"word\">{state}</td><td class=\"{severity}\">{severity}</td><td class=\"number\" \
              data-name=\"out, up to\">{} bytes</td><td>{}</td></tr>",
             html(&second(&change.time)),
             thousands(change.bytes_up.high),
@@ -115,7 +115,7 @@ fn evidence(out: &mut String, explained: &Explained) {
     for evidence in &explained.evidence {
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td>{}</td><td data-name=\"ordinary\">{}</td><td class=\"number\" data-name=\"weight\">{:.2}\
+            "<tr><td class=\"word\">{}</td><td>{}</td><td data-name=\"ordinary\">{}</td><td class=\"number\" data-name=\"weight\">{:.2}\
              </td></tr>",
             html(evidence.family),
             html(&evidence.observed),

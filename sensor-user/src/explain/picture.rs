@@ -10,7 +10,7 @@ use crate::finding::trail::Point;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 240.0;
 /// Room for the numbers beside the picture.
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 84.0;
 const BOTTOM: f64 = 28.0;
 const TOP: f64 = 10.0;
 /// State changes that are marked.
@@ -43,8 +43,7 @@ pub(super) fn curve(explained: &Explained) -> String {
             HEIGHT - BOTTOM
         );
     }
-    for (part, anchor) in [(0.0, "start"), (0.5, "middle"), (1.0, "end")] {
-        let ms = (span * part) as u64;
+    for (ms, anchor) in [(0, "start"), (last.0 / 2, "middle"), (last.0, "end")] {
         label(&mut out, x(ms), HEIGHT - 8.0, anchor, &after(ms));
     }
     out.push_str("</svg>\n");
@@ -53,8 +52,8 @@ pub(super) fn curve(explained: &Explained) -> String {
 
 /// How many gaps of which length.
 pub(super) fn gaps(gaps: &[(String, u32)]) -> String {
-    const ROW: f64 = 24.0;
-    const NAME: f64 = 150.0;
+    const ROW: f64 = 28.0;
+    const NAME: f64 = 190.0;
     let most = gaps.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
     let height = ROW * gaps.len() as f64 + 8.0;
     let mut out =
@@ -62,13 +61,13 @@ pub(super) fn gaps(gaps: &[(String, u32)]) -> String {
     for (index, (name, count)) in gaps.iter().enumerate() {
         let y = ROW * index as f64 + 4.0;
         let length = (WIDTH - NAME - 80.0) * f64::from(*count) / f64::from(most);
-        label(&mut out, NAME - 8.0, y + 15.0, "end", name);
+        label(&mut out, NAME - 8.0, y + 18.0, "end", name);
         let _ = writeln!(
             out,
             "<rect class=\"bar\" x=\"{NAME}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\"/>",
             ROW - 6.0
         );
-        label(&mut out, NAME + length + 6.0, y + 15.0, "start", &count.to_string());
+        label(&mut out, NAME + length + 6.0, y + 18.0, "start", &count.to_string());
     }
     out.push_str("</svg>\n");
     out

@@ -9,11 +9,11 @@ use super::wrap::{WIDTH, wrapped};
 use crate::escape::escape;
 use crate::finding::State;
 use crate::finding::trail::Point;
-use crate::report::text::thousands;
+use crate::report::text::{bar, thousands};
 
 /// Rows of the curve.
 const ROWS: usize = 12;
-const BAR: usize = 30;
+const BAR: u64 = 30;
 
 /// All of it; `colour` only marks the severity and headings.
 pub fn text(explained: &Explained, colour: bool) -> String {
@@ -32,7 +32,7 @@ pub fn text(explained: &Explained, colour: bool) -> String {
         let most = explained.gaps.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
         for (label, count) in &explained.gaps {
             let bar = bar(u64::from(*count), u64::from(most), BAR);
-            page.line(&format!("  {label:<18} {bar:<BAR$} {}", thousands(u64::from(*count))));
+            page.line(&format!("  {label:<18} {bar:<30} {}", thousands(u64::from(*count))));
         }
     }
     if !explained.curve.is_empty() {
@@ -152,7 +152,7 @@ impl Page {
             }
             if !said.trim().is_empty() {
                 self.wrapped(&head, said.trim());
-                head = "     ".to_owned();
+                "     ".clone_into(&mut head);
             }
             said.clear();
             self.wrapped("       $ ", part);
@@ -193,11 +193,6 @@ fn picked(curve: &[Point]) -> Vec<&Point> {
     rows
 }
 
-fn bar(count: u64, most: u64, width: usize) -> String {
-    let length = (count as f64 / most as f64 * width as f64).round() as usize;
-    "#".repeat(length.max(usize::from(count > 0)).min(width))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +219,8 @@ mod tests {
             "explain.txt",
             &text(&Explained::of(&tunnel(), &Habits::of_another_network()).unwrap(), false),
         );
-        golden("explain-known.txt", &text(&Explained::of(&[finding()], &known()).unwrap(), false));
+        let known = Explained::of(&[finding()], &known()).unwrap();
+        golden("explain-known.txt", &text(&known, false));
+        golden("explain-known.json", &crate::sink::json(&known).unwrap());
     }
 }

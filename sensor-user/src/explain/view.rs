@@ -148,7 +148,7 @@ fn facts(finding: &Finding) -> Vec<(&'static str, String)> {
     let client = &finding.client;
     let mut list: Vec<(&'static str, String)> = Vec::new();
     let mut add = |name, value: Option<String>| {
-        list.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)))
+        list.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
     };
     let is_process = client.kind == ClientKind::Process;
     if is_process {
@@ -231,7 +231,7 @@ fn processes(finding: &Finding) -> Vec<String> {
 fn gaps(counts: &[u32]) -> Vec<(String, u32)> {
     let used = |(_, count): &(usize, &u32)| **count > 0;
     let all = || counts.iter().enumerate().take(GAP_ENDS_MS.len() + 1);
-    let (Some((first, _)), Some((last, _))) = (all().find(used), all().filter(used).last()) else {
+    let (Some((first, _)), Some((last, _))) = (all().find(used), all().rfind(used)) else {
         return Vec::new();
     };
     (first..=last)
@@ -383,7 +383,9 @@ mod tests {
     #[test]
     fn many_changes_are_cut_in_the_middle_and_an_earlier_time_is_left_out() {
         let mut changes: Vec<Finding> = vec![finding(); 3];
-        changes.iter_mut().for_each(|change| change.state = State::Update);
+        for change in &mut changes {
+            change.state = State::Update;
+        }
         changes[0].state = State::Create;
         changes.push(finding()); // opened again
         changes.extend((0..100).map(|_| Finding { state: State::Update, ..finding() }));

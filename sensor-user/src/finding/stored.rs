@@ -52,8 +52,8 @@ pub fn read(json: &[u8]) -> Result<Finding, String> {
     }
     let mut finding: Finding =
         serde_json::from_slice(json).map_err(|error| format!("no finding: {error}"))?;
-    finding.trail =
-        serde_json::from_value(beside.trail).ok().filter(|trail: &Box<Trail>| trail.v == trail::VERSION);
+    let trail = serde_json::from_value::<Trail>(beside.trail).ok();
+    finding.trail = trail.filter(|trail| trail.v == trail::VERSION).map(Box::new);
     Ok(finding)
 }
 

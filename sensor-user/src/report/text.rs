@@ -80,6 +80,13 @@ pub fn duration(seconds: u64) -> String {
     format!("{} {name}", thousands(seconds / unit))
 }
 
+/// `####`: a count as part of the largest, to so many characters; one at least for what is not nought.
+pub fn bar(count: u64, most: u64, width: u64) -> String {
+    let part = (u128::from(count) * u128::from(width) * 2 + u128::from(most)) / (u128::from(most.max(1)) * 2);
+    let length = part.max(u128::from(count > 0)).min(u128::from(width));
+    "#".repeat(usize::try_from(length).unwrap_or(0))
+}
+
 /// Digits in groups of three.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();

@@ -36,7 +36,9 @@ impl Kept {
     /// `run` is the time at which the sensor started.
     pub fn new(run: u64, stored: Vec<Vec<u8>>) -> Self {
         let mut kept = Self { records: VecDeque::new(), bytes: 0, run, next: 0, evicted: 0 };
-        stored.into_iter().for_each(|json| kept.take(json));
+        for json in stored {
+            kept.take(json);
+        }
         kept.evicted = 0;
         kept
     }

@@ -11,6 +11,7 @@ use super::record::class_of;
 use super::tell::{LISTED_MAX, NAMES_MAX, Pdns, Seen, VERSION, is_below, seen, short};
 use crate::escape::escape;
 use crate::finding;
+use crate::report::text::bar;
 use crate::zone::Class;
 
 /// A client that asked for names of a zone.
@@ -29,8 +30,8 @@ pub struct AskedBy {
 pub struct ZoneDay {
     /// `2026-11-22`, UTC.
     pub day: String,
-    /// Clients with new information in names that day, and its bytes.
-    pub clients: u32,
+    /// Addresses with new information in names that day, and its bytes; processes' is part of their address's.
+    pub addresses: u32,
     pub new_bytes: u64,
     /// Names that were answered with data for the first time.
     pub new_names: u32,
@@ -92,18 +93,21 @@ impl History {
             .rev()
             .map(|back| ZoneDay {
                 day: date(u64::from(newest.saturating_sub(back)) * DAY_NS),
-                clients: 0,
+                addresses: 0,
                 new_bytes: 0,
                 new_names: 0,
             })
             .collect();
-        for pair in
-            self.pairs.iter().filter(|pair| class_of(pair.class) == Some(class) && *pair.zone == *zone)
-        {
+        let is_address = |client: u64| {
+            self.clients.find(client).is_some_and(|record| record.label.parse::<IpAddr>().is_ok())
+        };
+        let of_zone =
+            self.pairs.iter().filter(|pair| class_of(pair.class) == Some(class) && *pair.zone == *zone);
+        for pair in of_zone.filter(|pair| is_address(pair.client)) {
             let bytes = history::baseline(pair, last_ns).new_bytes;
             for (day, bytes) in list.iter_mut().rev().zip(bytes) {
                 day.new_bytes += bytes;
-                day.clients += u32::from(bytes > 0);
+                day.addresses += u32::from(bytes > 0);
             }
         }
         let is_of_zone =
@@ -156,15 +160,15 @@ impl Pdns {
                 escape(&self.zone)
             );
         }
-        let _ = writeln!(out, "DAY         NEW BYTES  CLIENTS  NEW NAMES");
+        let _ = writeln!(out, "DAY         NEW BYTES  ADDRESSES  NEW NAMES");
         let most = self.days.iter().map(|day| day.new_bytes).max().unwrap_or(1).max(1);
         for day in &self.days {
-            let bar = "#".repeat((day.new_bytes as f64 / most as f64 * 36.0).ceil() as usize);
+            let bar = bar(day.new_bytes, most, 34);
             let line = format!(
-                "{:<10}  {:>9}  {:>7}  {:>9}  {bar}",
+                "{:<10}  {:>9}  {:>9}  {:>9}  {bar}",
                 escape(&day.day),
                 day.new_bytes,
-                day.clients,
+                day.addresses,
                 day.new_names
             );
             let _ = writeln!(out, "{}", line.trim_end());
@@ -184,7 +188,7 @@ impl Pdns {
             time_first: i64,
             time_last: i64,
         }
-        let unix = |time: &str| time.parse::<jiff::Timestamp>().map_or(0, |time| time.as_second());
+        let unix = |time: &str| time.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
         let mut out = String::new();
         let own = self
             .zone_seen

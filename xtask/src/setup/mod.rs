@@ -16,17 +16,20 @@ use crate::preflight;
 
 /// What a command needs of the cache folder.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub(crate) struct Needs {
     pub(crate) toolchain: bool,
     pub(crate) peers: bool,
     pub(crate) vm: bool,
+    pub(crate) browser: bool,
 }
 
 pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     let toolchain = needs.toolchain && !toolchain::is_done(cache);
     let peers = needs.peers && !peers::TESTS.is_done(cache);
     let vm = needs.vm && !peers::VM.is_done(cache);
-    if !(toolchain || peers || vm) {
+    let browser = needs.browser && !peers::BROWSER.is_done(cache);
+    if !(toolchain || peers || vm || browser) {
         return Ok(());
     }
     preflight::build()?;
@@ -39,7 +42,7 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     if toolchain && !toolchain::is_done(cache) {
         toolchain::fetch(cache, apt.as_ref())?;
     }
-    for (group, wanted) in [(&peers::TESTS, peers), (&peers::VM, vm)] {
+    for (group, wanted) in [(&peers::TESTS, peers), (&peers::VM, vm), (&peers::BROWSER, browser)] {
         if wanted && !group.is_done(cache) {
             group.fetch(cache, apt.as_ref())?;
         }

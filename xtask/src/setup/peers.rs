@@ -28,8 +28,10 @@ pub(crate) const TESTS: Group = Group {
         tool("fstrm_capture", "fstrm-bin", "usr/bin/fstrm_capture"),
         tool("dnstap-ldns", "dnstap-ldns", "usr/bin/dnstap-ldns"),
         tool("openssl", "openssl", "usr/bin/openssl"),
+        tool("tmux", "tmux", "usr/bin/tmux"),
     ],
     beside: &["rsyslog-openssl"],
+    libraries: &[],
 };
 
 /// For `cargo xtask vm`.
@@ -41,6 +43,17 @@ pub(crate) const VM: Group = Group {
         tool("busybox", "busybox-static", "bin/busybox"),
     ],
     beside: &[],
+    libraries: &[],
+};
+
+/// For the test that renders a finding's page.
+pub(crate) const BROWSER: Group = Group {
+    name: "browser",
+    purpose: "browser (renders the page of a finding)",
+    tools: &[tool("chromium", "chromium", "usr/lib/chromium/chromium")],
+    beside: &["fonts-dejavu-core"],
+    // Where libpulse looks by the path that it was built for.
+    libraries: &["pulseaudio"],
 };
 
 /// Tools that are fetched together.
@@ -50,8 +63,10 @@ pub(crate) struct Group {
     name: &'static str,
     purpose: &'static str,
     tools: &'static [Tool],
-    /// Packages with no program of their own: modules of others'.
+    /// Packages that the tools need and do not ask for, such as modules.
     beside: &'static [&'static str],
+    /// Folders of libraries below the usual one.
+    libraries: &'static [&'static str],
 }
 
 #[derive(Debug)]
@@ -90,7 +105,7 @@ impl Group {
             let real = candidates.iter().find(|path| path.is_file());
             let real = real.with_context(|| format!("package {} has no {}", tool.package, tool.path))?;
             let script = cache.path(&format!("{}/bin/{}", self.name, tool.name));
-            cache::write(&script, &wrapper(&root, real), true)?;
+            cache::write(&script, &wrapper(&root, real, self.libraries), true)?;
         }
         cache.done(&self.stamp(), &self.recipe())
     }
@@ -102,11 +117,17 @@ impl Group {
     /// Changes with the table, so that a new tool is fetched.
     fn recipe(&self) -> String {
         let lines = self.tools.iter().map(|tool| format!("{} {} {}\n", tool.name, tool.package, tool.path));
+<<<<<<< HEAD
         lines.collect::<Vec<_>>().concat() + &self.beside.join(" ")
+=======
+        let more = self.beside.iter().chain(self.libraries);
+        lines.chain(more.map(|name| format!("{name}\n"))).collect()
+>>>>>>> a1e7da3 (tests: what an analyst types, in a terminal and a browser)
     }
 
     fn packages(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.tools.iter().map(|tool| tool.package).collect();
+        let beside = self.beside.iter().copied();
+        let mut names: Vec<_> = self.tools.iter().map(|tool| tool.package).chain(beside).collect();
         names.dedup();
         names.extend(self.beside);
         names

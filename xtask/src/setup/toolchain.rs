@@ -139,19 +139,17 @@ fn wrap(cache: &Cache, root: &Path, program: &str, name: &str) -> Result<PathBuf
     }
     let libraries = if root.join("usr").is_dir() { root.to_owned() } else { cache.path("toolchain/prefix") };
     let script = cache.path(&format!("toolchain/bin/{name}"));
-    cache::write(&script, &wrapper(&libraries, &real), true)?;
+    cache::write(&script, &wrapper(&libraries, &real, &[]), true)?;
     Ok(script)
 }
 
-/// `exec`, so that the process is the program itself and /proc names it.
-pub(crate) fn wrapper(root: &Path, real: &Path) -> String {
-    let libraries = ["usr/lib", "lib"].map(|base| root.join(base).join(format!("{ARCH}-linux-gnu")));
-    format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH='{}:{}' exec '{}' \"$@\"\n",
-        libraries[0].display(),
-        libraries[1].display(),
-        real.display()
-    )
+/// `exec`, so that the process is the program itself and /proc names it. `more` are folders below the one of libraries.
+pub(crate) fn wrapper(root: &Path, real: &Path, more: &[&str]) -> String {
+    let [usr, own] = ["usr/lib", "lib"].map(|base| root.join(base).join(format!("{ARCH}-linux-gnu")));
+    let more = more.iter().map(|folder| usr.join(folder));
+    let libraries: Vec<_> =
+        [usr.clone(), own].into_iter().chain(more).map(|path| path.display().to_string()).collect();
+    format!("#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n", libraries.join(":"), real.display())
 }
 
 /// What `rustc -vV` says.
@@ -201,7 +199,11 @@ mod tests {
 
     #[test]
     fn a_wrapper_execs_the_real_program() {
-        let text = wrapper(Path::new("/c/peers/root"), Path::new("/c/peers/root/usr/sbin/iodine"));
+        let text = wrapper(Path::new("/c/peers/root"), Path::new("/c/peers/root/usr/sbin/iodine"), &["more"]);
+        assert!(
+            text.contains("linux-gnu:/c/peers/root/lib/") && text.contains("-linux-gnu/more' exec"),
+            "{text}"
+        );
         assert!(text.contains("exec '/c/peers/root/usr/sbin/iodine' \"$@\""), "{text}");
     }
 }

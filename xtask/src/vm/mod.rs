@@ -55,7 +55,7 @@ pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
     } else {
         releases.iter().map(|release| kernels::find(release)).collect::<Result<Vec<_>>>()?
     };
-    setup::run(cache, Needs { toolchain: true, peers: true, vm: true })?;
+    setup::run(cache, Needs { toolchain: true, peers: true, vm: true, ..Needs::default() })?;
     let programs = static_programs()?;
     let mut failed = Vec::new();
     for kernel in matrix {

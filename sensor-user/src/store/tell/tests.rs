@@ -147,13 +147,40 @@ fn who_asked_and_when_is_told_of_a_zone() {
     assert!(who.iter().any(|(client, lookups)| client.contains("dig") && *lookups == 1), "{who:?}");
     let text = told.who();
     assert!(text.lines().count() == 3 && !text.contains('\x1b') && text.contains("\\x1b[31mvil"), "{text}");
-    // n0 to n19 every six hours, a third of them of this zone: on five days.
-    let days: Vec<_> = told.days.iter().map(|day| (day.new_bytes > 0, day.new_names)).collect();
-    assert_eq!(days, [(true, 4), (true, 0), (true, 0), (true, 0), (true, 0)], "{:#?}", told.days);
-    assert_eq!(told.days[0].clients, 2);
+    // Both are programs: what is new counts by address, since theirs is part of it. n0 to n19 came every six hours.
+    let days: Vec<_> = told.days.iter().map(|day| (day.addresses, day.new_bytes, day.new_names)).collect();
+    assert_eq!(days[0], (0, 0, 4), "{:#?}", told.days);
     assert!(told.timeline().lines().all(|line| line.chars().count() <= 80), "{}", told.timeline());
     let unknown = history().pdns("never.example");
     assert!(unknown.who().starts_with("nobody") && unknown.timeline().starts_with("nothing new"));
+}
+
+#[test]
+fn a_zones_days_count_by_address() {
+    let mut history = history();
+    let mut clients = Clients::new(16, 1);
+    let ip = [10, 0, 0, 1].into();
+    let client = clients.note(9, || Identity::Address(ip), ip, START).clone();
+    for n in 0..20 {
+        let name = Canonical::from_text("x.zone1.com");
+        let zone = Zone::of(&name);
+        let wire = name.suffix(zone.labels);
+        history.asked(&Asked {
+            client: &client,
+            zone: history.zone_key(wire, zone.class),
+            wire,
+            class: zone.class,
+            qtype: rtype::TXT,
+            lookup: true,
+            closest: false,
+            new_units: 8 * 16 * 5,
+            now_ns: START + n * DAY_NS / 4,
+        });
+    }
+    let told = history.pdns("zone1.com");
+    let days: Vec<_> = told.days.iter().map(|day| (day.addresses, day.new_bytes)).collect();
+    assert_eq!(days, [(1, 20); 5], "{:#?}", told.days);
+    assert!(told.timeline().lines().all(|line| line.chars().count() <= 80), "{}", told.timeline());
 }
 
 #[test]
