@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use analyst::{AlertsArgs, CoverageArgs, ExplainArgs, ReportArgs};
+pub use analyst::{AlertsArgs, CoverageArgs, ExplainArgs, ReportArgs, TopArgs};
 
 use crate::{
     config::{Config, Loaded, files},
@@ -17,6 +17,7 @@ use crate::{
     explain, live, replay,
     rules::list,
     store::ask,
+    top,
 };
 
 /// Finds data leaving through DNS and names the process that sends it.
@@ -37,6 +38,8 @@ enum Command {
     Status(AskArgs),
     /// Show the flow counters of the running sensor
     Flows(AskArgs),
+    /// Watch clients and zones, nearest to a bound first; once, as text, in a pipe
+    Top(TopArgs),
     /// List findings, what was seen last at the end
     Alerts(AlertsArgs),
     /// Explain one finding: verdict, evidence, samples, what else it may be, what to do
@@ -287,6 +290,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Replay(args) => replay::run(&args, &load(&args.config)?),
         Command::Status(args) => live::status(&args, &load(&args.config)?),
         Command::Flows(args) => live::flows(&args, &load(&args.config)?),
+        Command::Top(args) => top::run(&args, &load(&args.config)?),
         Command::Alerts(args) => explain::alerts::run(&args, &load(&args.config)?),
         Command::Explain(args) => explain::explain(&args, &load(&args.config)?),
         Command::Report(args) => explain::report(&args, &load(&args.config)?),

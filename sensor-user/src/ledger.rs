@@ -121,6 +121,10 @@ impl Ledger {
         self.entries.is_empty()
     }
 
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     pub fn find(&mut self, key: Key) -> Option<&mut Entry> {
         let slot = self.index.find(&key, |slot| &self.entries[slot].key)?;
         self.worths.touch(slot);

@@ -58,4 +58,6 @@ pub mod store;
 
 pub mod explain;
 
+pub mod top;
+
 pub mod coverage;

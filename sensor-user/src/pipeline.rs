@@ -2,6 +2,7 @@
 
 mod lookups;
 pub mod stats;
+pub mod top;
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;

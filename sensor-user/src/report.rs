@@ -135,6 +135,16 @@ impl Reports {
         self.open.get(&Case::client_zone(key)).is_some_and(|open| open.ledger)
     }
 
+    /// The open finding of a case.
+    pub fn finding(&self, case: Case) -> Option<&Finding> {
+        self.open.get(&case).map(|open| &open.finding)
+    }
+
+    /// An entry's way to its nearest bound; 1 is there.
+    pub fn score(&self, entry: &Entry) -> f64 {
+        entry.standing(&self.bounds).weight()
+    }
+
     pub fn has(&self, case: Case) -> bool {
         self.open.contains_key(&case)
     }
@@ -481,7 +491,7 @@ fn figures(finding: &mut Finding, entry: &Entry) {
 }
 
 /// Bytes out and in, by the ledger.
-fn bounds(entry: &Entry) -> (Bounds, Bounds) {
+pub(crate) fn bounds(entry: &Entry) -> (Bounds, Bounds) {
     let bounds = |low: u64, high: u64| Bounds {
         low: low / u64::from(UNIT) / 8,
         high: (high.max(low)).div_ceil(u64::from(UNIT) * 8),

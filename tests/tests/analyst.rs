@@ -131,6 +131,7 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
         (&["alerts", "--follow", "-c", none], 1, "there is nothing to follow"),
         (&["alerts", "-c", none], 1, "there is no store"),
         (&["explain", "a", "-c", none], 1, "there is no store"),
+        (&["top", "-c", none], 1, "no sensor answers"),
         (&["coverage", "--attack", foreign], 1, "no ATT&CK excerpt"),
         (&["coverage", "--json", "--markdown"], 2, "cannot be used with"),
         (&["pdns", "192.0.2.1", "--who", "-c", none], 1, "there is no store"),
@@ -147,7 +148,7 @@ fn what_cannot_be_done_is_said_with_its_exit_code() {
     fs::write(&half, fs::read_to_string(file).unwrap() + "{\"schema\":1,\"id\"").unwrap();
     let done = run(&["alerts", text(&half)]);
     assert!(done.code() == Some(1) && done.stdout.contains("LAST SEEN"), "what could be read is listed");
-    for command in ["alerts", "explain", "report", "coverage", "pdns"] {
+    for command in ["alerts", "explain", "report", "coverage", "pdns", "top"] {
         let help = run(&[command, "--help"]);
         assert!(help.code() == Some(0) && help.stdout.contains("Example"), "{}", help.stdout);
     }
@@ -287,6 +288,78 @@ fn hostile_names_cannot_break_a_terminal() {
             assert_eq!(terminal.shows(&binary, arguments, told.len()), told, "{arguments:?}");
         }
     }
+}
+
+#[test]
+fn top_shows_who_leaks_in_80_by_24_with_and_without_colour() {
+    let _alone = serial::lock();
+    let tmux = require!(peer::find("tmux"));
+    let (client, server) = require!(host::pair());
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", &format!("{SERVER_V4}:53")]);
+    let sensor = require!(Sensor::start(&client, &[]));
+    let mut leak = client.command(TRAFFIC);
+    leak.args(["leak", &format!("{SERVER_V4}:53"), "200", "5000"]);
+    let done = Finished::of(Process::spawn(leak));
+    assert!(done.stdout.starts_with("sent 200"), "{}", done.stderr);
+    sensor.wait_for_finding("leak", Deadline::secs(10), |finding| finding["state"] == "create");
+    let piped = earthdog(&client, &["top"]);
+    assert!(
+        piped.code() == Some(0) && piped.stdout.contains("leak.example"),
+        "{}{}",
+        piped.stdout,
+        piped.stderr
+    );
+    for (name, variable, is_coloured) in [("c", "TERM=screen-256color", true), ("n", "NO_COLOR=1", false)] {
+        let socket = format!("earthdog-{}-top-{name}", std::process::id());
+        let terminal = |arguments: &[&str]| {
+            let mut command = client.command(&tmux);
+            command.args(["-f", "/dev/null", "-L", &socket]).args(arguments);
+            let output = command.output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let mut start = client.command(&tmux);
+        start.args([
+            "-f",
+            "/dev/null",
+            "-L",
+            &socket,
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+            "env",
+            variable,
+        ]);
+        assert!(start.arg(binary().unwrap()).arg("top").status().unwrap().success());
+        let shown = |what: &str| {
+            let mut screen = String::new();
+            let found = Deadline::secs(10).poll(|| {
+                screen = terminal(&["capture-pane", "-p"]);
+                screen.contains(what).then_some(())
+            });
+            assert!(found.is_some(), "{what} is not shown:\n{screen}");
+            screen
+        };
+        let screen = shown("leak.example");
+        assert!(screen.contains("lost 0") && screen.contains("q quit"), "{screen}");
+        assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
+        let coded = terminal(&["capture-pane", "-p", "-e"]);
+        assert_eq!(coded.contains("38;5;"), is_coloured, "{coded:?}");
+        terminal(&["send-keys", "Enter"]);
+        shown("% sure");
+        terminal(&["send-keys", "q"]);
+        shown("CLIENT");
+        terminal(&["send-keys", "/"]);
+        terminal(&["send-keys", "-l", "nobody"]);
+        terminal(&["send-keys", "Enter"]);
+        shown("rows 0 of");
+        terminal(&["send-keys", "q"]);
+        let gone = Deadline::secs(10).poll(|| terminal(&["list-sessions"]).is_empty().then_some(()));
+        assert!(gone.is_some(), "top ends with q");
+    }
+    sensor.stop();
 }
 
 /// The browser, in a host without a network.

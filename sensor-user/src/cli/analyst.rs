@@ -5,6 +5,27 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use super::FailOn;
+use crate::top::Sort;
+
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Columns: OUT and IN the most that can have left and come in; SCORE 1 is at a bound; l m H C mark an open \
+    finding's severity.\n\nExamples:\n  earthdog top\n  earthdog top --filter iodine --sort rate\n  earthdog top --once | head"
+)]
+pub struct TopArgs {
+    /// What is first
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Only clients and zones with this in their names
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// One screen as text, also on a terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Configuration file of the running sensor, for its control socket
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "Columns: S is o for open, c for closed; OUT the most that can have left.\n\n\

@@ -287,15 +287,17 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// One column a character: what is not ASCII may take none or two.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     escape(text).chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
-fn cut(text: &str, width: usize) -> String {
+/// The beginning of ASCII text, with a mark where it was cut.
+pub fn cut(text: &str, width: usize) -> String {
     if text.len() <= width { text.to_owned() } else { format!("{}…", &text[..width - 1]) }
 }
 
-fn cut_left(text: &str, width: usize) -> String {
+/// The end of ASCII text, likewise.
+pub fn cut_left(text: &str, width: usize) -> String {
     if text.len() <= width { text.to_owned() } else { format!("…{}", &text[text.len() + 1 - width..]) }
 }
 

@@ -61,6 +61,11 @@ pub fn report(args: &ReportArgs, config: &Config) -> anyhow::Result<Code> {
     Ok(Code::Ok)
 }
 
+/// The text of one finding of the running sensor.
+pub fn explained(config: &Config, id: &str) -> Result<String, Error> {
+    look_up(config, None, id).map(|explained| text::text(&explained, false))
+}
+
 fn look_up(config: &Config, file: Option<&Path>, id: &str) -> Result<Explained, Error> {
     let changes = records::one(config, file, id)?;
     let habits = match (file, changes.last()) {

@@ -249,7 +249,7 @@ fn gaps(counts: &[u32]) -> Vec<(String, u32)> {
 }
 
 /// `30 ms`, `10 s`, `3 h`.
-pub fn short(ms: u64) -> String {
+fn short(ms: u64) -> String {
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
     let (unit, name) = units.into_iter().find(|(unit, _)| ms >= *unit).unwrap_or((1, "ms"));
     format!("{} {name}", ms / unit)

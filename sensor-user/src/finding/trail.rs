@@ -28,7 +28,7 @@ pub struct Trail {
     pub gaps: Vec<u32>,
     /// First and last and, between them, at a step that grows.
     pub points: Vec<Point>,
-    /// The last names with the letter case they were asked in, where it says something.
+    /// The first names since it is open, with the letter case they were asked in, where that says something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<String>,
 }

@@ -62,14 +62,13 @@ pub enum Command {
     Baseline(Option<String>),
     /// Forgets them.
     BaselineReset(Option<String>),
+    /// Who is nearest to a bound.
+    Top,
     /// State changes of findings, all or those after a cursor.
     Alerts(Option<String>),
     /// Those of the findings whose id begins like this.
     Explain(String),
 }
-
-/// Commands of the contract that a later version answers.
-const LATER: [&str; 1] = ["top"];
 
 /// A question on its way to the loop that owns the state.
 #[derive(Debug)]
@@ -219,14 +218,14 @@ fn parse(line: &[u8]) -> Result<Command, String> {
         },
         "baseline" => Ok(Command::Baseline(request.about)),
         "baseline_reset" => Ok(Command::BaselineReset(request.about)),
+        "top" => Ok(Command::Top),
         "alerts" => Ok(Command::Alerts(request.about)),
         "explain" => match request.about {
             Some(id) => Ok(Command::Explain(id)),
             None => Err("`explain` is about a finding: send the beginning of its id as \"about\"".to_owned()),
         },
-        later if LATER.contains(&later) => Err(format!("`{later}` is not yet available in this version")),
         other => Err(format!(
-            "unknown command `{}`; there are: status, flows, alerts, explain, pdns, baseline, baseline_reset",
+            "unknown command `{}`; there are: status, flows, top, alerts, explain, pdns, baseline, baseline_reset",
             other.escape_debug()
         )),
     }
@@ -313,7 +312,6 @@ mod tests {
         for (line, says) in [
             (&br#"{"v":2,"command":"flows"}"#[..], "version 2"),
             (br#"{"v":1,"command":"pdns"}"#, "about a name"),
-            (br#"{"v":1,"command":"top"}"#, "not yet available in this version"),
             (br#"{"v":1,"command":"explain"}"#, "about a finding"),
             (br#"{"v":1,"command":"rm \u001b"}"#, "unknown command `rm \\u{1b}`"),
             (b"GET / HTTP/1.1", "not a request"),
@@ -350,12 +348,10 @@ mod tests {
                 }
             });
             let asked = path.clone();
-            let answers = tokio::task::spawn_blocking(move || {
-                [request(&asked, "status"), request(&asked, "top"), request(&asked, "nonsense")]
-            });
-            let [status, later, unknown] = answers.await.unwrap();
+            let answers =
+                tokio::task::spawn_blocking(move || [request(&asked, "status"), request(&asked, "nonsense")]);
+            let [status, unknown] = answers.await.unwrap();
             assert_eq!(status.unwrap(), "Status");
-            assert!(later.unwrap_err().message.contains("not yet available"));
             assert!(unknown.unwrap_err().message.contains("unknown command"));
             assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
             server.abort();

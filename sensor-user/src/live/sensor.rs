@@ -487,6 +487,7 @@ impl Sensor {
             Command::Baseline(which) => self.remembered(|history, now_ns| {
                 control::answer_line(&history.baselines(which.as_deref(), now_ns))
             }),
+            Command::Top => control::answer_line(&self.pipeline.top()),
             Command::Alerts(cursor) => control::json_line(&self.store.kept().since(cursor.as_deref())),
             Command::Explain(id) => control::json_line(&self.store.kept().about(&id)),
             Command::BaselineReset(which) => {

@@ -36,9 +36,9 @@ pub(super) struct Open {
     /// Unix time, nanoseconds: where the trail begins.
     first_ns: u64,
     curve: Curve,
-    /// Of what the detector counts, in cases that the ledger has no entry of.
+    /// Between look-ups; between what the detector counts, in cases that the ledger has no entry of.
     gaps: Gaps,
-    /// Names as they were asked, the last ones.
+    /// Names as they were asked, the first since it is open.
     asked: Vec<Box<[u8]>>,
 }
 
@@ -91,6 +91,9 @@ impl Open {
 
     /// Keeps a name if its letter case may say something.
     fn was_asked(&mut self, name: Name<'_>) {
+        if self.asked.len() >= ASKED {
+            return;
+        }
         let has = |of: fn(&u8) -> bool| name.labels().any(|label| label.iter().any(of));
         if !has(u8::is_ascii_uppercase) || !has(u8::is_ascii_lowercase) {
             return;
@@ -98,9 +101,6 @@ impl Open {
         let wire: Box<[u8]> =
             name.labels().flat_map(|label| [&[label.len() as u8], label].concat()).collect();
         if !self.asked.contains(&wire) {
-            if self.asked.len() >= ASKED {
-                self.asked.remove(0);
-            }
             self.asked.push(wire);
         }
     }

@@ -1,6 +1,6 @@
 //! The sentences of a finding.
 
-use crate::finding::{Bounds, ClientKind, Finding, Scope, State};
+use crate::finding::{Bounds, Client, ClientKind, Finding, Scope, State};
 use crate::ledger::Kind;
 
 /// One sentence to decide on: who, and what it does.
@@ -32,11 +32,15 @@ pub fn counterfactual(finding: &Finding, kind: Kind, bound_bytes: u64, window_s:
 
 /// `iodine (pid 4242, root)`, or an address; the zone, or the server, where it is about no client.
 pub fn who(finding: &Finding) -> String {
-    let client = &finding.client;
     if finding.scope == Scope::Zone {
         let place = finding.zone.as_ref().or(finding.resolver.as_ref());
         return place.cloned().unwrap_or_else(|| "A zone".to_owned());
     }
+    client(&finding.client)
+}
+
+/// `iodine (pid 4242, root)`, or an address.
+pub fn client(client: &Client) -> String {
     if client.kind == ClientKind::Address {
         return client.ip.map_or_else(|| "An unknown client".to_owned(), |ip| ip.to_string());
     }

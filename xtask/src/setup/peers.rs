@@ -117,19 +117,14 @@ impl Group {
     /// Changes with the table, so that a new tool is fetched.
     fn recipe(&self) -> String {
         let lines = self.tools.iter().map(|tool| format!("{} {} {}\n", tool.name, tool.package, tool.path));
-<<<<<<< HEAD
-        lines.collect::<Vec<_>>().concat() + &self.beside.join(" ")
-=======
         let more = self.beside.iter().chain(self.libraries);
         lines.chain(more.map(|name| format!("{name}\n"))).collect()
->>>>>>> a1e7da3 (tests: what an analyst types, in a terminal and a browser)
     }
 
     fn packages(&self) -> Vec<&'static str> {
         let beside = self.beside.iter().copied();
         let mut names: Vec<_> = self.tools.iter().map(|tool| tool.package).chain(beside).collect();
         names.dedup();
-        names.extend(self.beside);
         names
     }
 }
