@@ -53,7 +53,7 @@ pub(super) fn curve(explained: &Explained) -> String {
 /// How many gaps of which length.
 pub(super) fn gaps(gaps: &[(String, u32)]) -> String {
     const ROW: f64 = 28.0;
-    const NAME: f64 = 190.0;
+    const NAME: f64 = 220.0;
     let most = gaps.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
     let height = ROW * gaps.len() as f64 + 8.0;
     let mut out =
