@@ -1,5 +1,6 @@
 //! What `pdns` tells beside a name's own record: names of an address, who asked for a zone, its days, and an export.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -44,10 +45,11 @@ impl History {
         let mut names: Vec<Seen> = names
             .map(|record| seen(&record.name, (record.first_ns, record.last_ns), &record.answers))
             .collect();
+        let known: BTreeSet<String> = names.iter().map(|name| name.name.clone()).collect();
         let zones = self.zones.iter().filter(|record| record.answers.addresses.contains(&address));
         for record in zones {
             let zone = seen(&record.zone, (record.first_ns, record.last_ns), &record.answers);
-            if !names.iter().any(|name| name.name == zone.name) {
+            if !known.contains(&zone.name) {
                 names.push(Seen {
                     lookups: Some(record.lookups),
                     clients: Some(record.clients.count()),
