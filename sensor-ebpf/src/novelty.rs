@@ -157,26 +157,26 @@ pub fn query(set: &mut NoveltySet, asked: &Asked, room: &mut Room) -> bool {
     forget();
     find(set, query, room);
     if room.place < NOVELTY_PLACES as u64 {
-        let repeats = load32(&set.repeats[at(room)]);
+        let repeats = load(&set.repeats[at(room)]);
         let again = load(&set.times_ns[at(room)]) == since;
         forget();
         if again && repeats < FREE {
-            store32(&mut set.repeats[at(room)], repeats + 1);
+            store(&mut set.repeats[at(room)], repeats + 1);
             return false;
         }
         let kept = repeats.saturating_sub(FREE);
         if again && (asked.sample == 0 || u64::from(kept) + 1 < asked.sample) && kept < u32::MAX / 2 {
-            store32(&mut set.repeats[at(room)], repeats + 1);
+            store(&mut set.repeats[at(room)], repeats + 1);
             return true;
         }
         room.kept = u64::from(kept);
-        store32(&mut set.repeats[at(room)], if again { FREE } else { 0 });
+        store(&mut set.repeats[at(room)], if again { FREE } else { 0 });
         store(&mut set.times_ns[at(room)], since);
         return false;
     }
     put(set, query, since, now_ns, lookup_ns, room);
     let place = at(room);
-    store32(&mut set.repeats[place], 0);
+    store(&mut set.repeats[place], 0);
     false
 }
 
@@ -309,9 +309,9 @@ fn mix<const AT: usize, const N: usize>(words: [u64; N], start: u64, key: impl F
     spread(sum) | 1
 }
 
-/// A word that another CPU may write.
+/// A field that another CPU may write.
 #[inline(always)]
-fn load(field: &u64) -> u64 {
+fn load<T: Copy>(field: &T) -> T {
     // SAFETY: a reference is valid for reads.
     #[allow(unsafe_code)]
     unsafe {
@@ -321,27 +321,7 @@ fn load(field: &u64) -> u64 {
 
 /// See `load`.
 #[inline(always)]
-fn load32(field: &u32) -> u32 {
-    // SAFETY: a reference is valid for reads.
-    #[allow(unsafe_code)]
-    unsafe {
-        core::ptr::from_ref(field).read_volatile()
-    }
-}
-
-/// See `load`.
-#[inline(always)]
-fn store32(field: &mut u32, value: u32) {
-    // SAFETY: a reference is valid for writes.
-    #[allow(unsafe_code)]
-    unsafe {
-        core::ptr::from_mut(field).write_volatile(value);
-    }
-}
-
-/// See `load`.
-#[inline(always)]
-fn store(field: &mut u64, value: u64) {
+fn store<T: Copy>(field: &mut T, value: T) {
     // SAFETY: a reference is valid for writes.
     #[allow(unsafe_code)]
     unsafe {
