@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::dns::{Canonical, Message};
 use crate::event::Packet;
 use crate::finding::Finding;
+use crate::ledger::payload::Answer;
 use crate::ledger::{Entry, Key, Target};
 use crate::logged::Lookup;
 use crate::report::{Case, Reports, Scene, Sighting, Signal};
@@ -59,6 +60,8 @@ pub struct Look<'a> {
     pub client: u64,
     /// Where the first record of a response leads that leads to a name.
     pub target: Option<&'a Target>,
+    /// What a response's answers can have carried; nothing of a query, and of a spurious response.
+    pub answer: Answer,
     /// What part `client` plays, as far as it is learned.
     pub role: Role,
     /// Of the hashes by which what an attacker chose is compared: random live, the same in every replay.

@@ -232,6 +232,9 @@ pub fn fuzz(bytes: &[u8]) {
     if let Some(question) = &message.question {
         let canonical = Canonical::new(question.name);
         assert!(canonical.wire().len() <= 255 && canonical.labels() <= 127);
+        let by_labels = Canonical::from_labels(question.name.labels());
+        assert_eq!(canonical.wire(), by_labels.wire());
+        assert!((0..canonical.labels()).all(|index| canonical.label(index) == by_labels.label(index)));
         let _ = canonical.to_string();
     }
     let mut end = 0;

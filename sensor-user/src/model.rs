@@ -15,6 +15,9 @@ pub trait Novel {
     /// start of a label, whether it is part of the only number since a hyphen or the start, and what it costs by the
     /// static model.
     fn character(&mut self, before: u8, symbol: u8, in_number: bool, cost: u32);
+
+    /// The label is over, of which the characters since the last call were.
+    fn end_of_label(&mut self);
 }
 
 /// Numbers since a hyphen or the start of a label.
@@ -46,6 +49,8 @@ pub struct Unheard;
 
 impl Novel for Unheard {
     fn character(&mut self, _before: u8, _symbol: u8, _in_number: bool, _cost: u32) {}
+
+    fn end_of_label(&mut self) {}
 }
 
 /// Costs are counted in sixteenths of a bit.
@@ -62,7 +67,7 @@ const OTHER_BYTE_COST: u32 = 124;
 const MORE_LABELS_COST: u32 = UNIT;
 
 /// Table of `cargo xtask model`: after an 8-byte head, the cost of each symbol after each pair of symbols.
-static TABLE: &[u8; 8 + SYMBOLS * SYMBOLS * SYMBOLS] = include_bytes!("model/static.bin");
+const TABLE: &[u8; 8 + SYMBOLS * SYMBOLS * SYMBOLS] = include_bytes!("model/static.bin");
 const _: () = assert!(TABLE[0] == b'E' && TABLE[1] == b'D' && TABLE[2] == b'M' && TABLE[3] == 1);
 const _: () = assert!(TABLE[4] as usize == SYMBOLS);
 
@@ -90,6 +95,7 @@ pub fn static_cost_of(sub: &[u8], novel: &mut impl Novel) -> u32 {
             cost += one;
             context.add(symbol);
         }
+        novel.end_of_label();
         cost += context.cost(BOUNDARY) + MORE_LABELS_COST;
     }
     cost
@@ -157,9 +163,15 @@ pub fn alphabet_cost(sub: &[u8]) -> u32 {
     labels(sub).map(label_alphabet_cost).sum()
 }
 
-/// Whether a label has host name characters only, lower case.
-pub fn is_host_label(label: &[u8]) -> bool {
-    label.iter().fold(0, |used, byte| used | ALPHABETS[usize::from(*byte)]) < 16
+/// [`alphabet_cost`], and what the characters could say if each were one of 38 (or of 256, in labels with any that is no
+/// host name character in lower case) by free choice.
+pub fn alphabet_and_raw_cost(sub: &[u8]) -> (u32, u32) {
+    labels(sub).fold((0, 0), |(least, most), label| {
+        let each = alphabet(label);
+        let count = label.len() as u32;
+        let free = each.max(HOST_BYTE_COST);
+        (least + LABEL_COST + count * each, most + 6 * UNIT + count * free)
+    })
 }
 
 /// As [`alphabet_cost`], of one label.
@@ -191,10 +203,14 @@ fn alphabet(label: &[u8]) -> u32 {
         0 | 1 => 54, // ten digits
         2 | 3 => 64, // hexadecimal
         4 | 6 => 80, // base32
-        5..16 => 84, // 38 host name characters
-        _ => 128,
+        5..16 => HOST_BYTE_COST,
+        _ => BYTE_COST,
     }
 }
+
+/// One of 38 host name characters, and any byte.
+const HOST_BYTE_COST: u32 = 84;
+const BYTE_COST: u32 = 8 * UNIT;
 
 /// Which alphabets hold a byte, by what must be added to base32's digits.
 static ALPHABETS: [u8; 256] = {
@@ -246,21 +262,33 @@ static LOG2: [u8; 257] = {
     table
 };
 
+/// [`TABLE`] without its head, filled up to what sixteen bits reach: so no look-up has to be checked.
+static COSTS: [u8; 1 << 16] = {
+    let mut costs = [0; 1 << 16];
+    let mut at = 8;
+    while at < TABLE.len() {
+        costs[at - 8] = TABLE[at];
+        at += 1;
+    }
+    costs
+};
+
 /// The two symbols before, as the static model has them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Context {
-    /// Where the costs of what may follow begin in the table, its head left out.
-    row: usize,
+    /// Where the costs of what may follow begin.
+    row: u16,
     last: u8,
 }
 
 impl Context {
     fn cost(self, symbol: u8) -> u32 {
-        u32::from(TABLE[8 + self.row + usize::from(symbol)])
+        u32::from(COSTS[usize::from(self.row + u16::from(symbol))])
     }
 
     fn add(&mut self, symbol: u8) {
-        self.row = (usize::from(self.last) * SYMBOLS + usize::from(symbol)) * SYMBOLS;
+        const ROW: u16 = SYMBOLS as u16;
+        self.row = u16::from(self.last) * (ROW * ROW) + u16::from(symbol) * ROW;
         self.last = symbol;
     }
 }

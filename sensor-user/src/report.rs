@@ -81,8 +81,8 @@ pub struct Scene<'a> {
     pub sighting: Sighting,
     /// Of the packet, below its zone: wire form, lower case.
     pub sub: &'a [u8],
-    /// The name of a look-up as it was asked; of nothing else.
-    pub asked: Option<Name<'a>>,
+    /// The name of a look-up as it was asked, and whether its letters are of both cases; of nothing else.
+    pub asked: Option<(Name<'a>, bool)>,
     pub qtype: u16,
     pub emit: &'a mut dyn FnMut(&Finding),
 }
@@ -203,8 +203,7 @@ impl Reports {
 
     /// Takes what a detector saw.
     pub fn raise(&mut self, signal: &Signal<'_>, scene: &mut Scene<'_>) {
-        let known = rules().rules.get(signal.rule);
-        debug_assert!(known.is_some_and(|rule| rule.families.iter().any(|family| family == signal.family)));
+        debug_assert!(rules().rules[signal.rule].families.iter().any(|family| family == signal.family));
         let now_ns = scene.sighting.now_ns;
         let weight = rounded(signal.weight);
         let known = self.open.get_mut(&signal.case);

@@ -56,6 +56,8 @@ struct Ring {
     ttls: [u16; LOOKUPS],
     /// Asked for by another type too.
     twins: u128,
+    /// Of a name that was among those kept before.
+    again: u128,
     /// Of the last one.
     qtype: u16,
 }
@@ -299,15 +301,19 @@ impl Ring {
             gaps: [0; LOOKUPS],
             ttls: [0; LOOKUPS],
             twins: 0,
+            again: 0,
             qtype: 0,
         })
     }
 
     fn push(&mut self, name: u16, qtype: u16, gap_ms: u32) {
         self.qtype = qtype;
+        // All of them are looked at, without a branch: so the compiler compares many at once.
+        let again = self.names.iter().fold(false, |again, kept| again | (*kept == name));
         self.head = (self.head + 1) % LOOKUPS;
         (self.names[self.head], self.gaps[self.head], self.ttls[self.head]) = (name, gap_ms, 0);
         self.twins &= !(1 << self.head);
+        self.again = self.again & !(1 << self.head) | u128::from(again) << self.head;
     }
 
     /// Another type of one of the last few names; the same type is a retry, or the same word again.
@@ -322,6 +328,10 @@ impl Ring {
     }
 
     fn order(&self, kept: usize) -> Option<Order> {
+        // Of names that are all new, as a tunnel's, there is no order to look at.
+        if (self.again.count_ones() as usize) < MIN_REPEATS {
+            return None;
+        }
         if f64::from(self.twins.count_ones()) > kept as f64 * MAX_TWINS {
             return None;
         }

@@ -264,12 +264,19 @@ impl Heard {
         if record.rtype != look.qtype {
             return 0;
         }
-        let (network, _) =
-            record.rdata.split_at(record.rdata.len().min(if record.rtype == rtype::A { 2 } else { 4 }));
-        let in_new_network = self.parts.is_new(look.seed.hash_one((record.rtype, network)));
-        let parts = record.rdata.chunks_exact(2).enumerate().filter(|(_, part)| *part != [0, 0]);
-        let new = parts.filter(|(index, part)| self.parts.is_new(look.seed.hash_one((index, part)))).count();
-        let units = new as u64 * 16 * u64::from(UNIT);
+        let (groups, _) = record.rdata.as_chunks::<2>();
+        // What it is part of, a number for each part, and the part.
+        let hash = |kind: u32, part: u32| look.seed.hash_one(u64::from(kind) << 32 | u64::from(part));
+        let group =
+            |index: usize| u32::from(u16::from_be_bytes(groups.get(index).copied().unwrap_or_default()));
+        let network = if record.rtype == rtype::A { group(0) } else { group(0) << 16 | group(1) };
+        let in_new_network = self.parts.is_new(hash(u32::from(record.rtype), network));
+        let mut new = 0;
+        for (index, part) in groups.iter().enumerate().filter(|(_, part)| **part != [0, 0]) {
+            let part = u32::from(u16::from_be_bytes(*part));
+            new += u64::from(self.parts.is_new(hash(GROUPS + index as u32, part)));
+        }
+        let units = new * 16 * u64::from(UNIT);
         if in_new_network { units } else { units / PLAIN }
     }
 
@@ -319,6 +326,8 @@ impl Heard {
     }
 }
 
+/// Kinds of parts: networks by their record type, groups of an address by their number behind all types.
+const GROUPS: u32 = 1 << 16;
 /// Known forms, and plain words and hosts of known networks, count for one in so many.
 const KNOWN_FORM: u64 = 16;
 const PLAIN: u64 = 4;

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::finding::Bounds as Bytes;
 use crate::ledger::shape::Shape;
 use crate::ledger::windows::Sums;
-use crate::ledger::{self, Bounds, Charge, ENTRY_MAX, Key, Ledger, Span, Standing, Windows, payload};
+use crate::ledger::{self, Bounds, Charge, ENTRY_MAX, Key, Ledger, Span, Standing, Windows};
 use crate::logged::Lookup;
 use crate::model::{UNIT, static_cost_of};
 use crate::report::text::thousands;
@@ -141,6 +141,9 @@ impl Spread {
         let claimed = [look.key(), address].into_iter().any(|key| cases.is_open(Case::client_zone(key)));
         let account = self.accounts.open(key, look.zone.class, look.zone_wire(), now_ns, &mut |_| {});
         account.query(name, Charge::Full, claimed, now_ns);
+        if account.is_far(&self.zone_bounds) {
+            return;
+        }
         let standing = account.standing(&self.zone_bounds);
         let weight = standing.weight() * CLIENTS_DOUBLE / (CLIENTS_DOUBLE + clients);
         if weight < 1.0 || claimed {
@@ -198,9 +201,16 @@ impl Spread {
         if said < SAYS_LEAST {
             return;
         }
-        let of_zone = Span::ALL.map(|span| entry.window(span).units());
+        // Of a name that goes beyond its zone's share, what is left of that: one long name to each zone is a leak too.
+        let share = self.client_bounds.names(Span::TenMinutes) / ZONE_SHARE;
+        let left =
+            |span: Span, share: u64| share.saturating_sub(entry.window(span).units().saturating_sub(said));
+        let counted = said.min(left(Span::TenMinutes, share)).min(left(Span::Day, share * 4));
+        if counted < SAYS_LEAST {
+            return;
+        }
         let mut shape = Shape::default();
-        static_cost_of(look.sub_wire(), &mut shape);
+        static_cost_of(look.sub_wire(), &mut shape.listen());
         if shape.recognised().strength < LOOKS_RANDOM {
             return;
         }
@@ -210,13 +220,6 @@ impl Spread {
             *rotation = Rotation::new(now_ns);
         }
         rotation.last_ns = now_ns;
-        // Of a name that goes beyond its zone's share, what is left of that: one long name to each zone is a leak too.
-        let share = self.client_bounds.names(Span::TenMinutes) / ZONE_SHARE;
-        let left = |span: Span, share: u64| share.saturating_sub(of_zone[span as usize].saturating_sub(said));
-        let counted = said.min(left(Span::TenMinutes, share)).min(left(Span::Day, share * 4));
-        if counted < SAYS_LEAST {
-            return;
-        }
         rotation.windows.add(Sums { new_units: counted, new_names: 1, queries: 1, ..Sums::default() });
         rotation.zones |= 1 << (look.zone_hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
         rotation.queries += 1;
@@ -315,7 +318,7 @@ impl Detector for Spread {
 
     fn response(&mut self, look: &Look<'_>, _cases: &mut Cases<'_, '_>) {
         if let Some(account) = self.accounts.find(Key { client: 0, zone: look.zone_hash }) {
-            account.response(payload::of(look.message, look.seed).0, false, look.now_ns());
+            account.response(look.answer, false, look.now_ns());
         }
     }
 }

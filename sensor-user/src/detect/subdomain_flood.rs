@@ -68,6 +68,8 @@ impl Remembered for Flooded {
 
 /// Bytes below the zone that a name has on average at most: tunnels fill theirs.
 const MEAN_SUB_BYTES: u64 = 24;
+/// Characters of a label that tell whether it is random.
+const TELLING: usize = 24;
 /// Of a hundred new names, so many at most get an answer...
 const ANSWERED_PERCENT: u32 = 10;
 /// ... and so many at least nothing at all or an error of the server, or random labels.
@@ -122,6 +124,7 @@ impl Detector for SubdomainFlood {
             return;
         }
         let label = look.name.label(0);
+        let label = &label[..label.len().min(TELLING)];
         zone.names += 1;
         zone.sub_bytes += below.len() as u64;
         zone.name_bytes += look.name.wire().len() as u64;

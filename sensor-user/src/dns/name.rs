@@ -44,6 +44,12 @@ impl<'a> Name<'a> {
         }
     }
 
+    /// The same, as the stretches of labels with their lengths between pointers: most names are one.
+    pub fn runs(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut labels = self.labels();
+        std::iter::from_fn(move || labels.run())
+    }
+
     pub fn walk(&self) -> Walked {
         let mut labels = self.labels();
         labels.by_ref().for_each(drop);
@@ -81,65 +87,104 @@ pub struct Labels<'a> {
 }
 
 impl<'a> Labels<'a> {
-    fn stop(&mut self, problem: Anomaly) -> Option<&'a [u8]> {
+    fn stop(&mut self, problem: Anomaly) {
         self.problem = Some(problem);
         self.done = true;
+    }
+
+    /// The next label, or the pointer that leads to it followed; `None` at the end.
+    #[inline]
+    fn step(&mut self) -> Option<Step<'a>> {
+        if self.done {
+            return None;
+        }
+        let Some(&length) = self.message.get(self.at) else {
+            self.stop(Anomaly::NameCut);
+            return None;
+        };
+        match length {
+            0 => {
+                self.end.get_or_insert(self.at + 1);
+                self.done = true;
+                return None;
+            }
+            1..=63 => {
+                let length = usize::from(length);
+                let from = self.at + 1;
+                let Some(label) = self.message.get(from..from + length) else {
+                    self.stop(Anomaly::NameCut);
+                    return None;
+                };
+                if self.room > length {
+                    self.room -= length + 1;
+                    self.at = from + length;
+                    return Some(Step::Label(label));
+                }
+                // The rest is walked for its end only; a name that goes on is still skipped correctly.
+                if self.end.is_none() {
+                    self.end = skip(self.message, self.at);
+                }
+                self.stop(Anomaly::NameTooLong);
+            }
+            0xc0.. => return self.jump(length),
+            _ => self.stop(Anomaly::BadLabel),
+        }
         None
     }
+
+    fn jump(&mut self, length: u8) -> Option<Step<'a>> {
+        let Some(&low) = self.message.get(self.at + 1) else {
+            self.stop(Anomaly::NameCut);
+            return None;
+        };
+        self.end.get_or_insert(self.at + 2);
+        self.compressed = true;
+        let target = usize::from(length & 0x3f) << 8 | usize::from(low);
+        if target >= self.floor {
+            self.stop(Anomaly::PointerForward);
+        } else if self.jumps == MAX_JUMPS {
+            self.stop(Anomaly::PointerChain);
+        } else {
+            self.jumps += 1;
+            self.at = target;
+            self.floor = target;
+            return Some(Step::Pointer);
+        }
+        None
+    }
+
+    /// Labels with their lengths up to the next pointer or the end.
+    fn run(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let start = self.at;
+            let mut end = start;
+            while let Some(Step::Label(label)) = self.step() {
+                end += 1 + label.len();
+            }
+            if end > start {
+                return self.message.get(start..end);
+            }
+            if self.done {
+                return None;
+            }
+        }
+    }
+}
+
+/// What stands at a place in a name.
+enum Step<'a> {
+    Label(&'a [u8]),
+    Pointer,
 }
 
 impl<'a> Iterator for Labels<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.done {
-            return None;
-        }
         loop {
-            let Some(&length) = self.message.get(self.at) else {
-                return self.stop(Anomaly::NameCut);
-            };
-            match length {
-                0 => {
-                    self.end.get_or_insert(self.at + 1);
-                    self.done = true;
-                    return None;
-                }
-                1..=63 => {
-                    let length = usize::from(length);
-                    let from = self.at + 1;
-                    let Some(label) = self.message.get(from..from + length) else {
-                        return self.stop(Anomaly::NameCut);
-                    };
-                    if self.room < length + 1 {
-                        // The rest is walked for its end only; a name that goes on is still skipped correctly.
-                        if self.end.is_none() {
-                            self.end = skip(self.message, self.at);
-                        }
-                        return self.stop(Anomaly::NameTooLong);
-                    }
-                    self.room -= length + 1;
-                    self.at = from + length;
-                    return Some(label);
-                }
-                0xc0.. => {
-                    let Some(&low) = self.message.get(self.at + 1) else {
-                        return self.stop(Anomaly::NameCut);
-                    };
-                    self.end.get_or_insert(self.at + 2);
-                    self.compressed = true;
-                    let target = usize::from(length & 0x3f) << 8 | usize::from(low);
-                    if target >= self.floor {
-                        return self.stop(Anomaly::PointerForward);
-                    }
-                    if self.jumps == MAX_JUMPS {
-                        return self.stop(Anomaly::PointerChain);
-                    }
-                    self.jumps += 1;
-                    self.at = target;
-                    self.floor = target;
-                }
-                _ => return self.stop(Anomaly::BadLabel),
+            match self.step()? {
+                Step::Label(label) => return Some(label),
+                Step::Pointer => {}
             }
         }
     }

@@ -235,12 +235,12 @@ impl Entry {
         if let Some(which) = name.told {
             sums.new_units = u64::from(which);
             self.totals.up_low += u64::from(which);
-            self.totals.up_high += u64::from(raw_cost(sub).max(which));
+            self.totals.up_high += u64::from(model::alphabet_and_raw_cost(sub).1.max(which));
             return;
         }
         self.shape.name(sub, length);
         let (most, rest) = split_address(self.class, sub);
-        let most_by_alphabet = model::alphabet_cost(sub);
+        let (most_by_alphabet, raw) = model::alphabet_and_raw_cost(sub);
         let number = if most == 0 { self.patterns.number(sub) } else { None };
         let is_plain = forms::is_plain(sub);
         let cost = if let Some((number, is_short)) = number {
@@ -280,7 +280,7 @@ impl Entry {
         };
         let low = u64::from(cost.min(most_by_alphabet));
         self.totals.up_low += low;
-        self.totals.up_high += (u64::from(raw_cost(sub))).max(low);
+        self.totals.up_high += u64::from(raw).max(low);
     }
 
     /// Takes a response. One that is `claimed` by another key's open finding counts in all, but not in the windows.
@@ -421,7 +421,7 @@ impl Entry {
         let is_like_last = self.new_names <= HISTORY_FROM && len == self.whole_len && self.back.is_terse();
         self.whole_len = len;
         if self.new_names < HISTORY_FROM {
-            let cost = model::static_cost_of(sub, &mut self.shape) + again;
+            let cost = model::static_cost_of(sub, &mut self.shape.listen()) + again;
             let is_token = is_like_last && model::alphabet_cost(sub) <= TOKEN_MAX_COST;
             return (cost, if is_token { Said::Token } else { Said::Free });
         }
@@ -434,7 +434,7 @@ impl Entry {
             }
             history
         });
-        let said = history.learn(sub, &mut self.shape);
+        let said = history.learn(sub, &mut self.shape.listen());
         let as_before = said.new_len == self.fixed_len || is_like_last;
         if said.new_len >= self.fixed_len / 2 {
             self.fixed_len = said.new_len;
@@ -553,18 +553,6 @@ fn sub_len(sub: &[u8]) -> usize {
         rest = &tail[usize::from(length).min(tail.len())..];
     }
     total
-}
-
-/// What the characters could say if each were one of 38 (or of 256, if any is no host name character) by free choice.
-fn raw_cost(sub: &[u8]) -> u32 {
-    let mut rest = sub;
-    let mut cost = 0;
-    while let Some((&length, tail)) = rest.split_first() {
-        let (label, tail) = tail.split_at(usize::from(length).min(tail.len()));
-        cost += 6 * UNIT + label.len() as u32 * if model::is_host_label(label) { 84 } else { 8 * UNIT };
-        rest = tail;
-    }
-    cost
 }
 
 #[cfg(test)]

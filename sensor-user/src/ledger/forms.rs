@@ -212,15 +212,16 @@ impl Patterns {
 /// Fingerprint of a sub-name without its digits, their number as one, and how many there are; `None` without digits or
 /// with too many of them.
 fn pattern(sub: &[u8]) -> Option<(u32, u32, u32)> {
-    let (mut print, mut number, mut digits) = (0x811c_9dc5_u32, 0u32, 0);
+    let digits_of = |label: &[u8]| label.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let digits = labels(sub).map(digits_of).sum::<usize>();
+    if !(1..=MAX_DIGITS).contains(&digits) {
+        return None;
+    }
+    let (mut print, mut number) = (0x811c_9dc5_u32, 0u32);
     let mut in_number = false;
     for label in labels(sub) {
         for &byte in label {
             if byte.is_ascii_digit() {
-                digits += 1;
-                if digits > MAX_DIGITS {
-                    return None;
-                }
                 number = number * 10 + u32::from(byte - b'0');
                 if in_number {
                     continue;
@@ -233,7 +234,7 @@ fn pattern(sub: &[u8]) -> Option<(u32, u32, u32)> {
         in_number = false;
         print = (print ^ u32::from(b'.')).wrapping_mul(0x0100_0193);
     }
-    (digits > 0).then_some((print | 1, number, digits as u32))
+    Some((print | 1, number, digits as u32))
 }
 
 #[cfg(test)]

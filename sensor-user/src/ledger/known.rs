@@ -67,9 +67,10 @@ impl<const MAX: usize> Known<MAX> {
         let print = fingerprint(hash);
         let set = self.set(print);
         if let Some(at) = set.iter().position(|p| *p & !AGAIN == print) {
-            set[..=at].rotate_right(1);
-            let first = again && set[0] & AGAIN == 0;
-            set[0] |= u32::from(again);
+            let known = set[at];
+            set.copy_within(..at, 1);
+            set[0] = known | u32::from(again);
+            let first = again && known & AGAIN == 0;
             return if first { Asked::Again } else { Asked::Known };
         }
         while self.slots.len() < MAX && self.set(print).last() != Some(&0) {
@@ -86,7 +87,7 @@ impl<const MAX: usize> Known<MAX> {
         // there, where the oldest is just what is asked next.
         let half = set.len() / 2;
         let out = if full { half + (print >> 20) as usize % half } else { set.len() - 1 };
-        set[..=out].rotate_right(1);
+        set.copy_within(..out, 1);
         set[0] = print;
         self.taken += u32::from(!full);
     }

@@ -68,8 +68,14 @@ fn has_grammar(rdata: &[u8]) -> bool {
 /// What the answers are worth.
 ///
 /// TXT, NULL, KEY and types nobody publishes count every byte; CNAME, MX, NS, PTR and SRV count their target's sub-name;
-/// addresses and DNSSEC count towards the most only. Beside them, where the first record that leads to a name leads.
-pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Target>) {
+/// addresses and DNSSEC count towards the most only. `asked` is the question's name; `first` gets where the first record
+/// that leads to a name leads.
+pub fn of(
+    message: &Message<'_>,
+    asked: &Canonical,
+    seed: &impl BuildHasher,
+    first: &mut Option<Target>,
+) -> Answer {
     let mut hasher = seed.build_hasher();
     let mut plain = 0u64;
     let rcode = message.header.rcode();
@@ -79,13 +85,9 @@ pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Tar
         ..Answer::default()
     };
     let (mut all_loopback, mut all_codes) = (true, true);
-    let mut template = Template::new(seed.build_hasher());
-    let mut first = None;
+    let mut template = Template::new(seed.build_hasher(), asked);
     for record in message.records().take_while(|r| r.section == Section::Answer) {
-        let (least, most, target) = record_cost(&record);
-        if first.is_none() {
-            first = target;
-        }
+        let (least, most) = record_cost(&record, first);
         if least > 0 {
             hasher.write(record.rdata);
         } else {
@@ -96,7 +98,7 @@ pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Tar
         answer.high += most;
         all_loopback &= record.rtype == rtype::A && record.rdata.first() == Some(&127);
         all_codes &= record.rdata != LOCALHOST;
-        template.take(message, &record, least);
+        template.take(&record, least);
     }
     answer.is_verdict |= all_loopback && answer.high > 0;
     answer.is_code = all_loopback && all_codes && answer.high > 0;
@@ -105,14 +107,13 @@ pub fn of(message: &Message<'_>, seed: &impl BuildHasher) -> (Answer, Option<Tar
         plain = u64::from(NXDOMAIN);
     }
     answer.hash = if answer.low > 0 { hasher.finish() } else { plain };
-    (answer, first)
+    answer
 }
 
 /// The texts of an answer as others could share them: "listed, see …/192.0.2.7" for a question that has the address.
-struct Template<H> {
+struct Template<'a, H> {
     hasher: H,
-    /// Of the question.
-    asked: Option<Canonical>,
+    asked: &'a Canonical,
     filled: u64,
     texts: bool,
 }
@@ -123,21 +124,18 @@ const ECHO_COST: u64 = 7 * UNIT as u64;
 const DIGIT_COST: u64 = 54;
 const NUMBER_COST: u64 = 4 * UNIT as u64;
 
-impl<H: std::hash::Hasher> Template<H> {
-    fn new(hasher: H) -> Self {
-        Self { hasher, asked: None, filled: 0, texts: false }
+impl<'a, H: std::hash::Hasher> Template<'a, H> {
+    fn new(hasher: H, asked: &'a Canonical) -> Self {
+        Self { hasher, asked, filled: 0, texts: false }
     }
 
-    fn take(&mut self, message: &Message<'_>, record: &Record<'_>, least: u64) {
+    fn take(&mut self, record: &Record<'_>, least: u64) {
         if record.rtype != rtype::TXT {
             // Anything else is part of it as it is.
             self.filled += least;
             return;
         }
         self.texts = true;
-        if self.asked.is_none() {
-            self.asked = message.question.map(|question| Canonical::new(question.name));
-        }
         let mut rest = record.rdata;
         while let Some((&length, tail)) = rest.split_first() {
             let (text, tail) = tail.split_at(usize::from(length).min(tail.len()));
@@ -150,8 +148,7 @@ impl<H: std::hash::Hasher> Template<H> {
 
     fn word(&mut self, word: &[u8]) {
         let is_word = word.first().is_some_and(u8::is_ascii_alphanumeric);
-        let asked = self.asked.as_ref().map_or(&[][..], Canonical::wire);
-        if is_word && labels(asked).any(|label| label == word) {
+        if is_word && labels(self.asked.wire()).any(|label| label == word) {
             self.filled += ECHO_COST;
             self.hasher.write_u8(b'@');
         } else if word.iter().all(u8::is_ascii_digit) {
@@ -168,7 +165,8 @@ impl<H: std::hash::Hasher> Template<H> {
     }
 }
 
-fn record_cost(record: &Record<'_>) -> (u64, u64, Option<Target>) {
+/// The least and the most that a record can say, in units.
+fn record_cost(record: &Record<'_>, first: &mut Option<Target>) -> (u64, u64) {
     let all = record.rdata.len() as u64 * 8 * u64::from(UNIT);
     match record.rtype {
         rtype::A
@@ -185,18 +183,18 @@ fn record_cost(record: &Record<'_>) -> (u64, u64, Option<Target>) {
         | rtype::CDNSKEY
         | rtype::SVCB
         | rtype::HTTPS
-        | rtype::CAA => (0, all, None),
-        rtype::TXT => (all / if has_grammar(record.rdata) { KNOWN_GRAMMAR_PART } else { 1 }, all, None),
-        _ => match Target::new(record) {
-            Some(target) => {
-                let sub = target.sub_wire();
-                let spelled =
-                    target.costs().map(|(label, cost)| label_cost_in_name(label, cost)).sum::<u32>();
-                let least = u64::from(spelled.min(alphabet_cost(sub)));
-                (if sub.is_empty() { 0 } else { least }, all.max(least), Some(target))
-            }
-            None => (all, all, None),
-        },
+        | rtype::CAA => (0, all),
+        rtype::TXT => (all / if has_grammar(record.rdata) { KNOWN_GRAMMAR_PART } else { 1 }, all),
+        _ => {
+            let mut room = None;
+            let place = if first.is_none() { first } else { &mut room };
+            *place = Target::new(record);
+            let Some(target) = place else { return (all, all) };
+            let sub = target.sub_wire();
+            let spelled = target.costs().map(|(label, cost)| label_cost_in_name(label, cost)).sum::<u32>();
+            let least = u64::from(spelled.min(alphabet_cost(sub)));
+            (if sub.is_empty() { 0 } else { least }, all.max(least))
+        }
     }
 }
 

@@ -173,7 +173,23 @@ impl Shape {
     }
 }
 
-impl Novel for Shape {
+/// Takes what is new in a name, and adds it to a shape label by label.
+#[derive(Debug)]
+pub struct Listener<'a> {
+    shape: &'a mut Shape,
+    /// Of the label so far: for a character of at most 379 units sixteen bits hold 63 of them beside the most.
+    label: [i16; KINDS],
+    /// What its characters cost by the key's own frequencies.
+    own: i16,
+}
+
+impl Shape {
+    pub fn listen(&mut self) -> Listener<'_> {
+        Listener { shape: self, label: [0; KINDS], own: 0 }
+    }
+}
+
+impl Novel for Listener<'_> {
     fn character(&mut self, before: u8, symbol: u8, in_number: bool, cost: u32) {
         let digit = |s: u8| (27..=36).contains(&s);
         let honest = cost.cast_signed();
@@ -182,23 +198,35 @@ impl Novel for Shape {
             true => honest.min(FIRST_DIGIT_COST),
             false => honest,
         };
+        let shape = &mut *self.shape;
         let at = usize::from(symbol).min(SYMBOLS - 1);
-        let own = LOG2[usize::from(self.total)] - LOG2[usize::from(self.counts[at])];
+        let own = LOG2[usize::from(shape.total)] - LOG2[usize::from(shape.counts[at])];
         let escape = if at == SYMBOLS - 1 { 8 * BIT } else { 0 };
-        let (honest, own) = (honest as i16, i16::from(own) + escape as i16);
-        // Sixteen bits hold what one character adds to the most (a cost has nine), and eight of them are one register.
-        let (before, costs) = (self.evidence, COSTS[at]);
-        let mut evidence: [i16; KINDS] = std::array::from_fn(|kind| before[kind] + honest - costs[kind]);
-        evidence[Encoding::Custom as usize] -= own;
+        self.own = self.own.saturating_add(i16::from(own) + escape as i16);
+        let (costs, honest) = (&COSTS[at], honest as i16);
+        // Eight of sixteen bits are one register.
+        for kind in 0..KINDS {
+            self.label[kind] = self.label[kind].saturating_add(honest - costs[kind]);
+        }
+        shape.counts[at] += 1;
+        shape.total += 1;
+        if shape.counts[at] == u8::MAX {
+            shape.counts = shape.counts.map(|n| n.div_ceil(2));
+            shape.total = shape.counts.iter().map(|n| u16::from(*n)).sum();
+        }
+    }
+
+    fn end_of_label(&mut self) {
+        let mut evidence = self.shape.evidence;
+        for kind in 0..KINDS {
+            evidence[kind] = evidence[kind].saturating_add(self.label[kind]);
+        }
+        let custom = &mut evidence[Encoding::Custom as usize];
+        *custom = custom.saturating_sub(self.own);
         // What one alphabet is ahead of another stays when all have come as far as they go.
         let over = (evidence.iter().fold(0, |most, evidence| most.max(*evidence)) - MOST).max(0);
-        self.evidence = evidence.map(|evidence| (evidence - over).max(LEAST));
-        self.counts[at] += 1;
-        self.total += 1;
-        if self.counts[at] == u8::MAX {
-            self.counts = self.counts.map(|n| n.div_ceil(2));
-            self.total = self.counts.iter().map(|n| u16::from(*n)).sum();
-        }
+        self.shape.evidence = evidence.map(|evidence| evidence.saturating_sub(over).max(LEAST));
+        (self.label, self.own) = ([0; KINDS], 0);
     }
 }
 

@@ -136,6 +136,7 @@ impl History {
             }
             context.add(symbol);
         }
+        novel.end_of_label();
         let fallback = context.plain.cost(BOUNDARY) + MORE_LABELS_COST;
         cost + self.code(*context, end, fallback).0
     }

@@ -89,7 +89,10 @@ impl Pipeline {
             history: history.as_ref(),
             sighting,
             sub: said.sub,
-            asked: message.question.map(|question| question.name).filter(|_| charge == Charge::Full),
+            asked: message
+                .question
+                .filter(|_| charge == Charge::Full)
+                .map(|question| (question.name, name.upper > 0 && name.upper < name.letters)),
             qtype: leg.qtype,
             emit,
         };
@@ -111,6 +114,7 @@ impl Pipeline {
             zone_hash: zone_key,
             client: sighting.client(),
             target: None,
+            answer: payload::Answer::default(),
             role: Role::Host,
             seed: &self.seed,
         };
@@ -209,16 +213,18 @@ impl Pipeline {
                 now_ns: packet.time_ns,
             });
         }
-        let (answer, target) = payload::of(message, &self.seed);
+        let mut target = None;
+        let answer = payload::of(message, name, &self.seed, &mut target);
         let clients =
             || [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten();
         if let Some(first) = &target {
-            let others = message.records().take(MAX_TARGETS).filter(|record| !first.is_of(record));
-            let others = others.filter_map(|record| record.target()).map(Canonical::new);
-            for name in [first.name.clone()].into_iter().chain(others) {
+            let mut tell = |name: &Canonical| {
                 let name = self.seed.hash_one(name.wire());
                 clients().for_each(|client| self.ledger.tell(client, name));
-            }
+            };
+            tell(&first.name);
+            let others = message.records().take(MAX_TARGETS).filter(|record| !first.is_of(record));
+            others.filter_map(|record| record.target()).for_each(|target| tell(&Canonical::new(target)));
         }
         for client in clients() {
             let claimed =
@@ -247,6 +253,7 @@ impl Pipeline {
             zone_hash: zone_key,
             client: whose.owner,
             target: target.as_ref(),
+            answer,
             role: Role::Host,
             seed: &self.seed,
         };
@@ -291,6 +298,7 @@ impl Pipeline {
             zone_hash: self.seed.hash_one((name.suffix(zone.labels), zone.class)),
             client,
             target: None,
+            answer: payload::Answer::default(),
             role: self.roles.of(client),
             seed: &self.seed,
         };

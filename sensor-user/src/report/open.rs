@@ -74,12 +74,15 @@ impl Open {
         self
     }
 
-    /// Notes how far the ledger's sums have come, and the name of a look-up as it was asked.
-    pub(super) fn went_on(&mut self, entry: &Entry, asked: Option<Name<'_>>, now_ns: u64) {
+    /// Notes how far the ledger's sums have come, and the name of a look-up as it was asked: its letter case may say
+    /// something where it `is_mixed`.
+    pub(super) fn went_on(&mut self, entry: &Entry, asked: Option<(Name<'_>, bool)>, now_ns: u64) {
         self.curve.note(point(entry, self.first_ns));
-        if let Some(name) = asked {
+        if let Some((name, is_mixed)) = asked {
             self.gaps.note(now_ns);
-            self.was_asked(name);
+            if is_mixed && self.asked.len() < ASKED {
+                self.note_name(name);
+            }
         }
     }
 
@@ -89,15 +92,7 @@ impl Open {
         self.curve.note(self.counted_to());
     }
 
-    /// Keeps a name if its letter case may say something.
-    fn was_asked(&mut self, name: Name<'_>) {
-        if self.asked.len() >= ASKED {
-            return;
-        }
-        let has = |of: fn(&u8) -> bool| name.labels().any(|label| label.iter().any(of));
-        if !has(u8::is_ascii_uppercase) || !has(u8::is_ascii_lowercase) {
-            return;
-        }
+    fn note_name(&mut self, name: Name<'_>) {
         let wire: Box<[u8]> =
             name.labels().flat_map(|label| [&[label.len() as u8], label].concat()).collect();
         if !self.asked.contains(&wire) {

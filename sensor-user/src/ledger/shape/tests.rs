@@ -30,7 +30,7 @@ fn shape(names: &[String]) -> Shape {
     for name in names {
         let name = Canonical::from_text(name);
         shape.name(name.wire(), name.wire().len() - name.labels());
-        static_cost_of(name.wire(), &mut shape);
+        static_cost_of(name.wire(), &mut shape.listen());
     }
     shape
 }
@@ -40,7 +40,7 @@ fn learned(names: &[String]) -> Shape {
     let mut shape = Shape::default();
     let mut history = History::default();
     for name in names {
-        history.learn(Canonical::from_text(name).wire(), &mut shape);
+        history.learn(Canonical::from_text(name).wire(), &mut shape.listen());
     }
     shape
 }
