@@ -142,6 +142,9 @@ pub trait Detector {
     /// Bytes of its state at most, by its configuration.
     fn worst_case_bytes(config: &Config) -> usize;
 
+    /// Takes the thresholds of another configuration; what it remembers stays, and as much as it may.
+    fn retune(&mut self, config: &Config);
+
     /// What was forgotten to stay within bounds.
     fn evicted(&self) -> u64;
 
@@ -176,6 +179,10 @@ macro_rules! detectors {
 
             pub fn worst_case_bytes(config: &Config) -> usize {
                 0 $(+ <$Detector as Detector>::worst_case_bytes(config))+
+            }
+
+            pub fn retune(&mut self, config: &Config) {
+                $(self.$name.retune(config);)+
             }
 
             /// What each forgot, by its rule.

@@ -153,6 +153,11 @@ impl<S: BuildHasher + Clone> Fold<S> {
         }
     }
 
+    /// Takes another time for duplicates; the others are those of the tables, and stay.
+    pub fn retune(&mut self, settings: &Settings) {
+        self.duplicate_ns = settings.duplicate_ms * 1_000_000;
+    }
+
     /// Whether a query's ancestors are worth their hashes: only a resolver on this host asks for them.
     pub fn wants_ancestors(&self, leg: &Leg) -> bool {
         self.place(leg).local

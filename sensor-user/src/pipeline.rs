@@ -132,6 +132,17 @@ impl Pipeline {
         }
     }
 
+    /// Takes other thresholds from here on. What is known, open and counted stays, and so do the sizes of tables.
+    pub fn retune(&mut self, settings: Settings) {
+        self.attribute =
+            attribute::Settings { boot_unix_ns: self.attribute.boot_unix_ns, ..settings.attribute };
+        self.reassembler.retune(settings.reassemble);
+        self.fold.retune(&settings.fold);
+        self.reports.retune(settings.report, &settings.ledger, self.attribute.clone());
+        self.roles.retune(&settings.config);
+        self.detectors.retune(&settings.config);
+    }
+
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
     pub fn push(&mut self, event: Event, emit: &mut Emit<'_>) {
         match event {

@@ -130,6 +130,13 @@ impl Reports {
         }
     }
 
+    /// Takes other bounds; what is open stays so. How many may be open stays too.
+    pub fn retune(&mut self, settings: Settings, ledger: &ledger::Settings, attribute: attribute::Settings) {
+        self.settings = Settings { max_open: self.settings.max_open, ..settings };
+        self.bounds = ledger.bounds();
+        self.attribute = attribute;
+    }
+
     /// Whether the ledger speaks for this key.
     pub fn is_open(&self, key: Key) -> bool {
         self.open.get(&Case::client_zone(key)).is_some_and(|open| open.ledger)

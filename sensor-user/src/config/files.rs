@@ -91,13 +91,17 @@ impl Loaded {
             None => "the default".to_owned(),
         };
         format!(
-            "{}.{} = {}\n {}\n  allowed  {}\n  default  {}\n  in force {from}\n",
+            "{}.{} = {}\n {}\n  allowed  {}\n  default  {}\n  in force {from}\n  changes  {}\n",
             key.section,
             key.name,
             (key.show)(&self.config),
             key.doc,
             key.allowed,
-            (key.show)(&Config::default())
+            (key.show)(&Config::default()),
+            key.restart.map_or_else(
+                || "taken over by a running sensor on SIGHUP".to_owned(),
+                |why| format!("need a restart: {why}")
+            ),
         )
     }
 }

@@ -15,13 +15,17 @@ pub struct Key {
     pub name: &'static str,
     pub doc: &'static str,
     pub allowed: Allowed,
+    /// Why a running sensor cannot take another value over; none: it can.
+    pub restart: Option<&'static str>,
+    pub(super) copy: fn(&mut Config, &Config),
     pub(super) read: fn(&mut Config, &toml::de::DeValue<'_>) -> Result<(), Refusal>,
     pub(super) show: fn(&Config) -> String,
 }
 
 macro_rules! keys {
     ($( $(#[doc = $section_doc:literal])+ $section:ident: $Section:ident {
-        $( #[doc = $doc:literal] $key:ident $(($shown:literal))?: $type:ty = $default:expr, $allowed:expr; )*
+        $( #[doc = $doc:literal] $key:ident $(($shown:literal))?: $type:ty = $default:expr, $allowed:expr
+            $(, restart: $restart:expr)?; )*
     } )*) => {
         /// The settings in force.
         #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,6 +58,8 @@ macro_rules! keys {
             name: keys!(@name $key $($shown)?),
             doc: $doc,
             allowed: $allowed,
+            restart: keys!(@restart $($restart)?),
+            copy: |to, from| to.$section.$key = from.$section.$key.clone(),
             read: |config, value| {
                 config.$section.$key = Setting::read(value, &$allowed)?;
                 Ok(())
@@ -64,11 +70,20 @@ macro_rules! keys {
     // A dot in a key's name is a table of its own below the section.
     (@name $key:ident $shown:literal) => { $shown };
     (@name $key:ident) => { stringify!($key) };
+    (@restart $why:expr) => { Some($why) };
+    (@restart) => { None };
 }
 
 const fn integer(min: u64, max: u64) -> Allowed {
     Allowed::Integer { min, max }
 }
+
+// Why a key needs a restart.
+const TABLE: &str = "the table is made at the start";
+const MAP: &str = "the kernel's map is made at the start";
+const PROGRAMS: &str = "the kernel programs are told at the start";
+const OPENED: &str = "what is written to is opened at the start";
+const STORE: &str = "the store is opened at the start";
 
 keys! {
     /// The leak ledger: new information per client and zone.
@@ -98,7 +113,7 @@ keys! {
         /// The same within a day.
         answer_bound_24h_bytes: u64 = 16_384, integer(16, 1 << 30);
         /// Client and zone pairs remembered; the one with least information goes first.
-        max_keys: u64 = 8192, integer(16, 1 << 24);
+        max_keys: u64 = 8192, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-beacon: look-ups at a steady pace that bring something new each time.
@@ -108,7 +123,7 @@ keys! {
         /// Median deviation from the median gap that is still a steady pace, as a share of it; jitter of half a gap has a quarter (MITRE: BeaconTimingThreshold).
         beacon_timing_threshold: f64 = 0.35, Allowed::Number { min: 0.0, max: 0.6 };
         /// Client and zone pairs remembered; the one with least that was new goes first.
-        max_keys: u64 = 8192, integer(16, 1 << 24);
+        max_keys: u64 = 8192, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-carriers: bytes beside the question.
@@ -118,7 +133,7 @@ keys! {
         /// Length of the window, seconds (MITRE: TimeWindow).
         time_window_s: u64 = 600, integer(1, 86_400);
         /// Client and server pairs remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 2048, integer(16, 1 << 24);
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-code-book: plausible names whose order is the message.
@@ -128,7 +143,7 @@ keys! {
         /// Bytes that such an order can have carried which make the finding medium (MITRE: OutboundDNSVolume).
         outbound_dns_volume_bytes: u64 = 64, integer(1, 1 << 30);
         /// Client and zone pairs remembered; the one with fewest look-ups goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24);
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-command-channel: payload that comes down in answers.
@@ -140,7 +155,7 @@ keys! {
         /// Length of the window, seconds (MITRE: TimeWindow).
         time_window_s: u64 = 600, integer(1, 86_400);
         /// Client and zone pairs remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24);
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-direct-mode: encoded names without a valid zone.
@@ -150,7 +165,7 @@ keys! {
         /// Length of the window, seconds (MITRE: TimeWindow).
         time_window_s: u64 = 600, integer(1, 86_400);
         /// Clients remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24);
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-non-dns: bytes on port 53 that are not DNS.
@@ -160,7 +175,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(1, 86_400);
         /// Client and server pairs remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24);
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Evidence from who asked; it joins findings and opens none. The keys are named after MITRE's DaemonAllowList, ProcessImageFilter and UncommonProcessContext.
@@ -186,7 +201,7 @@ keys! {
         /// Manners of asking (flags, EDNS), each often, which make a client a NAT.
         nat_manners: u64 = 4, integer(2, 8);
         /// Clients remembered; the one with fewest look-ups and no role goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24);
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-dga: registered names that a program generates.
@@ -198,7 +213,7 @@ keys! {
         /// Seconds in which so many bits fade.
         window_s: u64 = 86_400, integer(60, 2_592_000);
         /// Clients remembered; the one with least evidence goes first.
-        max_keys: u64 = 2048, integer(16, 1 << 24);
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-recon: sweeps, guessed names, transfers, versions.
@@ -212,7 +227,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(10, 86_400);
         /// Client and network, and client and zone pairs remembered, and a quarter as many clients.
-        max_keys: u64 = 2048, integer(16, 1 << 24);
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-leak-spread: a leak shared out over clients or zones.
@@ -224,7 +239,7 @@ keys! {
         /// Bytes that one client says in random-looking names of at least five zones within ten minutes that make a finding; twice within an hour, eight times within a day.
         client_bound_bytes: u64 = 512, integer(16, 1 << 30);
         /// Zones with more than one client, and clients, remembered; the one with least information goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24);
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-subdomain-flood: random names of one zone that nobody answers.
@@ -234,7 +249,7 @@ keys! {
         /// Length of the window, seconds; MITRE's TimeWindow.
         window_s: u64 = 60, integer(1, 3600);
         /// Zones remembered; the one with fewest new names goes first.
-        max_keys: u64 = 512, integer(16, 1 << 24);
+        max_keys: u64 = 512, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-fast-flux: names whose addresses are others each time.
@@ -248,7 +263,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 86_400, integer(60, 2_592_000);
         /// Names remembered of those that have moved to another network; the one with fewest addresses goes first.
-        max_keys: u64 = 512, integer(16, 1 << 24);
+        max_keys: u64 = 512, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-short-lived-zone: zones that bloom and die within days; needs the store.
@@ -266,7 +281,7 @@ keys! {
         /// Seconds within which the name leads inside.
         window_s: u64 = 600, integer(1, 86_400);
         /// Client and zone pairs remembered.
-        max_keys: u64 = 256, integer(16, 1 << 24);
+        max_keys: u64 = 256, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-resolver-policy: look-ups at servers that are not approved.
@@ -278,7 +293,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(1, 86_400);
         /// Clients remembered; the one with fewest such look-ups goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24);
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-reputation: look-ups of listed domains. Files are read again when they change.
@@ -312,7 +327,7 @@ keys! {
         /// Registered domains that are one's own, or known to be harmless.
         domains: Vec<String> = Vec::new(), Allowed::List(Item::Domain);
         /// Zones remembered as compared; the one compared longest ago goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24);
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-amplification: large answers to a spoofed address, and open resolvers.
@@ -326,7 +341,7 @@ keys! {
         /// Length of the window, seconds; MITRE's TimeWindow.
         window_s: u64 = 60, integer(1, 3600);
         /// Clients remembered; the one that repeats itself least goes first.
-        max_keys: u64 = 2048, integer(16, 1 << 24);
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
     }
 
     /// Detector dns-poisoning: answers forged in the server's place.
@@ -342,17 +357,17 @@ keys! {
         /// Two records of one message within this many milliseconds are one, seen at two hooks.
         duplicate_ms: u64 = 2000, integer(0, 60_000);
         /// A name asked again within this many milliseconds is the same look-up.
-        lookup_ms: u64 = 2000, integer(0, 60_000);
+        lookup_ms: u64 = 2000, integer(0, 60_000), restart: PROGRAMS;
         /// Recent queries remembered; the oldest goes first.
-        max_recent: u64 = 16_384, integer(16, 1 << 24);
+        max_recent: u64 = 16_384, integer(16, 1 << 24), restart: TABLE;
         /// Processes remembered; ended ones go first, then the one not seen for longest.
-        max_processes: u64 = 8192, integer(16, 1 << 22);
+        max_processes: u64 = 8192, integer(16, 1 << 22), restart: TABLE;
         /// Seconds from which on a program counts as the origin of what it starts: a client is told apart by it.
-        long_lived_s: u64 = 60, integer(1, 86_400);
+        long_lived_s: u64 = 60, integer(1, 86_400), restart: "clients are told apart by it";
         /// Process ids listed in a finding.
-        max_pids: u64 = 16, integer(1, 1024);
+        max_pids: u64 = 16, integer(1, 1024), restart: TABLE;
         /// Findings open at once; the one quiet for longest is closed first.
-        max_open: u64 = 1024, integer(1, 1 << 20);
+        max_open: u64 = 1024, integer(1, 1 << 20), restart: TABLE;
         /// Sample names in a finding: of the first that were new.
         max_samples: u64 = 3, integer(0, crate::ledger::entry::SAMPLES as u64);
     }
@@ -374,71 +389,71 @@ keys! {
     /// The running sensor: rings, maps, control socket.
     live: Live {
         /// Ring for records that matter most to detection, KiB; a power of two.
-        alert_ring_kib: u64 = 1024, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
+        alert_ring_kib: u64 = 1024, Allowed::PowerOfTwo { min: 64, max: 1 << 20 }, restart: MAP;
         /// Ring for all other records, KiB; a power of two.
-        bulk_ring_kib: u64 = 4096, Allowed::PowerOfTwo { min: 64, max: 1 << 20 };
+        bulk_ring_kib: u64 = 4096, Allowed::PowerOfTwo { min: 64, max: 1 << 20 }, restart: MAP;
         /// Entries of the kernel's flow map, in sets of 16; where a set is full the least recently used of it goes first.
-        flow_entries: u64 = 16_384, integer(64, 1 << 22);
+        flow_entries: u64 = 16_384, integer(64, 1 << 22), restart: MAP;
         /// How to learn who asked; `auto` takes what sees most, then what costs least (`earthdog doctor` tells).
-        owner_source: OwnerSource = OwnerSource::Auto, Allowed::OneOf(OwnerSource::NAMES);
+        owner_source: OwnerSource = OwnerSource::Auto, Allowed::OneOf(OwnerSource::NAMES), restart: "hooks are attached at the start";
         /// Entries of the kernel's map of senders; the least recently used goes first.
-        owner_entries: u64 = 8192, integer(64, 1 << 22);
+        owner_entries: u64 = 8192, integer(64, 1 << 22), restart: MAP;
         /// Milliseconds between two drains of the rings.
         drain_interval_ms: u64 = 20, integer(1, 1000);
         /// Where a running sensor answers.
-        control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path");
+        control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path"), restart: "the socket is made at the start";
     }
 
     /// The novelty filter: exact repeats of a query within one look-up, and equal responses to them, are counted in the kernel and not copied out. Off where `output.messages` or a sink takes every message.
     novelty: Novelty {
         /// Whether a running sensor has it; `auto`: as a gateway, where repeats of many clients pass. On a host it would cost each query more than the few repeats save.
-        filter: NoveltyFilter = NoveltyFilter::Auto, Allowed::OneOf(NoveltyFilter::NAMES);
+        filter: NoveltyFilter = NoveltyFilter::Auto, Allowed::OneOf(NoveltyFilter::NAMES), restart: PROGRAMS;
         /// Whether a replay has it, to try it on recorded traffic.
         in_replay: bool = false, Allowed::Boolean;
         /// Fingerprints remembered in each of its two tables, 20 bytes each; the oldest of a set of eight goes first.
-        entries: u64 = 32_768, integer(64, 1 << 24);
+        entries: u64 = 32_768, integer(64, 1 << 24), restart: MAP;
         /// Of so many repeats of a query within a look-up one passes all the same and tells how many did not; 0 for none.
-        sample: u64 = 64, integer(0, 1 << 30);
+        sample: u64 = 64, integer(0, 1 << 30), restart: PROGRAMS;
     }
 
     /// What is printed.
     output: Output {
         /// Form of the findings on standard output; other places are `[[sink]]`s.
-        format: OutputFormat = OutputFormat::Human, Allowed::OneOf(OutputFormat::NAMES);
+        format: OutputFormat = OutputFormat::Human, Allowed::OneOf(OutputFormat::NAMES), restart: OPENED;
         /// Least severity of the findings on standard output.
         least: Least = Least::Low, Allowed::OneOf(Least::NAMES);
         /// File that gets every decoded DNS message as a line of JSON: who sent it, and which look-up it is part of. A running sensor appends to it, a replay begins it anew.
-        messages: String = String::new(), Allowed::Text("a path, or \"\" for no such file");
+        messages: String = String::new(), Allowed::Text("a path, or \"\" for no such file"), restart: OPENED;
         /// Version of the OCSF schema that records in that form keep to.
-        ocsf_version("ocsf.version"): OcsfVersion = OcsfVersion::V1_1, Allowed::OneOf(OcsfVersion::NAMES);
+        ocsf_version("ocsf.version"): OcsfVersion = OcsfVersion::V1_1, Allowed::OneOf(OcsfVersion::NAMES), restart: OPENED;
     }
 
     /// What is remembered from one day to the next, and for how long.
     store: Store {
         /// The file. A replay reads it if this names another than the default, and never writes it.
-        path: String = "/var/lib/earthdog/store.redb".into(), Allowed::Text("an absolute path, or \"\" for no store");
+        path: String = "/var/lib/earthdog/store.redb".into(), Allowed::Text("an absolute path, or \"\" for no store"), restart: STORE;
         /// Size of the file at most, MiB. It grows by doubling, so that it may have to stay at half of that.
-        max_mib: u64 = 64, integer(8, 65_536);
+        max_mib: u64 = 64, integer(8, 65_536), restart: STORE;
         /// Zones remembered: when they were seen first, by how many clients, how they were answered. The one not seen for longest goes first; so below.
-        max_zones: u64 = 32_768, integer(16, 1 << 24);
+        max_zones: u64 = 32_768, integer(16, 1 << 24), restart: STORE;
         /// Names remembered, of those that were answered with data.
-        max_names: u64 = 16_384, integer(16, 1 << 24);
+        max_names: u64 = 16_384, integer(16, 1 << 24), restart: STORE;
         /// Client and zone pairs remembered: since when, and how much new information a day.
-        max_pairs: u64 = 32_768, integer(16, 1 << 24);
+        max_pairs: u64 = 32_768, integer(16, 1 << 24), restart: STORE;
         /// Clients whose habits are remembered.
-        max_clients: u64 = 2048, integer(16, 1 << 22);
+        max_clients: u64 = 2048, integer(16, 1 << 22), restart: STORE;
         /// State changes of findings kept; the oldest goes first.
-        max_findings: u64 = 4096, integer(16, 1 << 24);
+        max_findings: u64 = 4096, integer(16, 1 << 24), restart: STORE;
         /// Days of watching after which the history counts as evidence.
-        burn_in_days: u64 = 7, integer(0, 365);
+        burn_in_days: u64 = 7, integer(0, 365), restart: STORE;
         /// Days after which a zone that was not seen again is forgotten.
-        retention_days_zones: u64 = 365, integer(1, 36_500);
+        retention_days_zones: u64 = 365, integer(1, 36_500), restart: STORE;
         /// The same for a name.
-        retention_days_names: u64 = 90, integer(1, 36_500);
+        retention_days_names: u64 = 90, integer(1, 36_500), restart: STORE;
         /// The same for a client, and for what it asked.
-        retention_days_clients: u64 = 30, integer(1, 36_500);
+        retention_days_clients: u64 = 30, integer(1, 36_500), restart: STORE;
         /// Days after which a finding is removed.
-        retention_days_findings: u64 = 365, integer(1, 36_500);
+        retention_days_findings: u64 = 365, integer(1, 36_500), restart: STORE;
     }
 
     /// What of a process may be told.

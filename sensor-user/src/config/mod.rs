@@ -1,5 +1,6 @@
 //! Configuration: a strict TOML file over the defaults of one key table.
 
+pub mod change;
 pub mod files;
 mod keys;
 pub mod list;
@@ -21,6 +22,7 @@ use crate::{
     source::feeds::Feeds,
 };
 
+pub use change::{Change, changes};
 pub use files::Loaded;
 pub use keys::{
     Cmdline, Config, KEYS, Key, Least, Ledger, Live, NoveltyFilter, OcsfVersion, Output, OutputFormat,

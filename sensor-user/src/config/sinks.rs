@@ -18,18 +18,21 @@ const DOC: &str = "Where findings and messages go beside standard output. The li
 /// Each has a thread and a queue of its own.
 const MAX_SINKS: usize = 16;
 
-struct Key {
-    name: &'static str,
+pub(super) struct Key {
+    pub(super) name: &'static str,
     doc: &'static str,
     allowed: Allowed,
     /// Types that the key is for; none: all.
     only: &'static [Kind],
+    /// What of a value is not told: what stands behind a URL's `?` may be a password.
+    secret: bool,
     read: fn(&mut Sink, &DeValue<'_>) -> Result<(), Refusal>,
     show: fn(&Sink) -> String,
 }
 
 macro_rules! keys {
-    ($( #[doc = $doc:literal] $field:ident ($name:literal, $only:expr): $type:ty = $default:expr, $allowed:expr; )*) => {
+    ($( #[doc = $doc:literal] $field:ident ($name:literal, $only:expr): $type:ty = $default:expr, $allowed:expr
+        $(, secret: $secret:literal)?; )*) => {
         /// One entry.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Sink {
@@ -42,11 +45,12 @@ macro_rules! keys {
             }
         }
 
-        const KEYS: &[Key] = &[ $( Key {
+        pub(super) const KEYS: &[Key] = &[ $( Key {
             name: $name,
             doc: $doc,
             allowed: $allowed,
             only: $only,
+            secret: false $(|| $secret)?,
             read: |sink, value| {
                 sink.$field = Setting::read(value, &$allowed)?;
                 Ok(())
@@ -66,7 +70,7 @@ keys! {
     /// What it is.
     kind("type", ANY): Kind = Kind::File, Allowed::OneOf(Kind::NAMES);
     /// Where to: a file's path; a socket's path; host:port for syslog; a URL for http. journald has a default.
-    to("to", ANY): String = String::new(), Allowed::Text("a path, host:port or URL");
+    to("to", ANY): String = String::new(), Allowed::Text("a path, host:port or URL"), secret: true;
     /// Its name in `earthdog status` and in the spool; the type by default.
     name("name", ANY): String = String::new(), Allowed::Text("letters, digits, `-` and `_`, at most 64");
     /// What it takes. Empty: messages where the format has no findings, else findings.
@@ -349,7 +353,20 @@ fn one(table: &DeTable<'_>, at: usize, text: &str, problems: &mut Vec<(usize, St
 }
 
 impl Key {
-    fn is_for(&self, kind: Kind) -> bool {
+    /// A sink's value as TOML, and as far as it may be told.
+    pub(super) fn told(&self, sink: &Sink) -> String {
+        let shown = (self.show)(sink);
+        match shown.find('?').filter(|_| self.secret) {
+            Some(at) => format!("{}?***\"", &shown[..at]),
+            None => shown,
+        }
+    }
+
+    pub(super) fn value(&self, sink: &Sink) -> String {
+        (self.show)(sink)
+    }
+
+    pub(super) fn is_for(&self, kind: Kind) -> bool {
         self.only.is_empty() || self.only.contains(&kind)
     }
 

@@ -96,6 +96,12 @@ impl Detector for Amplification {
             + Table::<u64, Served>::bytes(SERVERS)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { clients, servers, .. } = std::mem::replace(self, Self::new(config));
+        self.clients = clients;
+        self.servers = servers;
+    }
+
     fn evicted(&self) -> u64 {
         self.clients.evicted + self.servers.evicted
     }

@@ -87,6 +87,11 @@ impl Detector for Beacon {
         Table::<Key, Pace>::bytes(keys) + keys * Known::<64>::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { paces, .. } = std::mem::replace(self, Self::new(config));
+        self.paces = paces;
+    }
+
     fn evicted(&self) -> u64 {
         self.paces.evicted
     }

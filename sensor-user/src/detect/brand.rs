@@ -83,6 +83,16 @@ impl Detector for Brand {
         Table::<u64, Compared>::bytes(config.brand.max_keys as usize) * usize::from(is_on)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { names, own, zones } = std::mem::replace(self, Self::new(config));
+        if names == self.names && own == self.own {
+            self.zones = zones;
+        } else {
+            // What was compared was compared with others.
+            self.zones.evicted = zones.evicted;
+        }
+    }
+
     fn evicted(&self) -> u64 {
         self.zones.evicted
     }

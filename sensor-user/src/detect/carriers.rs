@@ -142,6 +142,11 @@ impl Detector for Carriers {
         Table::<(u64, IpAddr), Pair>::bytes(keys) + keys * Known::<KNOWN>::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { pairs, .. } = std::mem::replace(self, Self::new(config));
+        self.pairs = pairs;
+    }
+
     fn evicted(&self) -> u64 {
         self.pairs.evicted
     }

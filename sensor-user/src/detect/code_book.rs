@@ -111,6 +111,11 @@ impl Detector for CodeBook {
         Table::<Key, Book>::bytes(keys) + keys * size_of::<Ring>()
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { books, .. } = std::mem::replace(self, Self::new(config));
+        self.books = books;
+    }
+
     fn evicted(&self) -> u64 {
         self.books.evicted
     }

@@ -106,6 +106,11 @@ impl Detector for CommandChannel {
         Table::<Key, Channel>::bytes(keys) + keys * (2 * Known::<64>::HEAP + PARTS_WORDS * size_of::<u64>())
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { channels, .. } = std::mem::replace(self, Self::new(config));
+        self.channels = channels;
+    }
+
     fn evicted(&self) -> u64 {
         self.channels.evicted
     }

@@ -124,6 +124,11 @@ impl Detector for Dga {
         Table::<u64, Host>::bytes(keys) + keys * Seen::<64>::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { hosts, .. } = std::mem::replace(self, Self::new(config));
+        self.hosts = hosts;
+    }
+
     fn evicted(&self) -> u64 {
         self.hosts.evicted
     }

@@ -71,6 +71,11 @@ impl Detector for DirectMode {
         Table::<u64, Direct>::bytes(config.direct_mode.max_keys as usize)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { clients, .. } = std::mem::replace(self, Self::new(config));
+        self.clients = clients;
+    }
+
     fn evicted(&self) -> u64 {
         self.clients.evicted
     }

@@ -107,6 +107,12 @@ impl Detector for FastFlux {
         FIRSTS * size_of::<First>() + Table::<u64, Name>::bytes(keys) + keys * Seen::<32>::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { firsts, names, .. } = std::mem::replace(self, Self::new(config));
+        self.firsts = firsts;
+        self.names = names;
+    }
+
     fn evicted(&self) -> u64 {
         self.names.evicted
     }

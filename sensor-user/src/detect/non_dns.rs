@@ -74,6 +74,11 @@ impl Detector for NonDns {
         Table::<(u64, IpAddr), Pair>::bytes(config.non_dns.max_keys as usize)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { pairs, .. } = std::mem::replace(self, Self::new(config));
+        self.pairs = pairs;
+    }
+
     fn evicted(&self) -> u64 {
         self.pairs.evicted
     }

@@ -84,6 +84,22 @@ impl Detector for OwnZones {
         config.own_zones.zones.len() * WATCHED_BYTES
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { zones, left_out, .. } = std::mem::replace(self, Self::new(config));
+        for old in zones {
+            let same = |new: &&mut Watched| {
+                new.zone.wire() == old.zone.wire()
+                    && new.given == old.given
+                    && (!old.given || new.name_servers == old.name_servers)
+            };
+            // What was learned of a zone goes on, unless it is told now.
+            if let Some(new) = self.zones.iter_mut().find(same) {
+                *new = old;
+            }
+        }
+        self.left_out = left_out;
+    }
+
     fn evicted(&self) -> u64 {
         self.left_out
     }

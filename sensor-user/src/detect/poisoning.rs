@@ -61,6 +61,12 @@ impl Detector for Poisoning {
         OPEN * size_of::<Open>()
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { open, evicted, .. } = std::mem::replace(self, Self::new(config));
+        self.open = open;
+        self.evicted = evicted;
+    }
+
     fn evicted(&self) -> u64 {
         self.evicted
     }

@@ -85,6 +85,14 @@ impl Detector for Rebinding {
         OUTSIDE * size_of::<Outside>() + Table::<(u64, u64), Flips>::bytes(config.rebinding.max_keys as usize)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { outside, flips, targets, next_target, .. } = std::mem::replace(self, Self::new(config));
+        self.outside = outside;
+        self.flips = flips;
+        self.targets = targets;
+        self.next_target = next_target;
+    }
+
     fn evicted(&self) -> u64 {
         self.flips.evicted
     }

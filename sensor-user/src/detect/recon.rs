@@ -140,6 +140,13 @@ impl Detector for Recon {
             + max / COLD_SHARE * Seen::<64>::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { networks, zones, clients, .. } = std::mem::replace(self, Self::new(config));
+        self.networks = networks;
+        self.zones = zones;
+        self.clients = clients;
+    }
+
     fn evicted(&self) -> u64 {
         self.networks.evicted + self.zones.evicted + self.clients.evicted
     }

@@ -109,6 +109,11 @@ impl Detector for Reputation {
         2 * size_of::<u64>() * settings.max_domains as usize * usize::from(is_on)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { feed, .. } = std::mem::replace(self, Self::new(config));
+        self.feed = feed;
+    }
+
     fn evicted(&self) -> u64 {
         self.feed.left_out
     }

@@ -93,6 +93,11 @@ impl Detector for ResolverPolicy {
         Table::<u64, Asking>::bytes(config.resolver_policy.max_keys as usize) * usize::from(is_on)
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { clients, .. } = std::mem::replace(self, Self::new(config));
+        self.clients = clients;
+    }
+
     fn evicted(&self) -> u64 {
         self.clients.evicted
     }

@@ -125,6 +125,12 @@ const MANNER_MIN: u32 = 8;
 const CRAWLER_DEPTH: u32 = 8;
 
 impl Roles {
+    /// Takes other thresholds; what was learned stays.
+    pub fn retune(&mut self, config: &Config) {
+        let Self { table, .. } = std::mem::replace(self, Self::new(config));
+        self.table = table;
+    }
+
     pub fn new(config: &Config) -> Self {
         let settings = &config.roles;
         Self {

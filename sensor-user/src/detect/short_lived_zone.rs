@@ -45,6 +45,10 @@ impl Detector for ShortLivedZone {
         0
     }
 
+    fn retune(&mut self, config: &Config) {
+        *self = Self::new(config);
+    }
+
     fn evicted(&self) -> u64 {
         0
     }

@@ -304,6 +304,13 @@ impl Detector for Spread {
             + max * Windows::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { zones, accounts, clients, .. } = std::mem::replace(self, Self::new(config));
+        self.zones = zones;
+        self.accounts = accounts;
+        self.clients = clients;
+    }
+
     fn evicted(&self) -> u64 {
         self.zones.evicted + self.accounts.evicted + self.clients.evicted
     }

@@ -95,6 +95,12 @@ impl Detector for SubdomainFlood {
         HEAT * size_of::<Heat>() + Table::<u64, Flooded>::bytes(keys) + keys * Seen::<64>::HEAP
     }
 
+    fn retune(&mut self, config: &Config) {
+        let Self { heat, zones, .. } = std::mem::replace(self, Self::new(config));
+        self.heat = heat;
+        self.zones = zones;
+    }
+
     fn evicted(&self) -> u64 {
         self.zones.evicted
     }

@@ -65,6 +65,15 @@ impl Findings {
         Ok(Self::Thread { running, failure })
     }
 
+    /// Takes another least severity.
+    pub(super) fn retune(&mut self, least: Severity) {
+        match self {
+            Self::Nowhere => {}
+            Self::Terminal(terminal) => terminal.least = least,
+            Self::Thread { running, .. } => running.retune(least),
+        }
+    }
+
     pub(super) fn write(&mut self, finding: &Finding, printer: &mut Printer) {
         match self {
             Self::Nowhere => {}

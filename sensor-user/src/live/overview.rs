@@ -45,6 +45,7 @@ pub fn text(status: &Value) -> String {
     line("memory", &memory(&status["memory"]));
     line("cost", &cost(&status["cost"]));
     line("store", &store(&status["store"]));
+    line("config", &configuration(&status["configuration"]));
     for one in status["sinks"].as_array().into_iter().flatten().chain([&status["stdout"]]) {
         line("sink", &sink(one));
     }
@@ -52,6 +53,26 @@ pub fn text(status: &Value) -> String {
         line("warning", word(warning));
     }
     out
+}
+
+/// What became of the reloads, and what waits for a restart; nothing before the first.
+fn configuration(configuration: &Value) -> String {
+    let (applied, refused) = (number(&configuration["applied"]), number(&configuration["refused"]));
+    if applied + refused == 0 {
+        return String::new();
+    }
+    let last = &configuration["last"];
+    let mut text = format!("read again {applied} times, refused {refused} times");
+    let problems: Vec<_> = last["problems"].as_array().into_iter().flatten().map(word).collect();
+    if !problems.is_empty() {
+        let _ = write!(text, "; the last one, at {}: {}", word(&last["time"]), problems.join("; "));
+    }
+    let waiting = configuration["waiting"].as_array().into_iter().flatten();
+    let waiting: Vec<_> = waiting.map(|change| word(&change["key"])).collect();
+    if !waiting.is_empty() {
+        let _ = write!(text, "; a restart is needed for {}", waiting.join(", "));
+    }
+    text
 }
 
 /// Its name, where to, and what became of its records.
@@ -194,6 +215,8 @@ mod tests {
             "store": {"path": "/s", "burn_in_over": true},
             "sinks": [{"name": "http", "to": "https://c.example/\u{1b}", "format": "json", "delivered": 1200, "waiting": 3,
                 "spool": {"records": 40}, "lost": {"queue_full": 2}, "error": "no answer: timed out"}],
+            "configuration": {"applied": 2, "refused": 1, "last": {"time": "T", "problems": ["x:1: bad\u{1b}"]},
+                "waiting": [{"key": "live.flow_entries"}]},
             "warnings": ["no cgroup2"],
         });
         let text = text(&status);
@@ -209,6 +232,7 @@ mod tests {
             "0.100 % of one CPU in the process (7.20 s); 0.010 % in the kernel, sampled over 120 s: xdp_dns 300 ns × 1,000\n",
             "/s; the history counts",
             "sink       http (https://c.example/\\x1b, json): 1,200 delivered, 3 waiting, 40 in its spool; lost 2 queue full; no answer: timed out\n",
+            "config     read again 2 times, refused 1 times; the last one, at T: x:1: bad\\x1b; a restart is needed for live.flow_entries\n",
             "warning    no cgroup2",
         ] {
             assert!(text.contains(says), "{says:?} not in:\n{text}");

@@ -2,6 +2,8 @@
 //!
 //! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
 
+mod reload;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use reload::Reloads;
 
 use super::attach::{self, Attached, Failed};
 use super::control::{self, Command, Question};
@@ -29,7 +33,7 @@ use super::process::Processes;
 use super::ring::Rings;
 use super::source::{Choice, Source};
 use super::status::{Askers, Numbers, Printer};
-use super::stop::Stop;
+use super::stop::{Hangup, Hung, Stop};
 use super::{cgroup, clsact, flows, object, permission, ring, status};
 use crate::cli::{Role, RunArgs};
 use crate::clock::{self, BootClock};
@@ -74,13 +78,13 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is attached, so that a signal meanwhile ends the run as it should.
-        let mut stop = Stop::new()?;
+        let (mut stop, hangup) = (Stop::new()?, Hangup::new()?);
         // A file that may not grow (RLIMIT_FSIZE) is an error to be told, not the end.
         let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
         let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
         let sensor = Sensor::start(args, config, &features, &request, host, messages)?;
         stop.after(args.duration);
-        Box::pin(sensor.watch(stop)).await
+        Box::pin(sensor.watch(stop, hangup)).await
     })
 }
 
@@ -178,6 +182,7 @@ struct Sensor {
     printer: Printer,
     cost: Cost,
     settings: Live,
+    reloads: Reloads,
     /// Bytes that the pipeline and the reader can come to hold.
     worst_case: usize,
     since: String,
@@ -247,6 +252,7 @@ impl Sensor {
             printer: Printer::new(),
             cost: Cost::new(),
             settings: config.live.clone(),
+            reloads: Reloads::new(args.config.clone(), config),
             worst_case,
             since: jiff::Timestamp::now().to_string(),
         };
@@ -258,13 +264,12 @@ impl Sensor {
         Ok(sensor)
     }
 
-    async fn watch(mut self, mut stop: Stop) -> anyhow::Result<Code> {
+    async fn watch(mut self, mut stop: Stop, mut hangup: Hangup) -> anyhow::Result<Code> {
         let (sender, mut questions) = mpsc::channel(1);
         // Held to the end: dropping it removes the socket.
         let _socket = self.listen(sender);
         self.look_at_resolvers();
         self.announce(&Memory::now());
-        let drain_every = Duration::from_millis(self.settings.drain_interval_ms);
         let mut drain_at = Instant::from_std(clock::monotonic());
         let mut tick = ticker(TICK);
         let mut status = ticker(self.printer.interval());
@@ -273,8 +278,13 @@ impl Sensor {
             // The branches are tried in random order, so none can keep the others from their turn.
             tokio::select! {
                 () = stop.wait() => break,
+                hung = hangup.wait() => match hung {
+                    Hung::Reload => self.reload(),
+                    Hung::TerminalGone => break,
+                },
                 () = sleep_until(drain_at) => {
                     let more = self.drain();
+                    let drain_every = Duration::from_millis(self.settings.drain_interval_ms);
                     drain_at = Instant::from_std(clock::monotonic()) + if more { Duration::ZERO } else { drain_every };
                 }
                 Some(question) = questions.recv() => self.answer(question),
@@ -479,6 +489,7 @@ impl Sensor {
                 status["sinks"] = self.sinks.status();
                 status["stdout"] = self.out.status().into();
                 status["cost"] = self.cost.json();
+                status["configuration"] = self.reloads.json();
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
             }

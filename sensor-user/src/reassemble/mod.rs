@@ -133,6 +133,11 @@ impl Reassembler {
         Self { settings, ..Self::default() }
     }
 
+    /// Takes other bounds; what exceeds them goes as segments come.
+    pub fn retune(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }

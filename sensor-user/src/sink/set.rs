@@ -204,6 +204,11 @@ impl Running {
         self.common.tally.lose(Loss::QueueFull, lost);
     }
 
+    /// Takes another least severity.
+    pub fn retune(&mut self, least: Severity) {
+        self.least = least;
+    }
+
     /// Whether a finding is one that it takes.
     pub fn wants(&self, finding: &Finding) -> bool {
         finding.severity >= self.least

@@ -1,0 +1,159 @@
+//! What one configuration has otherwise than another, and which of that a running sensor can take over.
+
+use serde::Serialize;
+
+use super::sinks::{self, Sink};
+use super::{Config, KEYS};
+use crate::escape::escape;
+
+/// A key with another value. Values are TOML without what may be a secret, escaped and short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// With its section; `sink.NAME.KEY` for a sink's.
+    pub key: String,
+    pub old: String,
+    pub new: String,
+    /// Why it waits for a restart; none: it is taken over at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<&'static str>,
+}
+
+/// Why `[[sink]]`s wait.
+const SINKS: &str = "sinks are opened at the start";
+/// Characters of a value that are told.
+const VALUE_MAX: usize = 160;
+const NONE: &str = "none";
+
+/// Every difference, in the order of the key table, sinks at the end.
+pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    let mut list: Vec<Change> = KEYS
+        .iter()
+        .filter_map(|key| {
+            let (old, new) = ((key.show)(old), (key.show)(new));
+            let name = || format!("{}.{}", key.section, key.name);
+            (old != new).then(|| Change {
+                key: name(),
+                old: told(&old),
+                new: told(&new),
+                restart: key.restart,
+            })
+        })
+        .collect();
+    for sink in &old.sinks {
+        match new.sinks.iter().find(|other| other.name() == sink.name()) {
+            Some(other) => between(sink, other, &mut list),
+            None => list.push(whole(sink, summary(sink), NONE.to_owned())),
+        }
+    }
+    for sink in &new.sinks {
+        if !old.sinks.iter().any(|other| other.name() == sink.name()) {
+            list.push(whole(sink, NONE.to_owned(), summary(sink)));
+        }
+    }
+    list
+}
+
+impl Config {
+    /// This configuration as far as a sensor that runs under `running` can take it over.
+    #[must_use]
+    pub fn taken_over_by(mut self, running: &Self) -> Self {
+        for key in KEYS.iter().filter(|key| key.restart.is_some()) {
+            (key.copy)(&mut self, running);
+        }
+        self.sinks.clone_from(&running.sinks);
+        self
+    }
+}
+
+fn between(old: &Sink, new: &Sink, list: &mut Vec<Change>) {
+    for key in sinks::KEYS.iter().filter(|key| key.is_for(old.kind) || key.is_for(new.kind)) {
+        if key.value(old) == key.value(new) {
+            continue;
+        }
+        let (told_old, mut told_new) = (told(&key.told(old)), told(&key.told(new)));
+        if told_old == told_new {
+            told_new.push_str(" (another, not shown)");
+        }
+        let key = format!("{}.{}.{}", sinks::SECTION, new.name(), key.name);
+        list.push(Change { key, old: told_old, new: told_new, restart: Some(SINKS) });
+    }
+}
+
+fn whole(sink: &Sink, old: String, new: String) -> Change {
+    Change { key: format!("{}.{}", sinks::SECTION, sink.name()), old, new, restart: Some(SINKS) }
+}
+
+fn summary(sink: &Sink) -> String {
+    let to = sink.to();
+    told(&format!("{} to {}", sink.kind.name(), to.split('?').next().unwrap_or_default()))
+}
+
+fn told(value: &str) -> String {
+    let value = escape(value);
+    let mut short: String = value.chars().take(VALUE_MAX).collect();
+    if short.len() < value.len() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Config {
+        Config::parse(text, "x").unwrap()
+    }
+
+    #[test]
+    fn what_differs_is_told_and_what_waits_says_why() {
+        let old = of("[ledger]\nbound_1h_bytes = 600\n[live]\nflow_entries = 1024\n");
+        let new = of("[ledger]\nbound_1h_bytes = 700\n[process]\ndaemon_allow_list = [\"a\u{202e}b\"]\n");
+        let list = changes(&old, &new);
+        let told: Vec<_> =
+            list.iter().map(|change| format!("{}: {} → {}", change.key, change.old, change.new)).collect();
+        assert_eq!(
+            told,
+            [
+                "ledger.bound_1h_bytes: 600 → 700",
+                "process.daemon_allow_list: [] → [\"a\\u{202e}b\"]",
+                "live.flow_entries: 1024 → 16384",
+            ]
+        );
+        assert_eq!(list[2].restart, Some("the kernel's map is made at the start"));
+        assert!(list[0].restart.is_none() && changes(&new, &new).is_empty());
+        let force = new.clone().taken_over_by(&old);
+        let left = changes(&force, &new);
+        assert_eq!(left, list[2..], "what waits is what is left");
+        assert_eq!(force.ledger.bound_1h_bytes, 700);
+        assert!(changes(&old, &of("")).iter().all(|change| !change.old.contains('\u{202e}')));
+    }
+
+    #[test]
+    fn secrets_of_sinks_are_not_told() {
+        let sink = |secret: &str, queue: u32| {
+            of(&format!(
+                "[[sink]]\ntype = \"http\"\nto = \"https://c.example/in?token={secret}\"\nqueue = {queue}\n"
+            ))
+        };
+        let list = changes(&sink("hunter2", 100), &sink("swordfish", 200));
+        let text = format!("{list:?}");
+        assert!(!text.contains("hunter2") && !text.contains("swordfish"), "{text}");
+        assert_eq!((list[0].key.as_str(), list[1].key.as_str()), ("sink.http.to", "sink.http.queue"));
+        assert!(
+            list[0].old.ends_with("/in?***\"") && list[0].new.ends_with("(another, not shown)"),
+            "{text}"
+        );
+        let gone = changes(&sink("hunter2", 100), &of(""));
+        assert_eq!((gone[0].new.as_str(), gone[0].restart), ("none", Some(SINKS)));
+        assert!(gone[0].old == "http to https://c.example/in" && gone.len() == 1, "{gone:?}");
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let list: Vec<_> = (0..200).map(|n| format!("\"d{n}.example\"")).collect();
+        let new = of(&format!("[brand]\ndomains = [{}]\n", list.join(", ")));
+        let change = changes(&Config::default(), &new).remove(0);
+        assert!(change.new.chars().count() == VALUE_MAX + 1 && change.new.ends_with('…'), "{change:?}");
+    }
+}
