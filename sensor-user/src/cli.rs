@@ -101,6 +101,9 @@ pub struct ReplayArgs {
     /// With --output json: add to each finding how it came about (gaps, bytes over time), for `explain` and `report`
     #[arg(long)]
     pub trail: bool,
+    /// Also write findings that an exception (`[[suppress]]`) covers, marked as such
+    #[arg(long)]
+    pub suppressed: bool,
     /// Exit with 3 if there is a finding of this severity or higher
     #[arg(long, value_enum, value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,

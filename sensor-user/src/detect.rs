@@ -112,6 +112,13 @@ impl Cases<'_, '_> {
         self.reports.raise(signal, &mut self.scene);
     }
 
+    /// As `raise`, of more than the packet that is looked at: whether something of it had a carrier beside its name.
+    pub fn raise_of_all(&mut self, signal: &Signal<'_>, has_payload: bool) {
+        let before = std::mem::replace(&mut self.scene.sighting.has_payload, has_payload);
+        self.raise(signal);
+        self.scene.sighting.has_payload = before;
+    }
+
     /// The ledger's account of a key.
     pub fn entry(&mut self, key: Key) -> Option<&mut Entry> {
         self.scene.ledger.find(key)

@@ -7,6 +7,7 @@ pub mod stored;
 pub mod trail;
 mod word;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -61,9 +62,41 @@ pub struct Finding {
     pub evidence: Vec<Evidence>,
     pub counterfactual: String,
     pub attack: Attack,
+    /// The exception of the configuration in whose scope it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Exception>,
     /// Kept beside the record, never part of it: see [`stored`].
     #[serde(skip)]
     pub trail: Option<Box<Trail>>,
+}
+
+impl Finding {
+    /// Whether it is to alert nobody.
+    pub fn is_suppressed(&self) -> bool {
+        self.exception.as_ref().is_some_and(|exception| exception.suppressed)
+    }
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, owner, reason, expires, why, .. } = self;
+        write!(out, "{name} of {owner}, until {expires}: {reason}")?;
+        why.as_ref().map_or(Ok(()), |why| write!(out, "; it alerts all the same: {why}"))
+    }
+}
+
+/// By whose word a finding alerts nobody, or would not, why, and until when. Strings are the operator's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exception {
+    pub name: String,
+    pub owner: String,
+    pub reason: String,
+    /// RFC 3339 date or time, or `never`.
+    pub expires: String,
+    pub suppressed: bool,
+    /// Why it alerts all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

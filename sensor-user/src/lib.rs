@@ -42,6 +42,8 @@ pub mod rules;
 
 pub mod verdict;
 
+pub mod exception;
+
 pub mod attack;
 
 pub mod report;

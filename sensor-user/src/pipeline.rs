@@ -16,6 +16,7 @@ use crate::detect::reputation::Feed;
 use crate::detect::{Cases, Detectors, Emit, Look, Role, Roles, Stray};
 use crate::dns::{Anomaly, Canonical, Message, Question, carrier, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
+use crate::exception;
 use crate::finding::{ClientKind, Origin, trail};
 use crate::fold;
 use crate::fold::{Answers, Asker, Fold, Leg, Query, Seen, Whose};
@@ -132,8 +133,9 @@ impl Pipeline {
         }
     }
 
-    /// Takes other thresholds from here on. What is known, open and counted stays, and so do the sizes of tables.
-    pub fn retune(&mut self, settings: Settings) {
+    /// Takes other thresholds and exceptions from here on. What is known, open and counted stays, and so do the sizes of
+    /// tables; `emit` gets what no exception covers any more.
+    pub fn retune(&mut self, settings: Settings, now_ns: u64, emit: &mut Emit<'_>) {
         self.attribute =
             attribute::Settings { boot_unix_ns: self.attribute.boot_unix_ns, ..settings.attribute };
         self.reassembler.retune(settings.reassemble);
@@ -141,6 +143,7 @@ impl Pipeline {
         self.reports.retune(settings.report, &settings.ledger, self.attribute.clone());
         self.roles.retune(&settings.config);
         self.detectors.retune(&settings.config);
+        self.reports.review(now_ns, emit);
     }
 
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
@@ -180,6 +183,7 @@ impl Pipeline {
         stats.findings = self.reports.findings;
         stats.absorbed = self.reports.absorbed;
         stats.allowed = self.reports.allowed;
+        stats.suppressed = self.reports.suppressed;
         stats.reassembly = *self.reassembler.stats();
         stats.evictions = [
             ("processes", self.processes.evicted),
@@ -253,6 +257,16 @@ impl Pipeline {
     /// Processes (tgid, start on CLOCK_BOOTTIME in ns) that asked and of which nothing else is known; each is named once.
     pub fn unknown_processes(&mut self) -> Vec<(u32, u64)> {
         self.processes.unknown()
+    }
+
+    /// Exceptions with their counts.
+    pub fn exceptions(&self) -> Vec<exception::Status> {
+        self.reports.exceptions()
+    }
+
+    /// Exceptions that ended since the last call, in words.
+    pub fn exceptions_news(&mut self) -> Vec<String> {
+        self.reports.exceptions_news()
     }
 
     /// Processes in the table.

@@ -16,6 +16,7 @@ use crate::{
     clock,
     config::{Config, OutputFormat},
     escape::escape,
+    exception,
     exit::{self, Code},
     finding::{Finding, Origin, Severity, stored},
     pipeline::{self, Pipeline},
@@ -43,6 +44,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     let history = ask::for_replay(config, config.pipeline().seed)?;
     let mut replay = Replay::new(config, output, messages, io::BufWriter::new(stdout));
     replay.sink.trail = args.trail;
+    replay.sink.suppressed = args.suppressed;
     if let Some(history) = history {
         replay.pipeline.remember(history);
     }
@@ -94,6 +96,8 @@ struct Sink<W> {
     output: Output,
     /// JSON with the trail in it.
     trail: bool,
+    /// Also what an exception covers.
+    suppressed: bool,
     out: W,
     highest: Option<Severity>,
     failure: Option<io::Error>,
@@ -101,7 +105,12 @@ struct Sink<W> {
 
 impl<W: io::Write> Sink<W> {
     fn take(&mut self, finding: &Finding) {
-        self.highest = self.highest.max(Some(finding.severity));
+        if finding.is_suppressed() && !self.suppressed {
+            return;
+        }
+        if !finding.is_suppressed() {
+            self.highest = self.highest.max(Some(finding.severity));
+        }
         let Output { format, about, least } = &self.output;
         if self.failure.is_none() && finding.severity >= *least {
             let written = match format {
@@ -121,7 +130,7 @@ impl<W: io::Write> Replay<W> {
             pipeline: Pipeline::new(config.pipeline(), Origin::Replay),
             tally: Tally::default(),
             messages,
-            sink: Sink { output, trail: false, out, highest: None, failure: None },
+            sink: Sink { output, trail: false, suppressed: false, out, highest: None, failure: None },
         }
     }
 
@@ -153,6 +162,7 @@ impl<W: io::Write> Replay<W> {
         }
         Ok(Outcome {
             stats: self.pipeline.stats(),
+            exceptions: self.pipeline.exceptions(),
             tally: self.tally,
             highest: self.sink.highest,
             messages: self.messages,
@@ -171,6 +181,7 @@ fn log(pipeline: &mut Pipeline, messages: &mut Option<Messages>) {
 /// What a replay came to.
 struct Outcome {
     stats: pipeline::Stats,
+    exceptions: Vec<exception::Status>,
     tally: Tally,
     highest: Option<Severity>,
     messages: Option<Messages>,
@@ -196,6 +207,10 @@ impl Outcome {
         line("clients", format_args!("{}", stats.clients));
         line("zones", format_args!("{}", stats.zones));
         line("findings", format_args!("low {low}, medium {medium}, high {high}, critical {critical}"));
+        if !self.exceptions.is_empty() {
+            line("excepted", format_args!("{} of the findings", stats.suppressed));
+            self.exceptions.iter().for_each(|exception| line("exception", format_args!("{exception}")));
+        }
         line("files", format_args!("{files}"));
         line("records", format_args!("{}, {} cut at the snap length", tally.records, tally.snapped));
         line("skipped", format_args!("{}", list(tally.skipped.iter().map(|(name, count)| (*name, *count)))));
@@ -315,6 +330,39 @@ mod tests {
         replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
         let outcome = replay.finish().unwrap();
         assert!(out.is_empty() && outcome.highest == Some(Severity::High), "it counts all the same");
+    }
+
+    #[test]
+    fn what_is_excepted_is_counted_and_written_only_if_asked_for() {
+        let text = "[[suppress]]\nname = \"lab\"\nowner = \"ann\"\nreason = \"a test\"\nexpires = \"never\"\nzone = \"example.com\"\n";
+        let run = |suppressed: bool| {
+            let config = Config::parse(text, "x").unwrap();
+            let mut out = Vec::new();
+            let mut replay = Replay::new(&config, as_json(), None, &mut out);
+            replay.sink.suppressed = suppressed;
+            replay.file(|tally, emit| source::read_from(Cursor::new(tunnel()), tally, emit)).unwrap();
+            let outcome = replay.finish().unwrap();
+            (String::from_utf8(out).unwrap(), outcome)
+        };
+        let (silent, outcome) = run(false);
+        assert_eq!((silent.as_str(), outcome.highest), ("", None), "--fail-on does not see it either");
+        let summary = outcome.summary(1, Duration::from_secs(1));
+        let says = "excepted    1 of the findings\nexception   lab of ann, until never: a test; covers zone example.com; \
+                    1 finding, the last at 2023-11-14T";
+        assert!(summary.contains(says), "{summary}");
+        let (marked, outcome) = run(true);
+        let (plain, _) = replay(&[tunnel()], sink::Format::Json);
+        assert_eq!(outcome.highest, None);
+        let plain = String::from_utf8(plain).unwrap();
+        assert!(plain.lines().count() > 1);
+        let mut lines = marked.lines();
+        for line in plain.lines() {
+            let value = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+            let mut marked = value(lines.next().unwrap());
+            assert_eq!(marked["exception"]["owner"], "ann");
+            marked.as_object_mut().unwrap().remove("exception");
+            assert_eq!(marked, value(line));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod evidence;
 mod open;
 mod past;
 pub mod process;
+mod suppress;
 pub mod text;
 mod tool;
 pub mod who;
@@ -23,6 +24,7 @@ use crate::config;
 use crate::detect::subdomain_flood::SubdomainFlood;
 use crate::dns::{Name, canonical};
 use crate::event::View;
+use crate::exception::Exceptions;
 use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, Severity, State};
 use crate::ledger::entry;
 use crate::ledger::{self, Entry, Key, Ledger, Span, Standing};
@@ -42,11 +44,18 @@ pub struct Settings {
     pub max_samples: usize,
     /// What counts of who asked.
     pub process: config::Process,
+    /// What is to alert nobody.
+    pub exceptions: Vec<config::Suppress>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_open: 1024, max_samples: entry::SAMPLES, process: config::Process::default() }
+        Self {
+            max_open: 1024,
+            max_samples: entry::SAMPLES,
+            process: config::Process::default(),
+            exceptions: Vec::new(),
+        }
     }
 }
 
@@ -94,6 +103,7 @@ pub struct Reports {
     attribute: attribute::Settings,
     origin: Origin,
     open: BTreeMap<Case, Open>,
+    exceptions: Exceptions,
     swept_ns: u64,
     /// By the highest severity that each has reached.
     pub findings: [u64; 4],
@@ -101,6 +111,8 @@ pub struct Reports {
     pub absorbed: u64,
     /// Findings of a daemon on the allow list.
     pub allowed: u64,
+    /// Findings that have alerted nobody so far, since an exception covers them.
+    pub suppressed: u64,
     pub evicted: u64,
 }
 
@@ -117,6 +129,7 @@ impl Reports {
         origin: Origin,
     ) -> Self {
         Self {
+            exceptions: Exceptions::new(&settings.exceptions),
             settings,
             bounds: ledger.bounds(),
             attribute,
@@ -126,12 +139,14 @@ impl Reports {
             findings: [0; 4],
             absorbed: 0,
             allowed: 0,
+            suppressed: 0,
             evicted: 0,
         }
     }
 
-    /// Takes other bounds; what is open stays so. How many may be open stays too.
+    /// Takes other bounds; what is open stays so. How many may be open stays too. To be followed by `review`.
     pub fn retune(&mut self, settings: Settings, ledger: &ledger::Settings, attribute: attribute::Settings) {
+        self.exceptions.retune(&settings.exceptions);
         self.settings = Settings { max_open: self.settings.max_open, ..settings };
         self.bounds = ledger.bounds();
         self.attribute = attribute;
@@ -166,13 +181,18 @@ impl Reports {
             open.has_payload |= sighting.has_payload;
             open.name(scene.sub, scene.qtype);
             open.went_on(entry, scene.asked, now_ns);
-            if open.ledger {
-                if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
-                    let standing = entry.standing(&self.bounds);
-                    self.update(key, standing, State::Update, scene);
-                }
-                return;
+            if open.is_uncovered() {
+                figures(&mut open.finding, entry);
+                self.state(Case::client_zone(key), State::Update, scene);
             }
+        }
+        let Some(entry) = scene.ledger.find(key) else { return };
+        if let Some(open) = self.open.get(&Case::client_zone(key)).filter(|open| open.ledger) {
+            if entry.totals.up_low / u64::from(UNIT) / 8 >= open.update_at {
+                let standing = entry.standing(&self.bounds);
+                self.update(key, standing, State::Update, scene);
+            }
+            return;
         }
         if entry.is_far(&self.bounds) {
             return;
@@ -225,6 +245,9 @@ impl Reports {
             }
             let stated = open.weight(signal.name);
             if stated > 0.0 && weight < stated * HEAVIER {
+                if open.is_uncovered() {
+                    self.state(signal.case, State::Update, scene);
+                }
                 return;
             }
         }
@@ -331,10 +354,12 @@ impl Reports {
             evidence: Vec::new(),
             counterfactual: String::new(),
             attack: attack::of(rule, platform),
+            exception: None,
             trail: None,
         };
-        let open = Open::new(finding, platform, now_ns, scene.sighting.has_payload)
-            .begins(first_ns, scene.ledger.find(case.key).filter(|_| case.rule.is_empty()).as_deref());
+        let entry = scene.ledger.find(case.key).filter(|_| case.rule.is_empty());
+        let has_payload = scene.sighting.has_payload || entry.as_ref().is_some_and(|entry| entry.has_payload);
+        let open = Open::new(finding, platform, now_ns, has_payload).begins(first_ns, entry.as_deref());
         self.open.insert(case, open);
     }
 
@@ -385,6 +410,7 @@ impl Reports {
         }
         open.finding.state = state;
         open.judge();
+        suppress::consider(open, &mut self.exceptions, &mut self.suppressed, scene.sighting.now_ns);
         let finding = &mut open.finding;
         finding.time = finding::time(scene.sighting.now_ns);
         title(finding, &open.does);
@@ -413,6 +439,9 @@ impl Reports {
     /// Closes findings whose client has been quiet.
     pub fn close_quiet(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
         self.swept_ns = now_ns;
+        if self.exceptions.expire(now_ns) {
+            self.review(now_ns, emit);
+        }
         let is_quiet = |open: &Open| now_ns.saturating_sub(open.last_ns) > open.quiet_ns;
         let quiet: Vec<Case> =
             self.open.iter().filter(|(_, open)| is_quiet(open)).map(|(case, _)| *case).collect();

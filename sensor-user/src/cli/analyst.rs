@@ -32,6 +32,7 @@ pub struct TopArgs {
     Examples:\n  earthdog alerts --severity medium --since 24h\n  \
     earthdog alerts --client iodine --zone example.com --json\n  \
     earthdog replay --output json --trail trace.pcap > findings.json; earthdog alerts findings.json")]
+#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct AlertsArgs {
     /// Findings that `replay --output json` wrote [default: those of the running sensor, or of the store where none runs]
     #[arg(value_name = "FILE", conflicts_with = "follow")]
@@ -51,6 +52,9 @@ pub struct AlertsArgs {
     /// Only what was seen since then: 90m, 24h, 7d, 2026-11-22 or 2026-11-22T11:30:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    /// Only those that alerted nobody, since an exception (`[[suppress]]`) covers them [default: only the others]
+    #[arg(long)]
+    pub suppressed: bool,
     /// Go on with what the running sensor finds: new findings, higher severities and ends
     #[arg(long, short = 'f')]
     pub follow: bool,

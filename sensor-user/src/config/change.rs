@@ -2,14 +2,13 @@
 
 use serde::Serialize;
 
-use super::sinks::{self, Sink};
-use super::{Config, KEYS};
+use super::{Config, KEYS, entries};
 use crate::escape::escape;
 
 /// A key with another value. Values are TOML without what may be a secret, escaped and short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// With its section; `sink.NAME.KEY` for a sink's.
+    /// With its section; `sink.NAME.KEY` for a sink's, and so for an exception's.
     pub key: String,
     pub old: String,
     pub new: String,
@@ -18,13 +17,10 @@ pub struct Change {
     pub restart: Option<&'static str>,
 }
 
-/// Why `[[sink]]`s wait.
-const SINKS: &str = "sinks are opened at the start";
 /// Characters of a value that are told.
 const VALUE_MAX: usize = 160;
-const NONE: &str = "none";
 
-/// Every difference, in the order of the key table, sinks at the end.
+/// Every difference, in the order of the key table, lists at the end.
 pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let mut list: Vec<Change> = KEYS
         .iter()
@@ -39,17 +35,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
             })
         })
         .collect();
-    for sink in &old.sinks {
-        match new.sinks.iter().find(|other| other.name() == sink.name()) {
-            Some(other) => between(sink, other, &mut list),
-            None => list.push(whole(sink, summary(sink), NONE.to_owned())),
-        }
-    }
-    for sink in &new.sinks {
-        if !old.sinks.iter().any(|other| other.name() == sink.name()) {
-            list.push(whole(sink, NONE.to_owned(), summary(sink)));
-        }
-    }
+    entries::changes(&old.sinks, &new.sinks, &mut list);
+    entries::changes(&old.suppress, &new.suppress, &mut list);
     list
 }
 
@@ -65,30 +52,7 @@ impl Config {
     }
 }
 
-fn between(old: &Sink, new: &Sink, list: &mut Vec<Change>) {
-    for key in sinks::KEYS.iter().filter(|key| key.is_for(old.kind) || key.is_for(new.kind)) {
-        if key.value(old) == key.value(new) {
-            continue;
-        }
-        let (told_old, mut told_new) = (told(&key.told(old)), told(&key.told(new)));
-        if told_old == told_new {
-            told_new.push_str(" (another, not shown)");
-        }
-        let key = format!("{}.{}.{}", sinks::SECTION, new.name(), key.name);
-        list.push(Change { key, old: told_old, new: told_new, restart: Some(SINKS) });
-    }
-}
-
-fn whole(sink: &Sink, old: String, new: String) -> Change {
-    Change { key: format!("{}.{}", sinks::SECTION, sink.name()), old, new, restart: Some(SINKS) }
-}
-
-fn summary(sink: &Sink) -> String {
-    let to = sink.to();
-    told(&format!("{} to {}", sink.kind.name(), to.split('?').next().unwrap_or_default()))
-}
-
-fn told(value: &str) -> String {
+pub(super) fn told(value: &str) -> String {
     let value = escape(value);
     let mut short: String = value.chars().take(VALUE_MAX).collect();
     if short.len() < value.len() {
@@ -145,7 +109,7 @@ mod tests {
             "{text}"
         );
         let gone = changes(&sink("hunter2", 100), &of(""));
-        assert_eq!((gone[0].new.as_str(), gone[0].restart), ("none", Some(SINKS)));
+        assert_eq!((gone[0].new.as_str(), gone[0].restart), ("none", Some("sinks are opened at the start")));
         assert!(gone[0].old == "http to https://c.example/in" && gone.len() == 1, "{gone:?}");
     }
 

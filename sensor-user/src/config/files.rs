@@ -5,7 +5,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::{Config, KEYS, Key, SECTIONS, shown_path, sinks, unknown};
+use super::entries::{self, Entry as _};
+use super::sinks::Sink;
+use super::suppress::Suppress;
+use super::{Config, KEYS, Key, LISTS, SECTIONS, shown_path, unknown};
 use crate::exit::{Code, Error};
 
 /// Where an installed sensor has its configuration: `earthdog.toml`, then `conf.d/*.toml` in the order of their names.
@@ -48,11 +51,13 @@ impl Loaded {
         let changed = KEYS.iter().filter(|key| (key.show)(&self.config) != (key.show)(&default)).count();
         let names: Vec<_> = self.files.iter().map(|file| shown_path(file)).collect();
         let names = if names.is_empty() { "defaults".to_owned() } else { names.join(", ") };
-        let sinks = match self.config.sinks.len() {
+        let count = |what: &str, count: usize| match count {
             0 => String::new(),
-            count => format!(", {count} sinks"),
+            count => format!(", {count} {what}"),
         };
-        format!("{names}: valid, {changed} of {} keys differ from the default{sinks}\n", KEYS.len())
+        let lists =
+            count("sinks", self.config.sinks.len()) + &count("exceptions", self.config.suppress.len());
+        format!("{names}: valid, {changed} of {} keys differ from the default{lists}\n", KEYS.len())
     }
 
     /// What `config explain` prints of a key, or of all keys of a section.
@@ -60,14 +65,17 @@ impl Loaded {
         let (section, name) =
             asked.split_once('.').map_or((asked, None), |(section, name)| (section, Some(name)));
         let refused = |what: String| Error::new(Code::Usage, what);
-        if section == sinks::SECTION {
-            return sinks::explain(&self.config.sinks, name).map_err(refused);
+        if section == Sink::SECTION {
+            return entries::explain(&self.config.sinks, name).map_err(refused);
+        }
+        if section == Suppress::SECTION {
+            return entries::explain(&self.config.suppress, name).map_err(refused);
         }
         let Some((_, doc)) = SECTIONS.iter().find(|(known, _)| *known == section) else {
             let having =
                 KEYS.iter().filter(|key| key.name == asked).map(|key| format!("{}.{asked}", key.section));
             let having: Vec<_> = having.collect();
-            let sections = SECTIONS.iter().map(|(known, _)| *known).chain([sinks::SECTION]);
+            let sections = SECTIONS.iter().map(|(known, _)| *known).chain(LISTS);
             return Err(refused(if having.is_empty() {
                 unknown("section", section, sections, None)
             } else {

@@ -33,6 +33,8 @@ macro_rules! keys {
             $( $(#[doc = $section_doc])+ pub $section: $Section, )*
             /// Where findings and messages go beside standard output; see `sinks`.
             pub sinks: Vec<super::sinks::Sink>,
+            /// Exceptions; see `suppress`.
+            pub suppress: Vec<super::suppress::Suppress>,
         }
 
         $(

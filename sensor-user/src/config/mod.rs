@@ -1,10 +1,12 @@
 //! Configuration: a strict TOML file over the defaults of one key table.
 
 pub mod change;
+mod entries;
 pub mod files;
 mod keys;
 pub mod list;
 pub mod sinks;
+pub mod suppress;
 mod value;
 
 use std::{fmt::Write as _, path::Path};
@@ -28,7 +30,14 @@ pub use keys::{
     Cmdline, Config, KEYS, Key, Least, Ledger, Live, NoveltyFilter, OcsfVersion, Output, OutputFormat,
     OwnZones, OwnerSource, Privacy, Process, RENAMED, Reassembly, SECTIONS, Store,
 };
+pub use suppress::Suppress;
 pub use value::{Allowed, Refusal};
+
+use entries::Entry as _;
+use sinks::Sink;
+
+/// What is written in double brackets.
+const LISTS: [&str; 2] = [Sink::SECTION, Suppress::SECTION];
 
 impl Key {
     /// The value in force, as TOML has it.
@@ -84,7 +93,7 @@ impl Config {
                 );
             }
         }
-        text + &sinks::to_toml(&self.sinks)
+        text + &entries::to_toml(&self.sinks) + &entries::to_toml(&self.suppress)
     }
 
     /// The settings of the stages between source and sink.
@@ -134,6 +143,7 @@ impl Config {
                 max_open: self.pipeline.max_open as usize,
                 max_samples: self.pipeline.max_samples as usize,
                 process: self.process.clone(),
+                exceptions: self.suppress.clone(),
             },
             config: self.clone(),
             ..pipeline::Settings::default()
@@ -181,12 +191,16 @@ impl Config {
         for (section, value) in table {
             let at = section.span().start;
             let section = section.get_ref().as_ref();
-            if section == sinks::SECTION {
-                sinks::read(&mut self.sinks, value, text, problems);
+            if section == Sink::SECTION {
+                entries::read(&mut self.sinks, value, text, problems);
+                continue;
+            }
+            if section == Suppress::SECTION {
+                entries::read(&mut self.suppress, value, text, problems);
                 continue;
             }
             if !SECTIONS.iter().any(|(name, _)| *name == section) {
-                let names = SECTIONS.iter().map(|(name, _)| *name).chain([sinks::SECTION]);
+                let names = SECTIONS.iter().map(|(name, _)| *name).chain(LISTS);
                 problems.push((at, unknown("section", section, names, None)));
                 continue;
             }

@@ -1,72 +1,24 @@
 //! `[[sink]]`: where findings and messages go beside standard output. One table of keys, as for the sections; each entry
 //! of the list has them all, and which of them mean something is up to its `type`.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
+use super::entries::{self, Entry, entry};
 use super::keys::Least;
 use super::list::Item;
-use super::value::{Allowed, Refusal, Setting, choice};
-use super::{as_written, unknown};
+use super::value::{Allowed, choice};
 
-pub const SECTION: &str = "sink";
 const DOC: &str = "Where findings and messages go beside standard output. The list has an entry `[[sink]]` for each; a later file \
                    adds to it, or replaces the entry of the same name.";
-/// Each has a thread and a queue of its own.
-const MAX_SINKS: usize = 16;
-
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    doc: &'static str,
-    allowed: Allowed,
-    /// Types that the key is for; none: all.
-    only: &'static [Kind],
-    /// What of a value is not told: what stands behind a URL's `?` may be a password.
-    secret: bool,
-    read: fn(&mut Sink, &DeValue<'_>) -> Result<(), Refusal>,
-    show: fn(&Sink) -> String,
-}
-
-macro_rules! keys {
-    ($( #[doc = $doc:literal] $field:ident ($name:literal, $only:expr): $type:ty = $default:expr, $allowed:expr
-        $(, secret: $secret:literal)?; )*) => {
-        /// One entry.
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct Sink {
-            $( #[doc = $doc] pub $field: $type, )*
-        }
-
-        impl Default for Sink {
-            fn default() -> Self {
-                Self { $( $field: $default, )* }
-            }
-        }
-
-        pub(super) const KEYS: &[Key] = &[ $( Key {
-            name: $name,
-            doc: $doc,
-            allowed: $allowed,
-            only: $only,
-            secret: false $(|| $secret)?,
-            read: |sink, value| {
-                sink.$field = Setting::read(value, &$allowed)?;
-                Ok(())
-            },
-            show: |sink| sink.$field.show(),
-        }, )* ];
-    };
-}
-
 const ANY: &[Kind] = &[];
 const TLS: &[Kind] = &[Kind::SyslogTls, Kind::Http];
 const CONNECTED: &[Kind] = &[Kind::Unix, Kind::DnstapUnix, Kind::SyslogTcp, Kind::SyslogTls, Kind::Http];
 const FILES: &[Kind] = &[Kind::File, Kind::DnstapFile];
 const SPOOLED: &[Kind] = &[Kind::SyslogTcp, Kind::SyslogTls, Kind::Http];
 
-keys! {
+entry! {
+    /// One entry.
+    Sink;
     /// What it is.
     kind("type", ANY): Kind = Kind::File, Allowed::OneOf(Kind::NAMES);
     /// Where to: a file's path; a socket's path; host:port for syslog; a URL for http. journald has a default.
@@ -179,8 +131,35 @@ impl Sink {
             (to, _) => to,
         }
     }
+}
 
-    /// What of it cannot be, with what to do.
+impl Entry for Sink {
+    const SECTION: &'static str = "sink";
+    const DOC: &'static str = DOC;
+    const EXAMPLE: &'static [&'static str] = &["type = \"file\"", "to = \"/var/log/earthdog/findings.json\""];
+    /// Each has a thread and a queue of its own.
+    const MAX: usize = 16;
+    const KEYS: &'static [entries::Key<Self>] = KEYS;
+    const NEEDED: &'static [&'static str] = &["type"];
+    const RESTART: Option<&'static str> = Some("sinks are opened at the start");
+    type Kind = Kind;
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn kind_name(kind: Kind) -> &'static str {
+        kind.name()
+    }
+
+    fn name(&self) -> &str {
+        Self::name(self)
+    }
+
+    fn summary(&self) -> String {
+        format!("{} to {}", self.kind.name(), self.to().split('?').next().unwrap_or_default())
+    }
+
     fn check(&self) -> Result<(), String> {
         let (kind, format, takes) = (self.kind.name(), self.format(), self.takes());
         let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -279,151 +258,6 @@ impl Url {
     }
 }
 
-/// Takes over the entries of one file.
-pub(super) fn read(
-    sinks: &mut Vec<Sink>,
-    value: &Spanned<DeValue<'_>>,
-    text: &str,
-    problems: &mut Vec<(usize, String)>,
-) {
-    let at = value.span().start;
-    let Some(entries) = value.get_ref().as_array() else {
-        problems.push((at, "`sink` is a list: write [[sink]] and its keys below it".into()));
-        return;
-    };
-    let mut seen = Vec::new();
-    for entry in entries {
-        let at = entry.span().start;
-        let Some(table) = entry.get_ref().as_table() else {
-            problems.push((at, "`sink` is a list of tables: write [[sink]] and its keys below it".into()));
-            return;
-        };
-        let before = problems.len();
-        let sink = one(table, at, text, problems);
-        if problems.len() > before {
-            continue;
-        }
-        let name = sink.name().to_owned();
-        if let Err(problem) = sink.check() {
-            problems.push((at, problem));
-        } else if seen.contains(&name) {
-            problems.push((at, format!("two sinks are called `{name}`: give each a `name`")));
-        } else if let Some(same) = sinks.iter_mut().find(|known| known.name() == name) {
-            *same = sink;
-        } else if sinks.len() == MAX_SINKS {
-            problems.push((at, format!("more than {MAX_SINKS} sinks")));
-        } else {
-            sinks.push(sink);
-        }
-        seen.push(name);
-    }
-}
-
-fn one(table: &DeTable<'_>, at: usize, text: &str, problems: &mut Vec<(usize, String)>) -> Sink {
-    let mut sink = Sink::default();
-    let names = || KEYS.iter().map(|key| key.name);
-    if !table.keys().any(|name| name.get_ref() == "type") {
-        problems.push((at, format!("a sink needs its `type`: {}", Allowed::OneOf(Kind::NAMES))));
-    }
-    for (name, value) in table {
-        let at = name.span().start;
-        let written = text.get(value.span()).unwrap_or_default();
-        let Some(key) = KEYS.iter().find(|key| key.name == name.get_ref()) else {
-            problems.push((at, unknown("key", name.get_ref(), names(), Some((SECTION, written)))));
-            continue;
-        };
-        if (key.read)(&mut sink, value.get_ref()).is_err() {
-            let written = as_written(&key.allowed, written, value.get_ref());
-            problems.push((at, format!("sink.{} = {written} is not allowed: use {}", key.name, key.allowed)));
-        }
-    }
-    for (name, _) in table {
-        let of_others = KEYS.iter().find(|key| key.name == name.get_ref() && !key.is_for(sink.kind));
-        if let Some(key) = of_others {
-            let what = format!(
-                "sink.{} means nothing for type {}, but for {}",
-                key.name,
-                sink.kind.name(),
-                key.whose()
-            );
-            problems.push((name.span().start, what));
-        }
-    }
-    sink
-}
-
-impl Key {
-    /// A sink's value as TOML, and as far as it may be told.
-    pub(super) fn told(&self, sink: &Sink) -> String {
-        let shown = (self.show)(sink);
-        match shown.find('?').filter(|_| self.secret) {
-            Some(at) => format!("{}?***\"", &shown[..at]),
-            None => shown,
-        }
-    }
-
-    pub(super) fn value(&self, sink: &Sink) -> String {
-        (self.show)(sink)
-    }
-
-    pub(super) fn is_for(&self, kind: Kind) -> bool {
-        self.only.is_empty() || self.only.contains(&kind)
-    }
-
-    fn whose(&self) -> String {
-        let names: Vec<_> = self.only.iter().map(|kind| kind.name()).collect();
-        if names.is_empty() { "every type".to_owned() } else { names.join(", ") }
-    }
-}
-
-/// The entries in force as TOML; the keys as comments where there is none.
-pub(super) fn to_toml(sinks: &[Sink]) -> String {
-    let mut text = format!("\n# {DOC}\n");
-    for key in KEYS {
-        let _ = writeln!(text, "#   {} (for {}; {}):{}", key.name, key.whose(), key.allowed, key.doc);
-    }
-    if sinks.is_empty() {
-        text.push_str("# [[sink]]\n# type = \"file\"\n# to = \"/var/log/earthdog/findings.json\"\n");
-    }
-    for sink in sinks {
-        text.push_str("[[sink]]\n");
-        for key in KEYS.iter().filter(|key| key.is_for(sink.kind)) {
-            let _ = writeln!(text, "{} = {}", key.name, (key.show)(sink));
-        }
-    }
-    text
-}
-
-/// What `config explain` prints of a key of sinks, or of all.
-pub(super) fn explain(sinks: &[Sink], asked: Option<&str>) -> Result<String, String> {
-    let mut text = String::new();
-    if asked.is_none() {
-        let _ = writeln!(text, "[[{SECTION}]] {DOC}\n");
-    }
-    let keys: Vec<_> = KEYS.iter().filter(|key| asked.is_none_or(|asked| key.name == asked)).collect();
-    if keys.is_empty() {
-        let names = KEYS.iter().map(|key| key.name);
-        return Err(unknown("key", asked.unwrap_or_default(), names, Some((SECTION, "?"))));
-    }
-    let default = Sink::default();
-    for (at, key) in keys.iter().enumerate() {
-        let gap = if at == 0 { "" } else { "\n" };
-        let _ = write!(
-            text,
-            "{gap}{SECTION}.{}\n {}\n  allowed  {}\n  default  {}\n  for      {}\n",
-            key.name,
-            key.doc,
-            key.allowed,
-            (key.show)(&default),
-            key.whose()
-        );
-        for sink in sinks.iter().filter(|sink| key.is_for(sink.kind)) {
-            let _ = writeln!(text, "  in force {} for {}", (key.show)(sink), sink.name());
-        }
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -493,7 +327,7 @@ mod tests {
             ("[[sink]]\ntype = \"syslog_tls\"\nto = \"x:1\"\ncert = \"/x\"", "belong together"),
             (
                 "[[sink]]\ntype = \"journald\"\n[[sink]]\ntype = \"journald\"",
-                "two sinks are called `journald`",
+                "two of [[sink]] are called `journald`",
             ),
         ] {
             let error = Config::parse(text, "x.toml").unwrap_err();
@@ -505,9 +339,9 @@ mod tests {
     #[test]
     fn a_key_is_explained_with_what_is_in_force() {
         let all = sinks("[[sink]]\ntype = \"journald\"\nqueue = 99\n");
-        let text = explain(&all, Some("queue")).unwrap();
+        let text = entries::explain(&all, Some("queue")).unwrap();
         assert!(text.contains("default  2048") && text.contains("in force 99 for journald"), "{text}");
-        assert!(explain(&all, None).unwrap().contains("sink.spool_max_mib\n"));
-        assert!(explain(&all, Some("que")).unwrap_err().contains("did you mean `queue`?"));
+        assert!(entries::explain(&all, None).unwrap().contains("sink.spool_max_mib\n"));
+        assert!(entries::explain(&all, Some("que")).unwrap_err().contains("did you mean `queue`?"));
     }
 }

@@ -72,6 +72,18 @@ impl Setting for u64 {
     }
 }
 
+impl Setting for Option<u32> {
+    fn read(value: &DeValue<'_>, allowed: &Allowed) -> Result<Self, Refusal> {
+        let number = u64::read(value, allowed)?;
+        u32::try_from(number).map(Some).map_err(|_| Refusal)
+    }
+
+    /// Empty: not set.
+    fn show(&self) -> String {
+        self.map_or_else(String::new, |number| number.to_string())
+    }
+}
+
 impl Setting for f64 {
     fn read(value: &DeValue<'_>, allowed: &Allowed) -> Result<Self, Refusal> {
         let text = match value {

@@ -10,14 +10,16 @@ mod show;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use self::claims::{Component, Status, claims};
 use crate::attack::{self, Table};
 use crate::cli::CoverageArgs;
+use crate::clock;
 use crate::config::{Config, KEYS};
 use crate::escape::escape;
+use crate::exception;
 use crate::exit::{Code, Error};
 use crate::rules::list;
 use crate::sink;
@@ -41,6 +43,8 @@ pub struct Coverage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
     pub retention: Vec<Retention>,
+    /// What alerts nobody: by whose word, why, until when, and how often that was.
+    pub exceptions: Vec<exception::Status>,
     /// What is not known, and why.
     pub missing: Vec<String>,
 }
@@ -96,7 +100,7 @@ pub fn run(args: &CoverageArgs, config: &Config) -> anyhow::Result<Code> {
         Ok(status) => (status, None),
         Err(error) => (None, Some(error.message)),
     };
-    let coverage = Coverage::of(table, config, status.as_ref(), problem);
+    let coverage = Coverage::of(table, config, status.as_ref(), problem, clock::unix_ns());
     let text = match (args.json, args.markdown, args.navigator) {
         (true, ..) => sink::json(&coverage).map_err(|error| Error::stdout(&error))?,
         (_, true, _) => show::markdown(&coverage),
@@ -129,8 +133,14 @@ fn read(path: &Path) -> Result<Table, Error> {
 }
 
 impl Coverage {
-    /// `status` is the running sensor's answer.
-    pub fn of(table: &Table, config: &Config, status: Option<&Value>, problem: Option<String>) -> Self {
+    /// `status` is the running sensor's answer; `now_ns`, Unix time, says which exceptions are over where there is none.
+    pub fn of(
+        table: &Table,
+        config: &Config,
+        status: Option<&Value>,
+        problem: Option<String>,
+        now_ns: u64,
+    ) -> Self {
         let rules = list::rows();
         let mut analytics = Vec::new();
         for strategy in &table.strategies {
@@ -205,6 +215,7 @@ impl Coverage {
             running_since: status.and_then(|status| status["since"].as_str()).map(str::to_owned),
             loss: status.map(loss),
             retention: retention(config, status),
+            exceptions: exceptions(config, status, now_ns),
             missing,
         }
     }
@@ -222,6 +233,13 @@ fn loss(status: &Value) -> Loss {
         lost: number(&status["lost"]),
         processes_lost: number(&status["execs_lost"]),
     }
+}
+
+/// Those of the running sensor, else of the configuration.
+fn exceptions(config: &Config, status: Option<&Value>, now_ns: u64) -> Vec<exception::Status> {
+    let running = status.and_then(|status| Vec::deserialize(&status["exceptions"]).ok());
+    running
+        .unwrap_or_else(|| config.suppress.iter().map(|entry| exception::Status::of(entry, now_ns)).collect())
 }
 
 fn retention(config: &Config, status: Option<&Value>) -> Vec<Retention> {
@@ -279,7 +297,7 @@ mod tests {
     use super::*;
 
     fn coverage() -> Coverage {
-        Coverage::of(attack::table(), &Config::default(), None, None)
+        Coverage::of(attack::table(), &Config::default(), None, None, 0)
     }
 
     #[test]
@@ -311,7 +329,7 @@ mod tests {
             "mutable_elements":[]},{"id":"AN1122","platforms":["Linux"]}]}]}"#,
         )
         .unwrap();
-        let coverage = Coverage::of(&read(&path).unwrap(), &Config::default(), None, None);
+        let coverage = Coverage::of(&read(&path).unwrap(), &Config::default(), None, None, 0);
         let row = |id: &str| coverage.analytics.iter().find(|row| row.analytic == id).unwrap();
         assert_eq!((row("AN9999").status, row("AN1122").status), (Status::Absent, Status::Native));
         assert!(coverage.attack_version == "19.0" && show::text(&coverage).contains("ATT&CK 19.0"));
@@ -326,7 +344,7 @@ mod tests {
             "since": "2026-01-01T00:00:00Z", "counters": {"seen": 100}, "lost": 3, "execs_lost": 1,
             "store": {"kinds": [{"kind": "findings", "retention_days": 365, "records": 7, "oldest": "2026-01-02T00:00:00Z"}]},
         });
-        let coverage = Coverage::of(attack::table(), &Config::default(), Some(&status), None);
+        let coverage = Coverage::of(attack::table(), &Config::default(), Some(&status), None, 0);
         let text = show::text(&coverage);
         assert!(text.contains("3 of 100 packets lost") && text.contains("findings"), "{text}");
         assert!(coverage.missing.is_empty());

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_layer_is_of_format_4_5() {
-        let coverage = Coverage::of(attack::table(), &Config::default(), None, None);
+        let coverage = Coverage::of(attack::table(), &Config::default(), None, None, 0);
         let layer = layer(&coverage, attack::table());
         check(&layer);
         golden("coverage-layer.json", &format!("{layer:#}\n"));

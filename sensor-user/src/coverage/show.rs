@@ -140,6 +140,10 @@ fn state(coverage: &Coverage) -> Vec<String> {
     if coverage.retention.is_empty() {
         lines.push("Nothing is kept from one run to the next: store.path is empty.".to_owned());
     }
+    if coverage.exceptions.is_empty() {
+        lines.push("No exceptions: every finding alerts.".to_owned());
+    }
+    lines.extend(coverage.exceptions.iter().map(|exception| format!("Exception {exception}.")));
     lines.extend(coverage.missing.iter().cloned());
     lines
 }

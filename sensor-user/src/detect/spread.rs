@@ -70,6 +70,7 @@ struct Rotation {
     queries: u64,
     name_bytes: u64,
     units: u64,
+    has_payload: bool,
 }
 
 impl Remembered for Askers {
@@ -137,10 +138,12 @@ impl Spread {
             told: None,
         };
         let key = Key { client: 0, zone: look.zone_hash };
+        let has_payload = cases.sighting().has_payload;
         let address = Key { client: cases.sighting().address, zone: look.zone_hash };
         let claimed = [look.key(), address].into_iter().any(|key| cases.is_open(Case::client_zone(key)));
         let account = self.accounts.open(key, look.zone.class, look.zone_wire(), now_ns, &mut |_| {});
         account.query(name, Charge::Full, claimed, now_ns);
+        account.has_payload |= has_payload;
         if account.is_far(&self.zone_bounds) {
             return;
         }
@@ -163,6 +166,7 @@ impl Spread {
             up: bytes(totals.up_low, totals.up_high),
             down: bytes(totals.down_low, totals.down_high),
         };
+        let has_payload = account.has_payload;
         let samples: Vec<_> = account
             .samples
             .iter()
@@ -176,7 +180,7 @@ impl Spread {
             samples: samples.clone(),
             ..words(&standing, &format!("from about {clients:.0} clients to one zone"))
         };
-        cases.raise(&Signal {
+        let signal = Signal {
             rule: Self::RULE,
             case,
             zone: look.zone_wire(),
@@ -187,7 +191,8 @@ impl Spread {
             figures,
             quiet_s: standing.span.map_or(0, Span::seconds),
             say: &say,
-        });
+        };
+        cases.raise_of_all(&signal, has_payload);
     }
 
     /// The client's account over all zones takes a query that looks random.
@@ -220,6 +225,7 @@ impl Spread {
             *rotation = Rotation::new(now_ns);
         }
         rotation.last_ns = now_ns;
+        rotation.has_payload |= cases.sighting().has_payload;
         rotation.windows.add(Sums { new_units: counted, new_names: 1, queries: 1, ..Sums::default() });
         rotation.zones |= 1 << (look.zone_hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58);
         rotation.queries += 1;
@@ -244,7 +250,8 @@ impl Spread {
             samples: vec![sample.clone()],
             ..words(&standing, &format!("to {zones} zones or more, in names that look like random text"))
         };
-        cases.raise(&Signal {
+        let has_payload = rotation.has_payload;
+        let signal = Signal {
             rule: Self::RULE,
             case: Case::client(look.client, Self::RULE),
             zone: &[],
@@ -255,7 +262,8 @@ impl Spread {
             figures,
             quiet_s: standing.span.map_or(0, Span::seconds),
             say: &say,
-        });
+        };
+        cases.raise_of_all(&signal, has_payload);
     }
 }
 
@@ -272,6 +280,7 @@ impl Rotation {
             queries: 0,
             name_bytes: 0,
             units: 0,
+            has_payload: false,
         }
     }
 }

@@ -36,8 +36,16 @@ pub fn run(args: &AlertsArgs, config: &Config) -> anyhow::Result<Code> {
     for finding in &findings {
         seen.is_news(finding);
     }
-    let latest: Vec<Finding> = latest(findings).into_iter().filter(|finding| filter.takes(finding)).collect();
+    let (latest, others): (Vec<_>, Vec<_>) = latest(findings)
+        .into_iter()
+        .filter(|finding| filter.takes(finding))
+        .partition(|finding| finding.is_suppressed() == args.suppressed);
     list.all(&latest).map_err(|error| Error::stdout(&error))?;
+    if !args.suppressed && !others.is_empty() {
+        let count = others.len();
+        // Beside the list, which other programs may read.
+        let _ = writeln!(io::stderr(), "earthdog: {count} more under exceptions: see alerts --suppressed");
+    }
     if let Some(problem) = problem {
         return Err(problem.into());
     }
@@ -60,7 +68,8 @@ fn follow(
         pause.block_on(async { tokio::time::sleep(PAUSE).await });
         let records = records::after(config, cursor.as_deref())?;
         for finding in &records.findings {
-            if seen.is_news(finding) && filter.takes(finding) {
+            let is_wanted = filter.takes(finding) && finding.is_suppressed() == list.args.suppressed;
+            if seen.is_news(finding) && is_wanted {
                 list.one(finding).map_err(|error| Error::stdout(&error))?;
             }
         }
@@ -81,18 +90,19 @@ pub fn latest(findings: Vec<Finding>) -> Vec<Finding> {
 
 /// What `--follow` has shown: only a beginning, a higher severity and an end are news.
 #[derive(Default)]
-struct Seen(BTreeMap<String, (State, Severity)>);
+struct Seen(BTreeMap<String, (State, Severity, bool)>);
 
 impl Seen {
     fn is_news(&mut self, finding: &Finding) -> bool {
         if self.0.len() >= REMEMBERED {
             self.0.clear();
         }
-        let now = (finding.state, finding.severity);
+        let now = (finding.state, finding.severity, finding.is_suppressed());
         match self.0.insert(finding.id.clone(), now) {
             None => true,
-            Some((State::Close, _)) => finding.state != State::Close,
-            Some((_, severity)) => finding.state == State::Close || finding.severity > severity,
+            Some((State::Close, ..)) => finding.state != State::Close,
+            Some((.., was_suppressed)) if was_suppressed != finding.is_suppressed() => true,
+            Some((_, severity, _)) => finding.state == State::Close || finding.severity > severity,
         }
     }
 }

@@ -95,6 +95,7 @@ pub(crate) fn finding() -> Finding {
             strategies: vec!["DET0400".into(), "DET0149".into()],
             analytics: vec!["AN1122".into(), "AN0424".into()],
         },
+        exception: None,
         trail: None,
     }
 }

@@ -208,6 +208,7 @@ fn facts(finding: &Finding) -> Vec<(&'static str, String)> {
     add("encoding", finding.encoding.clone());
     add("looks like", finding.tool.clone());
     add("view", Some(finding.view.to_owned()));
+    add("exception", finding.exception.as_ref().map(ToString::to_string));
     list
 }
 

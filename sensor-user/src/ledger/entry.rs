@@ -48,6 +48,7 @@ const AGAIN_PART: u64 = 2;
 
 /// At most 4 KiB: history 1.2 KiB, names 0.9 KiB, windows 0.7 KiB, samples 0.4 KiB, the rest in place.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Entry {
     pub key: Key,
     pub class: Class,
@@ -69,6 +70,8 @@ pub struct Entry {
     pub flooded: bool,
     /// Its client asks for others, as far as is learned: behind it are many, each with names of its own.
     pub for_others: bool,
+    /// A query of it had NULL, a type nobody publishes, EDNS data or trailing bytes.
+    pub has_payload: bool,
     /// Key of the resolver that passes its look-ups on; 0 if none is known to.
     pub via: u64,
     /// Between look-ups.
@@ -160,6 +163,7 @@ impl Entry {
             reported: false,
             flooded: false,
             for_others: false,
+            has_payload: false,
             via: 0,
             gaps: FirstGaps::default(),
             windows: Windows::new(now_ns),

@@ -78,7 +78,7 @@ impl Findings {
         match self {
             Self::Nowhere => {}
             Self::Terminal(terminal) => {
-                if finding.severity < terminal.least {
+                if finding.severity < terminal.least || finding.is_suppressed() {
                     return;
                 }
                 printer.clear();

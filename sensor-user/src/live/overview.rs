@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::escape::escape;
+use crate::exception;
 use crate::report::text::{duration, thousands};
 
 /// Of the answer to `status`; what an older sensor does not tell is left out.
@@ -30,7 +32,11 @@ pub fn text(status: &Value) -> String {
         &format!("{}: {}", owner["source"].as_str().unwrap_or("nobody can tell"), word(&owner["why"])),
     );
     line("seen", &counts(status, &["messages", "lookups", "processes", "clients", "zones"]));
-    line("findings", &counts(&status["findings"], &["low", "medium", "high", "critical"]));
+    let excepted = number(&status["suppressed"]);
+    let excepted =
+        if excepted == 0 { String::new() } else { format!("; {} of them excepted", thousands(excepted)) };
+    let findings = counts(&status["findings"], &["low", "medium", "high", "critical"]);
+    line("findings", &(findings + &excepted));
     let lost = number(&status["lost"]) + number(&status["execs_lost"]);
     line(
         "lost",
@@ -45,6 +51,10 @@ pub fn text(status: &Value) -> String {
     line("memory", &memory(&status["memory"]));
     line("cost", &cost(&status["cost"]));
     line("store", &store(&status["store"]));
+    for one in status["exceptions"].as_array().into_iter().flatten() {
+        let text = exception::Status::deserialize(one).map(|one| one.to_string()).unwrap_or_default();
+        line("exception", &text);
+    }
     line("config", &configuration(&status["configuration"]));
     for one in status["sinks"].as_array().into_iter().flatten().chain([&status["stdout"]]) {
         line("sink", &sink(one));

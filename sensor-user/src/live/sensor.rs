@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sensor_ebpf::abi::{ABI_VERSION, KernelOffsets, Options, feature};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -437,6 +438,8 @@ impl Sensor {
         log_messages(&mut self.pipeline, &mut self.messages, &self.sinks);
         let news = self.store.tick(self.pipeline.history(), now_ns);
         self.warn(news);
+        let ended = self.pipeline.exceptions_news();
+        self.warn(ended);
         // `status` tells what is wrong with each sink as long as it is.
         for line in self.sinks.news() {
             self.printer.line(&line);
@@ -489,6 +492,7 @@ impl Sensor {
                 status["sinks"] = self.sinks.status();
                 status["stdout"] = self.out.status().into();
                 status["cost"] = self.cost.json();
+                status["exceptions"] = json!(self.pipeline.exceptions());
                 status["configuration"] = self.reloads.json();
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)

@@ -139,6 +139,7 @@ impl Numbers<'_> {
             "clients": self.stats.clients,
             "zones": self.stats.zones,
             "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
+            "suppressed": self.stats.suppressed,
             "findings_of_allowed_daemons": self.stats.allowed,
             "lost": lost(self.counters),
             "execs_lost": execs_lost(self.counters),

@@ -56,6 +56,7 @@ impl Pipeline {
                 reports.forget(old, now_ns, emit);
             });
             entry.via = via.unwrap_or(entry.via);
+            entry.has_payload |= sighting.has_payload;
             entry.for_others = self.roles.of(key.client).asks_for_others();
             let before = entry.totals.up_low;
             let claimed = claimed && key.client == address;

@@ -53,6 +53,8 @@ pub struct Stats {
     pub absorbed: u64,
     /// Findings of daemons on the allow list: lowered, not left out.
     pub allowed: u64,
+    /// Findings that alert nobody, by an exception.
+    pub suppressed: u64,
     pub anomalies: AnomalyCounts,
     /// What was forgotten to stay within bounds, with its collection's name.
     pub evictions: [(&'static str, u64); 9],

@@ -10,6 +10,7 @@ use crate::attack;
 use crate::event::{Exec, View, no_owner};
 use crate::finding::{ClientKind, Finding, Scope, Severity, State};
 
+mod excepted;
 mod who;
 
 fn bench() -> Bench {

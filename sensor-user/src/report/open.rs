@@ -29,6 +29,8 @@ pub(super) struct Open {
     pub(super) ledger: bool,
     /// A packet of it had one of the carriers that no allow list covers.
     pub(super) has_payload: bool,
+    /// It alerted: what is told to have begun is told to go on and to end, whatever is excepted later.
+    pub(super) told: bool,
     pub(super) platform: Platform,
     pub(super) label: tool::Label,
     /// The last detector's, for cases that the ledger has no entry of.
@@ -55,6 +57,7 @@ impl Open {
             update_at: 0,
             ledger: false,
             has_payload,
+            told: false,
             platform,
             label: tool::Label::default(),
             figures: Figures::default(),

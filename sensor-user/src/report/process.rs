@@ -171,14 +171,17 @@ fn asked_with(client: &Client, name: &str) -> String {
 /// write elsewhere can also choose a name.
 fn allowed<'a>(client: &Client, settings: &'a config::Process) -> Option<&'a str> {
     let exe = client.exe.as_deref()?;
-    let fits = |entry: &&String| {
-        if entry.starts_with('/') {
-            **entry == exe
-        } else {
-            **entry == file_name(exe) && SYSTEM.iter().any(|path| exe.starts_with(path))
-        }
+    settings.daemon_allow_list.iter().find(|entry| is_program(entry, exe)).map(String::as_str)
+}
+
+/// Whether an executable is the one that is named, or that lies at this path. A file that is gone is none.
+pub(crate) fn is_program(named: &str, exe: &str) -> bool {
+    let fits = if named.starts_with('/') {
+        named == exe
+    } else {
+        named == file_name(exe) && SYSTEM.iter().any(|path| exe.starts_with(path))
     };
-    settings.daemon_allow_list.iter().find(fits).map(String::as_str).filter(|_| !exe.ends_with(DELETED))
+    fits && !exe.ends_with(DELETED)
 }
 
 /// Where only the superuser can put programs.

@@ -61,6 +61,7 @@ pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) ->
         line(if index == 0 { "why" } else { "" }, &text)?;
     }
     line("unless", &finding.counterfactual)?;
+    line("exception", &finding.exception.as_ref().map(ToString::to_string).unwrap_or_default())?;
     line("next", next(finding))?;
     line(
         "attack",

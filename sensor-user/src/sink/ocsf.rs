@@ -229,6 +229,9 @@ fn unmapped(finding: &Finding) -> Value {
             rest[name] = value.clone().into();
         }
     }
+    if let Some(exception) = &finding.exception {
+        rest["exception"] = json!(exception);
+    }
     for (name, value) in [
         ("unit", &client.unit),
         ("pod", &client.pod),

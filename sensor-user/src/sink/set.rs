@@ -59,7 +59,11 @@ impl Sinks {
         Ok((Self(list), news))
     }
 
+    /// What an exception covers goes nowhere.
     pub fn finding(&self, finding: &Finding) {
+        if finding.is_suppressed() {
+            return;
+        }
         let mut shared = None;
         for sink in &self.0 {
             if sink.takes.findings && finding.severity >= sink.least {
@@ -211,7 +215,7 @@ impl Running {
 
     /// Whether a finding is one that it takes.
     pub fn wants(&self, finding: &Finding) -> bool {
-        finding.severity >= self.least
+        finding.severity >= self.least && !finding.is_suppressed()
     }
 
     pub fn status(&self) -> Value {

@@ -73,6 +73,7 @@ pub(super) fn finding() -> Finding {
         }],
         counterfactual: EVIL.into(),
         attack: Attack { version: "18.1".into(), ..Attack::default() },
+        exception: None,
         trail: None,
     }
 }

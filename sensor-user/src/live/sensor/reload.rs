@@ -127,9 +127,15 @@ impl Sensor {
             self.worst_case = self.worst_case - before + after;
             self.printer.line(&format!("full tables now add at most {:.1} MB", self.worst_case as f64 / 1e6));
         }
-        self.pipeline.retune(settings);
         self.out.retune(config.output.least.into());
-        self.settings = config.live.clone();
+        let Self { pipeline, out, sinks, store, printer, .. } = self;
+        let now_ns = clock::unix_ns();
+        pipeline.retune(settings, now_ns, &mut |finding| {
+            out.write(finding, printer);
+            sinks.finding(finding);
+            store.finding(finding, now_ns);
+        });
+        self.settings = self.reloads.in_force.live.clone();
         self.feeds = read.feeds;
         self.take_feeds(read.lists);
     }
