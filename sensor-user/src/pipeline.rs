@@ -23,11 +23,11 @@ use crate::fold::{Answers, Asker, Fold, Leg, Query, Seen, Whose};
 use crate::ledger::{self, Charge, Key, Ledger, payload};
 use crate::logged::{Logged, LoggedOwner, Lookup, grade_name};
 use crate::reassemble::{self, Reassembler};
-use crate::report::{self, Reports, Scene, Sighting, who};
+use crate::report::{self, ByRule, Reports, Scene, Sighting, who};
 use crate::store::{self, History};
 use crate::zone::Zone;
 
-pub use stats::Stats;
+pub use stats::{Fill, Stats};
 
 /// Every stage's settings.
 #[derive(Clone, Debug, Default)]
@@ -257,6 +257,20 @@ impl Pipeline {
     /// Processes (tgid, start on CLOCK_BOOTTIME in ns) that asked and of which nothing else is known; each is named once.
     pub fn unknown_processes(&mut self) -> Vec<(u32, u64)> {
         self.processes.unknown()
+    }
+
+    /// How full tables are whose filling up costs detection.
+    pub fn fills(&self) -> [(&'static str, Fill); 3] {
+        [
+            ("ledger", Fill { entries: self.ledger.len(), capacity: self.ledger.settings().max_keys }),
+            ("processes", Fill { entries: self.processes.len(), capacity: self.attribute.max_processes }),
+            ("open_findings", self.reports.fill()),
+        ]
+    }
+
+    /// Findings by rule and severity, each counted when it reaches them.
+    pub fn findings_by_rule(&self) -> Vec<ByRule> {
+        self.reports.by_rule()
     }
 
     /// Exceptions with their counts.

@@ -14,6 +14,8 @@ pub mod who;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use serde::Serialize;
+
 pub use case::{Case, Figures, Said, Signal};
 use open::Open;
 
@@ -29,6 +31,7 @@ use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, Severity, 
 use crate::ledger::entry;
 use crate::ledger::{self, Entry, Key, Ledger, Span, Standing};
 use crate::model::UNIT;
+use crate::pipeline::Fill;
 use crate::rules::rules;
 use crate::store::History;
 use crate::zone::Class;
@@ -96,6 +99,14 @@ pub struct Scene<'a> {
     pub emit: &'a mut dyn FnMut(&Finding),
 }
 
+/// Findings of one rule that reached one severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ByRule {
+    pub rule: &'static str,
+    pub severity: Severity,
+    pub count: u64,
+}
+
 #[derive(Debug)]
 pub struct Reports {
     settings: Settings,
@@ -107,6 +118,8 @@ pub struct Reports {
     swept_ns: u64,
     /// By the highest severity that each has reached.
     pub findings: [u64; 4],
+    /// By the rule that named them when they reached a severity.
+    reached: BTreeMap<(&'static str, Severity), u64>,
     /// Queries that a process's open finding speaks for in its address's place.
     pub absorbed: u64,
     /// Findings of a daemon on the allow list.
@@ -137,6 +150,7 @@ impl Reports {
             open: BTreeMap::new(),
             swept_ns: 0,
             findings: [0; 4],
+            reached: BTreeMap::new(),
             absorbed: 0,
             allowed: 0,
             suppressed: 0,
@@ -155,6 +169,17 @@ impl Reports {
     /// Whether the ledger speaks for this key.
     pub fn is_open(&self, key: Key) -> bool {
         self.open.get(&Case::client_zone(key)).is_some_and(|open| open.ledger)
+    }
+
+    /// How often findings reached each severity under each rule.
+    pub fn by_rule(&self) -> Vec<ByRule> {
+        let row = |(&(rule, severity), &count)| ByRule { rule, severity, count };
+        self.reached.iter().map(row).collect()
+    }
+
+    /// Open findings.
+    pub fn fill(&self) -> Fill {
+        Fill { entries: self.open.len(), capacity: self.settings.max_open }
     }
 
     /// The open finding of a case.
@@ -423,6 +448,7 @@ impl Reports {
                 self.findings[before as usize] -= 1;
             }
             self.findings[finding.severity as usize] += 1;
+            *self.reached.entry((finding.rule, finding.severity)).or_default() += 1;
         }
         if state == State::Create {
             let is_allowed = finding.evidence.iter().any(|evidence| evidence.name == process::ALLOWED);

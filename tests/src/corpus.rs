@@ -22,7 +22,26 @@ pub fn seeds() -> Vec<Seed> {
     out.extend(captures().into_iter().map(|(name, bytes)| ("pipeline", name, bytes)));
     out.push(("pipeline", "leak", capture::leak(40)));
     out.push(("pipeline", "hostile-names", hostile_names()));
+    out.extend(requests().into_iter().map(|(name, text)| ("request", name, text.into_bytes())));
     out
+}
+
+fn requests() -> Vec<(&'static str, String)> {
+    let get = |fields: &str| format!("GET /metrics HTTP/1.1\r\n{fields}\r\n");
+    vec![
+        ("plain", get("Host: localhost:9353\r\n")),
+        ("open-metrics", get("Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n")),
+        ("head", "HEAD /readyz HTTP/1.0\r\n\r\n".to_owned()),
+        ("health", "GET /healthz?x=1 HTTP/1.1\r\nContent-Length: 0\r\n\r\n".to_owned()),
+        ("unknown", "GET /../etc HTTP/1.1\r\n\r\n".to_owned()),
+        ("body", get("Content-Length: 5\r\n") + "hello"),
+        ("chunked", get("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n"),
+        ("post", "POST /metrics HTTP/1.1\r\n\r\n".to_owned()),
+        ("cut", "GET /metrics HTTP/1.1\r\nHost: x".to_owned()),
+        ("many-fields", get(&"X: y\r\n".repeat(65))),
+        ("tls", "\u{16}\u{3}\u{1}\u{2}".to_owned()),
+        ("no-field", get("no field\r\n")),
+    ]
 }
 
 fn query() -> Message {

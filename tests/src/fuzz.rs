@@ -8,6 +8,7 @@ use earthdog::config::OcsfVersion;
 use earthdog::dns::{Canonical, Message, Name};
 use earthdog::escape::escape;
 use earthdog::finding::{Finding, Origin};
+use earthdog::live::metrics::request::{HEAD_MAX, Refusal, parse};
 use earthdog::pipeline::{self, Pipeline};
 use earthdog::sink;
 use earthdog::source::{self, Format};
@@ -20,7 +21,7 @@ use sensor_ebpf::{question, record};
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("frame", frame),
     ("message", message),
     ("name", name),
@@ -29,6 +30,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("dnstap", dnstap),
     ("reassemble", reassemble),
     ("pipeline", pipeline),
+    ("request", request),
 ];
 
 /// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
@@ -46,6 +48,23 @@ pub fn frame(data: &[u8]) {
         }
         if header.kind == kind::MESSAGE {
             message(payload);
+        }
+    }
+}
+
+/// Any bytes as a request to the metrics' endpoint, whole and as they come: what is refused early stays refused, and no
+/// head goes on for ever.
+pub fn request(data: &[u8]) {
+    let whole = parse(data);
+    assert!(whole.is_some() || data.len() < HEAD_MAX);
+    for end in 0..data.len().min(256) {
+        if let Some(first) = parse(&data[..end]) {
+            // More bytes can only make a head that is complete or wrong one that is too long.
+            assert!(
+                whole == Some(first) || whole == Some(Err(Refusal::TooLarge)),
+                "{first:?}, then {whole:?}"
+            );
+            break;
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub fn find(name: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     cache()
-        .map(|cache| ["peers/bin", "browser/bin"].map(|folder| cache.join(folder)))
+        .map(|cache| ["peers/bin", "metrics/bin", "browser/bin"].map(|folder| cache.join(folder)))
         .into_iter()
         .flatten()
         .chain(env::split_paths(&path))

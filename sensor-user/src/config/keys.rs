@@ -406,6 +406,12 @@ keys! {
         control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path"), restart: "the socket is made at the start";
     }
 
+    /// Metrics for Prometheus, and whether the sensor is well: `/metrics`, `/healthz`, `/readyz` over HTTP.
+    metrics: Metrics {
+        /// Where they are told; to this host alone, since names of owners, programs and sinks are among them.
+        listen: String = String::new(), Allowed::Listen, restart: "the endpoint is opened at the start";
+    }
+
     /// The novelty filter: exact repeats of a query within one look-up, and equal responses to them, are counted in the kernel and not copied out. Off where `output.messages` or a sink takes every message.
     novelty: Novelty {
         /// Whether a running sensor has it; `auto`: as a gateway, where repeats of many clients pass. On a host it would cost each query more than the few repeats save.

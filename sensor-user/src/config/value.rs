@@ -1,6 +1,7 @@
 //! What a value may be, and how it is read from TOML and shown as TOML.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use toml::de::DeValue;
 
@@ -23,6 +24,8 @@ pub enum Allowed {
         max: f64,
     },
     OneOf(&'static [&'static str]),
+    /// A loopback address with a port, or a socket's path; empty: none.
+    Listen,
     /// Any text that is what the words say.
     Text(&'static str),
     List(Item),
@@ -39,6 +42,10 @@ impl fmt::Display for Allowed {
                 let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
                 write!(out, "one of {}", quoted.join(", "))
             }
+            Self::Listen => write!(
+                out,
+                "a loopback address and port such as \"127.0.0.1:9353\", a socket's absolute path, or \"\" for none"
+            ),
             Self::Text(what) => write!(out, "{what}"),
             Self::List(item) => write!(out, "{item}"),
         }
@@ -117,6 +124,10 @@ impl Setting for String {
     fn read(value: &DeValue<'_>, allowed: &Allowed) -> Result<Self, Refusal> {
         let text = value.as_str().ok_or(Refusal)?;
         let fits = match allowed {
+            Allowed::Listen => {
+                let is_loopback = || text.parse().is_ok_and(|at: SocketAddr| at.ip().is_loopback());
+                text.is_empty() || text.starts_with('/') || is_loopback()
+            }
             Allowed::Text("an absolute path") => text.starts_with('/'),
             Allowed::Text(what) if what.starts_with("an absolute path") => {
                 text.is_empty() || text.starts_with('/')

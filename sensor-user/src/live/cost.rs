@@ -96,6 +96,7 @@ impl Cost {
                 "programs": self.programs.iter().map(|(name, runs)| json!({
                     "program": name,
                     "runs": runs.count,
+                    "run_seconds": runs.time.as_secs_f64(),
                     "ns_a_run": (runs.count > 0).then(|| runs.time.as_nanos() as u64 / runs.count),
                     "share": share(runs.time, self.sampled),
                 })).collect::<Vec<_>>(),

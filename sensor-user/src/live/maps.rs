@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 
+use crate::pipeline::Fill;
 use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
@@ -50,6 +51,11 @@ impl Maps {
             }
         }
         sums
+    }
+
+    /// How full the flow map is.
+    pub fn flow_fill(&self) -> Fill {
+        self.flows.fill()
     }
 
     /// Every flow, in a fixed order.
@@ -109,10 +115,25 @@ impl<M: Borrow<MapData>> FlowMap<M> {
         flows
     }
 
+    /// How full it is, from some of its sets.
+    pub fn fill(&self) -> Fill {
+        let sets = self.sets.len();
+        let step = sets.div_ceil(SETS_SAMPLED).max(1);
+        let sampled = (0..sets).step_by(step as usize).filter_map(|set| self.keys(set));
+        let (used, places) = sampled.fold((0, 0), |(used, places), keys| {
+            (used + keys.iter().filter(|key| self::used(key)).count(), places + keys.len())
+        });
+        let capacity = sets as usize * FLOW_PLACES;
+        Fill { entries: (used * capacity).checked_div(places).unwrap_or(0), capacity }
+    }
+
     fn keys(&self, set: u32) -> Option<[FlowKey; FLOW_PLACES]> {
         Some(FlowSet::read_from_bytes(&self.sets.get(&set, 0).ok()?).ok()?.keys)
     }
 }
+
+/// A system call each; as many as the default has, so that only of larger maps it is an estimate.
+const SETS_SAMPLED: u32 = 1024;
 
 fn used(key: &FlowKey) -> bool {
     (key.pair, key.zone) != (0, 0)

@@ -36,6 +36,7 @@ pub mod status;
 
 pub mod control;
 pub mod flows;
+pub mod metrics;
 pub mod overview;
 
 pub mod doctor;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sensor_ebpf::abi::{ABI_VERSION, KernelOffsets, Options, feature};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -28,6 +28,7 @@ use super::local::{self, SearchList};
 use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
+use super::metrics::endpoint::{self, Endpoint};
 use super::output::Findings;
 use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
@@ -268,6 +269,7 @@ impl Sensor {
     async fn watch(mut self, mut stop: Stop, mut hangup: Hangup) -> anyhow::Result<Code> {
         let (sender, mut questions) = mpsc::channel(1);
         // Held to the end: dropping it removes the socket.
+        let _endpoint = self.tell_metrics(sender.clone());
         let _socket = self.listen(sender);
         self.look_at_resolvers();
         self.announce(&Memory::now());
@@ -308,6 +310,24 @@ impl Sensor {
             Err(error) => {
                 // Watching matters more than answering.
                 self.attached.warnings.push(format!("no control socket at {}: {error}", path.escape_debug()));
+                None
+            }
+        }
+    }
+
+    fn tell_metrics(&mut self, sender: mpsc::Sender<Question>) -> Option<Endpoint> {
+        let listen = &self.reloads.in_force.metrics.listen;
+        if listen.is_empty() {
+            return None;
+        }
+        match endpoint::start(listen, sender) {
+            Ok(endpoint) => {
+                self.printer.line(&format!("metrics at {}", endpoint.place));
+                Some(endpoint)
+            }
+            Err(error) => {
+                let warning = format!("no metrics at {}: {error}", listen.escape_debug());
+                self.attached.warnings.push(warning);
                 None
             }
         }
@@ -489,6 +509,8 @@ impl Sensor {
             Command::Status => {
                 let mut status =
                     self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since));
+                status["tables"] = self.tables();
+                status["findings_by_rule"] = json!(self.pipeline.findings_by_rule());
                 status["sinks"] = self.sinks.status();
                 status["stdout"] = self.out.status().into();
                 status["cost"] = self.cost.json();
@@ -513,6 +535,15 @@ impl Sensor {
         let _ = question.answer.send(line);
     }
 
+    /// How full what is bounded is.
+    fn tables(&self) -> Value {
+        let mut tables = json!({ "flows": self.maps.flow_fill() });
+        for (name, fill) in self.pipeline.fills() {
+            tables[name] = json!(fill);
+        }
+        tables
+    }
+
     fn remembered(&mut self, answer: impl FnOnce(&mut History, u64) -> Vec<u8>) -> Vec<u8> {
         match self.pipeline.history() {
             Some(history) => answer(history, clock::unix_ns()),
@@ -526,6 +557,7 @@ impl Sensor {
             processes: self.askers.count(),
             counters: &self.maps.counters(),
             ring: self.rings.stats(),
+            attributions: self.askers.grades(),
             table: self.pipeline.process_count(),
             message_log: self.messages.as_ref().map(|log| [log.taken, log.lost]),
         })

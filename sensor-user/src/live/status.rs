@@ -1,6 +1,6 @@
 //! What a running sensor says about itself: at start, now and then on stderr, and over the control socket.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::maps::{Counters, execs_lost, lost};
 use super::memory::Memory;
 use super::ring;
 use super::source::{Choice, Source};
+use crate::logged::grade_name;
 use crate::pipeline;
 
 /// Between two status lines: on a terminal the line is rewritten in place, elsewhere each is one more line.
@@ -29,10 +30,13 @@ pub const WORST_CASE_BYTES: usize = 2 * MAX_PROCESSES * (size_of::<(u32, u64)>()
 pub struct Askers {
     seen: HashSet<(u32, u64), foldhash::fast::RandomState>,
     forgotten: u64,
+    /// Records of packets by grade.
+    grades: BTreeMap<&'static str, u64>,
 }
 
 impl Askers {
     pub fn note(&mut self, owner: &Owner) {
+        *self.grades.entry(grade_name(owner.grade)).or_default() += 1;
         if owner.grade == grade::NONE {
             return;
         }
@@ -41,6 +45,10 @@ impl Askers {
             self.seen.clear();
         }
         self.seen.insert((owner.tgid, owner.start_boot_ns));
+    }
+
+    pub fn grades(&self) -> &BTreeMap<&'static str, u64> {
+        &self.grades
     }
 
     pub fn count(&self) -> u64 {
@@ -55,6 +63,8 @@ pub struct Numbers<'a> {
     pub processes: u64,
     pub counters: &'a Counters,
     pub ring: &'a ring::Stats,
+    /// Records of packets by how surely their sender is known.
+    pub attributions: &'a BTreeMap<&'static str, u64>,
     /// Processes in the table.
     pub table: usize,
     /// Lines written to the message log and lost, where there is one.
@@ -134,8 +144,9 @@ impl Numbers<'_> {
             "lookups": self.stats.lookups,
             "folded": self.folded(),
             "processes": self.processes,
+            "attributions": self.attributions,
             "process_table": self.table,
-            "evictions": self.stats.evictions.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
+            "evictions": self.stats.evictions.iter().copied().collect::<BTreeMap<_, _>>(),
             "clients": self.stats.clients,
             "zones": self.stats.zones,
             "findings": named(&["low", "medium", "high", "critical"], &self.stats.findings),
@@ -251,7 +262,9 @@ mod tests {
         counters[counter::LOST_BULK as usize] = 4;
         let mut ring = ring::Stats::default();
         let line = |counters: &Counters, ring: &ring::Stats| {
-            Numbers { stats: &stats, processes: 2, counters, ring, table: 0, message_log: None }.line()
+            let attributions = &BTreeMap::new();
+            Numbers { stats: &stats, processes: 2, counters, ring, attributions, table: 0, message_log: None }
+                .line()
         };
         assert_eq!(line(&counters, &ring), "messages 12, processes 2, zones 3, findings 2, lost 4");
         ring.bad[1] = 5;

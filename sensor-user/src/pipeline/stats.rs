@@ -1,5 +1,7 @@
 //! What went in, what came out and what did not, with the reason.
 
+use serde::Serialize;
+
 use foldhash::HashSet;
 
 use crate::dns::{Anomalies, Anomaly};
@@ -59,6 +61,13 @@ pub struct Stats {
     /// What was forgotten to stay within bounds, with its collection's name.
     pub evictions: [(&'static str, u64); 9],
     known_zones: HashSet<u64>,
+}
+
+/// How full something bounded is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fill {
+    pub entries: usize,
+    pub capacity: usize,
 }
 
 /// Zones told apart for the count; beyond it the count stands.

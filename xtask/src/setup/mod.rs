@@ -27,9 +27,10 @@ pub(crate) struct Needs {
 pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     let toolchain = needs.toolchain && !toolchain::is_done(cache);
     let peers = needs.peers && !peers::TESTS.is_done(cache);
+    let metrics = needs.peers && !peers::METRICS.is_done(cache);
     let vm = needs.vm && !peers::VM.is_done(cache);
     let browser = needs.browser && !peers::BROWSER.is_done(cache);
-    if !(toolchain || peers || vm || browser) {
+    if !(toolchain || peers || metrics || vm || browser) {
         return Ok(());
     }
     preflight::build()?;
@@ -42,7 +43,9 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     if toolchain && !toolchain::is_done(cache) {
         toolchain::fetch(cache, apt.as_ref())?;
     }
-    for (group, wanted) in [(&peers::TESTS, peers), (&peers::VM, vm), (&peers::BROWSER, browser)] {
+    for (group, wanted) in
+        [(&peers::TESTS, peers), (&peers::METRICS, metrics), (&peers::VM, vm), (&peers::BROWSER, browser)]
+    {
         if wanted && !group.is_done(cache) {
             group.fetch(cache, apt.as_ref())?;
         }

@@ -34,6 +34,18 @@ pub(crate) const TESTS: Group = Group {
     libraries: &[],
 };
 
+/// For the tests of metrics.
+pub(crate) const METRICS: Group = Group {
+    name: "metrics",
+    purpose: "Prometheus (scrapes the sensor, checks alert rules)",
+    tools: &[
+        tool("prometheus", "prometheus", "usr/bin/prometheus"),
+        tool("promtool", "prometheus", "usr/bin/promtool"),
+    ],
+    beside: &[],
+    libraries: &[],
+};
+
 /// For `cargo xtask vm`.
 pub(crate) const VM: Group = Group {
     name: "vm",
