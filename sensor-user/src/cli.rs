@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and which part answers.
 
 mod analyst;
+mod selftest;
 
 use std::ffi::OsString;
 use std::io;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use analyst::{AlertsArgs, CoverageArgs, ExplainArgs, ReportArgs, TopArgs};
+pub use selftest::{PartArgs, SelftestArgs};
 
 use crate::{
     config::{Config, Loaded, files},
@@ -46,6 +48,11 @@ enum Command {
     Explain(ExplainArgs),
     /// Write one finding as a page for a browser, a phone or a printer
     Report(ReportArgs),
+    /// Show on this host what would be found, how soon and whose, and the slowest leak that would be
+    Selftest(SelftestArgs),
+    /// One process of a self-test
+    #[command(hide = true)]
+    SelftestPart(PartArgs),
     /// Say what of ATT&CK is covered here, how far, and which test shows it
     Coverage(CoverageArgs),
     /// Say what is remembered of a name: first and last seen, by how many clients, answers
@@ -85,6 +92,9 @@ pub struct RunArgs {
     /// Stop after this many seconds
     #[arg(long, value_name = "S")]
     pub duration: Option<u64>,
+    /// Mark findings as those of a self-test
+    #[arg(long, hide = true)]
+    pub selftest: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -297,6 +307,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Alerts(args) => explain::alerts::run(&args, &load(&args.config)?),
         Command::Explain(args) => explain::explain(&args, &load(&args.config)?),
         Command::Report(args) => explain::report(&args, &load(&args.config)?),
+        Command::Selftest(args) => crate::selftest::run(&args, &load(&args.config)?),
+        Command::SelftestPart(args) => crate::selftest::part::run(&args),
         Command::Coverage(args) => coverage::run(&args, &load(&args.config)?),
         Command::Pdns(args) => print(&ask::pdns(&args, &load(&args.memory.config)?)?),
         Command::Baseline(BaselineCommand::Show(args)) => {

@@ -8,7 +8,11 @@ pub mod config;
 
 pub mod exit;
 
+pub mod progress;
+
 pub mod source;
+
+pub mod emulate;
 
 pub mod replay;
 
@@ -61,5 +65,7 @@ pub mod store;
 pub mod explain;
 
 pub mod top;
+
+pub mod selftest;
 
 pub mod coverage;

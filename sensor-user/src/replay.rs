@@ -3,6 +3,7 @@
 mod novelty;
 
 use std::{
+    cell::Cell,
     fmt::{self, Write as _},
     io::{self, IsTerminal as _, Write as _},
     ops::ControlFlow,
@@ -15,7 +16,9 @@ use crate::{
     cli::{FailOn, FindingsForm, ReplayArgs},
     clock,
     config::{Config, OutputFormat},
+    detect::reputation::Feed,
     escape::escape,
+    event::Event,
     exception,
     exit::{self, Code},
     finding::{Finding, Origin, Severity, stored},
@@ -25,7 +28,7 @@ use crate::{
         messages::{Existing, Messages},
     },
     source::{self, Tally},
-    store::ask,
+    store::{History, ask},
 };
 
 /// Reads the files of `args` in order. Findings go to stdout, everything else to stderr. A file that cannot be read to
@@ -73,6 +76,41 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     }
     let failed = args.fail_on.is_some_and(|least| outcome.highest >= Some(least.into()));
     Ok(if failed { Code::Findings } else { Code::Ok })
+}
+
+/// Events through the filter and the pipeline of a replay, with what is given of other days and lists; every finding goes
+/// to `take`, until that has enough.
+pub fn events(
+    config: &Config,
+    origin: Origin,
+    feed: Feed,
+    history: Option<History>,
+    events: impl Iterator<Item = Event>,
+    take: &mut dyn FnMut(&Finding) -> ControlFlow<()>,
+) {
+    let mut filter = Filter::new(config);
+    let mut pipeline = Pipeline::new(config.pipeline(), origin);
+    pipeline.feed(feed);
+    if let Some(history) = history {
+        pipeline.remember(history);
+    }
+    let enough = Cell::new(false);
+    let mut emit = |finding: &Finding| {
+        if !enough.get() {
+            enough.set(take(finding).is_break());
+        }
+    };
+    for mut event in events {
+        if filter.as_mut().is_some_and(|filter| !filter.passes(&mut event)) {
+            continue;
+        }
+        pipeline.push(event, &mut emit);
+        pipeline.logged().for_each(drop);
+        if enough.get() {
+            return;
+        }
+    }
+    pipeline.finish(&mut emit);
 }
 
 /// A replay in progress, writing to `out`.

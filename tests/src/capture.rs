@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use earthdog::emulate::Made;
+
 use crate::message::{Message, rtype};
 use crate::packet::Frame;
 
@@ -46,6 +48,30 @@ impl Pcap {
 
     fn u32(self, value: u32) -> [u8; 4] {
         if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+    }
+}
+
+/// Emulated traffic as a capture point writes it.
+pub trait Capture {
+    /// (Unix nanoseconds, Ethernet frame), in the order of time.
+    fn frames(&self) -> Vec<(u64, Vec<u8>)>;
+
+    fn pcap(&self) -> Vec<u8> {
+        Pcap { nanos: true, ..Pcap::default() }.file(ETHERNET, &self.frames())
+    }
+}
+
+impl Capture for Made {
+    fn frames(&self) -> Vec<(u64, Vec<u8>)> {
+        self.datagrams
+            .iter()
+            .map(|datagram| {
+                let (src, dst) = (datagram.src, datagram.dst);
+                let frame = Frame::v4(*src.ip(), *dst.ip()).ip_id(datagram.ip_id).ttl(datagram.ttl);
+                let frame = frame.udp(src.port(), dst.port()).payload(&datagram.payload[..]);
+                (datagram.time_ns, frame.build())
+            })
+            .collect()
     }
 }
 

@@ -11,15 +11,13 @@
 //! let iodine = require!(peer::find("iodine"));
 //! ```
 
-pub mod message;
+pub use earthdog::emulate::{self, hazard, message};
+
 pub mod packet;
 
 pub mod capture;
 
 pub mod derive;
-
-pub mod emulate;
-pub mod hazard;
 
 pub mod corpus;
 pub mod fuzz;

@@ -1,57 +1,20 @@
 //! The binary replaying one file: its findings and, where asked for, its message log.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+pub use earthdog::emulate::record::{Client, Findings, Record, is_below, unix_ns};
 use earthdog::escape::escape;
-use serde::{Deserialize, Deserializer, Serialize, de};
+pub use earthdog::finding::{Scope, Severity};
+use serde::Deserialize;
 
 #[derive(Clone, Debug)]
 pub struct Sensor {
     path: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-/// What is read of a finding's record.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Record {
-    pub id: String,
-    #[serde(rename = "time", deserialize_with = "unix_ns")]
-    pub time_ns: u64,
-    pub rule: String,
-    pub severity: Severity,
-    pub scope: Scope,
-    pub zone: Option<String>,
-    pub client: Client,
-    pub name_bytes: u64,
-    pub tool: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    ClientZone,
-    Client,
-    Zone,
-    NoZone,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub struct Client {
-    pub ip: Option<IpAddr>,
 }
 
 /// What is read of a line of the message log.
@@ -64,15 +27,6 @@ pub struct Logged {
     pub name: Option<String>,
     pub lookup: Option<String>,
     pub client: Option<Client>,
-}
-
-/// Findings by the highest severity each had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Findings {
-    pub low: u64,
-    pub medium: u64,
-    pub high: u64,
-    pub critical: u64,
 }
 
 impl Sensor {
@@ -147,49 +101,6 @@ impl Sensor {
     }
 }
 
-/// Whether a name is a zone's own or below it.
-pub fn is_below(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-}
-
-impl Findings {
-    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
-        let mut highest: BTreeMap<&str, Severity> = BTreeMap::new();
-        for record in records {
-            let severity = highest.entry(&record.id).or_insert(record.severity);
-            *severity = record.severity.max(*severity);
-        }
-        let mut findings = Self::default();
-        for severity in highest.into_values() {
-            *match severity {
-                Severity::Low => &mut findings.low,
-                Severity::Medium => &mut findings.medium,
-                Severity::High => &mut findings.high,
-                Severity::Critical => &mut findings.critical,
-            } += 1;
-        }
-        findings
-    }
-
-    pub fn add(&mut self, other: Self) {
-        self.low += other.low;
-        self.medium += other.medium;
-        self.high += other.high;
-        self.critical += other.critical;
-    }
-
-    pub fn medium_or_higher(&self) -> u64 {
-        self.medium + self.high + self.critical
-    }
-}
-
-/// RFC 3339 as Unix nanoseconds.
-fn unix_ns<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(input)?;
-    let time: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
-    u64::try_from(time.as_nanosecond()).map_err(de::Error::custom)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,13 +121,5 @@ mod tests {
     fn a_sensor_that_is_not_there_is_named() {
         let error = Sensor::new(Path::new("/nonexistent/earthdog")).err().unwrap().to_string();
         assert!(error.contains("/nonexistent/earthdog") && error.contains("cargo build"), "{error}");
-    }
-
-    #[test]
-    fn zones_end_at_dots() {
-        assert!(
-            is_below("a.tunnel.example", "tunnel.example") && is_below("tunnel.example", "tunnel.example")
-        );
-        assert!(!is_below("nottunnel.example", "tunnel.example"));
     }
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use earthdog_tests::capture::Capture as _;
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::emulate::{self, Pace};
 use earthdog_tests::host::{self, Host, SERVER_V4};

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use earthdog_tests::capture::Capture as _;
 use earthdog_tests::deadline::Deadline;
-use earthdog_tests::derive::random::Random;
+use earthdog_tests::derive::Random;
 use earthdog_tests::emulate::{self, Pace};
 use earthdog_tests::host::{CLIENT_V4, LINK, SERVER_V4};
 use earthdog_tests::message::Message;

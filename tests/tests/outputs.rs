@@ -17,6 +17,7 @@ use earthdog::logged::{Logged, Lookup};
 use earthdog::sink::encode::{About, Item, Letters, encode};
 use earthdog::sink::worker::{Framing, Recipe};
 use earthdog::source::{Tally, read_from};
+use earthdog_tests::capture::Capture as _;
 use earthdog_tests::emulate::{self, Pace};
 use earthdog_tests::hazard;
 use earthdog_tests::outputs::{HOSTILE, Made, of_capture, of_process};

@@ -67,7 +67,7 @@ pub fn default_route_interfaces() -> Vec<String> {
 }
 
 /// A netlink socket of a family (`NETLINK_*`).
-pub(super) fn netlink(family: libc::c_int) -> io::Result<File> {
+pub(crate) fn netlink(family: libc::c_int) -> io::Result<File> {
     // SAFETY: no pointers are passed.
     let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, family) };
     if fd < 0 {

@@ -20,6 +20,19 @@ pub fn permitted() -> Result<(), Error> {
     outcome.map(drop).map_err(|error| refusal(&error.io_error))
 }
 
+/// To make namespaces and to mount in them.
+pub const NAMESPACES: (u32, &str, &str) = (CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "to make namespaces");
+
+/// As `permitted`, with other capabilities that are needed too.
+pub fn permitted_with(also: &[(u32, &str, &str)]) -> Result<(), Error> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = effective_capabilities(&status).unwrap_or(u64::MAX);
+    let mut missing = missing_capabilities(effective);
+    let lacks = also.iter().filter(|(bit, _, _)| effective >> bit & 1 == 0);
+    missing.extend(lacks.map(|(_, name, why)| format!("{name} ({why})")));
+    if missing.is_empty() { permitted() } else { Err(not_permitted(&missing)) }
+}
+
 /// What a failed bpf() says, every capability being there.
 fn refusal(error: &io::Error) -> Error {
     match error.raw_os_error() {
@@ -50,8 +63,12 @@ fn check_capabilities() -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
+    Err(not_permitted(&missing))
+}
+
+fn not_permitted(missing: &[String]) -> Error {
     let message = format!("not permitted: missing {}; run as root or grant them", missing.join(", "));
-    Err(Error::new(Code::NotPermitted, message))
+    Error::new(Code::NotPermitted, message)
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {

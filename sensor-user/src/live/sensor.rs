@@ -77,6 +77,10 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     permission::permitted()?;
     let features = Features::probe();
     let host = host(&features, links, cgroup, config)?;
+    if args.selftest {
+        // Whoever started it may be killed, and nobody else would end it.
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything is attached, so that a signal meanwhile ends the run as it should.
@@ -227,7 +231,8 @@ impl Sensor {
         memory::trim();
         let max_processes = settings.attribute.max_processes;
         let cgroup = args.cgroup.as_deref().or(features.cgroup.as_deref().ok());
-        let mut pipeline = Pipeline::new(settings, Origin::Live);
+        let origin = if args.selftest { Origin::Selftest } else { Origin::Live };
+        let mut pipeline = Pipeline::new(settings, origin);
         if let Some(history) = history {
             pipeline.remember(history);
         }

@@ -1,6 +1,6 @@
 //! Messages that come without a frame (Zeek rows, dnstap) as the packets they were.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use bytes::Bytes;
 use sensor_ebpf::abi::{flag, no_owner};
@@ -19,6 +19,22 @@ pub(super) struct Message {
     pub(super) transport: Transport,
     pub(super) response: bool,
     pub(super) bytes: Bytes,
+}
+
+impl Event {
+    /// A UDP datagram between a client and port 53 of a server.
+    pub fn from_udp(time_ns: u64, src: SocketAddrV4, dst: SocketAddrV4, payload: &[u8]) -> Self {
+        let response = dst.port() != 53;
+        let (client, server) = if response { (dst, src) } else { (src, dst) };
+        Self::from(Message {
+            time_ns,
+            client: client.into(),
+            server: server.into(),
+            transport: Transport::Udp,
+            response,
+            bytes: Bytes::copy_from_slice(payload),
+        })
+    }
 }
 
 impl From<Message> for Event {

@@ -5,7 +5,6 @@
 
 pub mod mix;
 pub mod names;
-pub mod random;
 pub mod session;
 pub mod spread;
 pub mod stretch;
@@ -22,7 +21,7 @@ use sensor_ebpf::abi::flag;
 use crate::capture::{ETHERNET, Pcap};
 use crate::packet::{ACK, FIN, Frame, PSH, RST, SYN};
 
-pub use random::Random;
+pub use earthdog::emulate::Random;
 pub use session::Session;
 
 /// All packets of a capture or log, in its order.

@@ -1,6 +1,7 @@
 //! Emulated tools, honest traffic that is easily mistaken, and the slowest leak that is found.
 
 use anyhow::Result;
+use earthdog_tests::capture::Capture as _;
 use earthdog_tests::emulate::{self, Carrier, Emulation, Moved, Pace};
 use earthdog_tests::hazard::{self, Hazard};
 
@@ -44,7 +45,7 @@ fn row(sensor: &Sensor, tool: &Emulation, seed: u64) -> Result<Row> {
         bytes_out: first.map(bytes),
         payload: first.map(|first| first.payload),
         findings,
-        messages: made.frames.len() as u64,
+        messages: made.datagrams.len() as u64,
         host_hours,
         all_queries,
         again: false,
@@ -69,7 +70,7 @@ fn honest(sensor: &Sensor, hazard: &Hazard, seed: u64) -> Result<Row> {
         bytes_out: None,
         payload: None,
         findings: judged.findings,
-        messages: made.frames.len() as u64,
+        messages: made.datagrams.len() as u64,
         host_hours: judged.host_hours,
         all_queries: judged.queries,
         again: false,

@@ -1,0 +1,166 @@
+//! `earthdog selftest` past the real hooks: everything found, everybody named, nothing said of honest traffic, and what
+//! stops any stage of a running sensor makes the canary alarm.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use earthdog_tests::deadline::Deadline;
+use earthdog_tests::host::Host;
+use earthdog_tests::process::{Process, Stream};
+use earthdog_tests::sensor::{Finished, binary};
+use earthdog_tests::{emulate, hazard, kernel, require, serial};
+use serde_json::Value;
+
+/// What a self-test may take on an idle host.
+const SECONDS: f64 = 180.0;
+/// Tools that show within the time there is.
+const LIVE_TOOLS: u64 = 33;
+
+fn start(host: &Host, arguments: &[&str]) -> Process {
+    let mut command = host.command(binary().unwrap());
+    command.arg("selftest").args(arguments);
+    Process::spawn(command)
+}
+
+/// Standard output of one that has ended with this code.
+#[track_caller]
+fn ended(mut process: Process, code: i32) -> (Value, String) {
+    let status = process.wait(Deadline::secs(300));
+    assert_eq!(status.code(), Some(code), "{}", process.transcript());
+    let out = process.lines(Stream::Out).join("\n");
+    (serde_json::from_str(&out).unwrap_or(Value::Null), process.lines(Stream::Err).join("\n"))
+}
+
+/// What a self-test makes besides its result.
+fn left_behind(host: &Host) -> Vec<String> {
+    let listed = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let all = [listed(host.cgroup()), listed(Path::new("/tmp"))].concat();
+    all.into_iter().filter(|name| name.starts_with("earthdog-selftest-")).collect()
+}
+
+#[test]
+fn every_tool_is_found_every_sender_named_and_honest_traffic_left_alone() {
+    let _alone = serial::lock();
+    require!(kernel::bpf());
+    require!(binary());
+    let host = require!(Host::new());
+    let (outcome, errors) = ended(start(&host, &["--json"]), 0);
+    assert_eq!(errors, "", "no progress in a pipe");
+    assert_eq!((&outcome["v"], &outcome["ok"]), (&1.into(), &true.into()), "{outcome:#}");
+    let rows = outcome["cases"].as_array().unwrap();
+    for row in rows {
+        let known = row["known"] == true;
+        assert!(row["ok"] == true || known && row["how"] == "replay", "{row}");
+        match (row["kind"].as_str().unwrap(), row["how"].as_str().unwrap()) {
+            ("tool", "live") => {
+                assert!(row["seconds"].as_f64().unwrap() < 100.0 && row["rule"].is_string(), "{row}");
+                // What is of no more than low severity may be about nobody in particular.
+                assert!(row["owner"] == "right" || row["severity"] == "low", "{row}");
+                assert!(row["sent"]["sent"].as_u64().unwrap() > 0 && row["sent"]["failed"] == 0, "{row}");
+            }
+            ("honest", "live") => assert!(row["sent"]["sent"].as_u64().unwrap() > 0, "{row}"),
+            (_, how) => assert!(how == "replay" && row["owner"].is_null() && row["sent"].is_null(), "{row}"),
+        }
+    }
+    let names: BTreeSet<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let tools = emulate::ALL.iter().map(|tool| tool.name);
+    let all: BTreeSet<&str> = tools.chain(hazard::ALL.iter().map(|hazard| hazard.name)).collect();
+    assert_eq!(names, all, "each is there");
+    let summary = &outcome["summary"];
+    assert_eq!(summary["live"]["tools"], LIVE_TOOLS);
+    assert_eq!(summary["live"]["tools_found"], LIVE_TOOLS);
+    assert!(
+        summary["owners"].as_u64().unwrap() >= 30 && summary["owners"] == summary["owners_right"],
+        "{summary}"
+    );
+    assert!(outcome["seconds"].as_f64().unwrap() < SECONDS, "{}", outcome["seconds"]);
+    assert!(
+        outcome["hooks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|hook| hook.as_str().unwrap().contains("cgroup_skb egress"))
+    );
+    for time in ["hour", "day"] {
+        let floor = &outcome["floor"][time];
+        let (found, missed) = (floor["found"].as_u64().unwrap(), floor["missed"].as_u64().unwrap());
+        assert!(missed < found && found <= missed + missed / 10 + 1, "{floor}");
+    }
+    let kept = fs::read(host.file("/var/lib/earthdog/selftest.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), outcome);
+    assert!(left_behind(&host).is_empty(), "{:?}", left_behind(&host));
+}
+
+#[test]
+fn without_permission_77_names_what_is_missing() {
+    let _alone = serial::lock();
+    require!(kernel::bpf());
+    let binary = require!(binary());
+    let host = require!(Host::new());
+    // Where nobody can read it.
+    let files = tempfile::tempdir().unwrap();
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = files.path().join("earthdog");
+    fs::copy(&binary, &copy).unwrap();
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"];
+    let no_namespaces = ["--bounding-set", "-sys_admin"];
+    for (drop, says) in [
+        (&nobody[..], &["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"][..]),
+        (&no_namespaces, &["CAP_SYS_ADMIN"]),
+    ] {
+        let mut command = host.command("setpriv");
+        command.args(drop).arg(&copy).arg("selftest");
+        let done = Finished::of(Process::spawn(command));
+        assert_eq!(done.code(), Some(77), "{}", done.stderr);
+        assert!(
+            says.iter().all(|name| done.stderr.contains(name)) && done.stdout.is_empty(),
+            "{}",
+            done.stderr
+        );
+        assert!(left_behind(&host).is_empty(), "{:?}", left_behind(&host));
+    }
+}
+
+#[test]
+fn one_that_ends_early_leaves_nothing_and_one_that_is_killed_nothing_that_runs() {
+    let _alone = serial::lock();
+    require!(kernel::bpf());
+    require!(binary());
+    let host = require!(Host::new());
+    let sending = |process: &Process| {
+        // Its senders are there, and they are many.
+        let sending = Deadline::secs(60).poll(|| (processes(host.cgroup()) > 30).then_some(()));
+        assert!(sending.is_some(), "{}", process.transcript());
+    };
+    let alone = || Deadline::secs(20).poll(|| (processes(host.cgroup()) == HOLDERS).then_some(())).is_some();
+    let mut killed = start(&host, &[]);
+    sending(&killed);
+    killed.signal("KILL");
+    killed.wait(Deadline::secs(10));
+    assert!(alone(), "{} processes run on", processes(host.cgroup()));
+    assert!(!left_behind(&host).is_empty());
+    // The next one sweeps, and cleans up behind itself.
+    let next = start(&host, &[]);
+    sending(&next);
+    next.signal("TERM");
+    let (_, errors) = ended(next, 1);
+    assert!(errors.contains("the self-test was stopped"), "{errors}");
+    assert!(alone() && left_behind(&host).is_empty(), "{:?}", left_behind(&host));
+}
+
+/// Of a host in which nothing runs.
+const HOLDERS: usize = 2;
+
+/// In a cgroup and below.
+fn processes(cgroup: &Path) -> usize {
+    let own = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines().count();
+    let inner = fs::read_dir(cgroup).into_iter().flatten().flatten().map(|entry| entry.path());
+    own + inner.filter(|path| path.is_dir()).map(|path| processes(&path)).sum::<usize>()
+}
