@@ -34,11 +34,13 @@ impl Progress {
         let _ = write!(io::stderr(), "\r\x1b[K{}", text());
     }
 
-    /// Takes the line away, before something else is written.
-    pub fn clear(&mut self) {
-        if self.shown.take().is_some() {
+    /// Takes the line away, before something else is written; whether there was one.
+    pub fn clear(&mut self) -> bool {
+        let shown = self.shown.take().is_some();
+        if shown {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
+        shown
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     exit::{self, Code},
     finding::{Finding, Origin, Severity, stored},
     pipeline::{self, Pipeline},
+    progress::Progress,
     sink::{
         self,
         messages::{Existing, Messages},
@@ -30,6 +31,11 @@ use crate::{
     source::{self, Tally},
     store::{History, ask},
 };
+
+/// Records between two looks at the clock.
+const SHOWN_EVERY: u64 = 1024;
+/// Characters of a file's name in the line that tells how far it is.
+const NAME_SHOWN: usize = 40;
 
 /// Reads the files of `args` in order. Findings go to stdout, everything else to stderr. A file that cannot be read to
 /// its end is named and the next one is read; the exit code is 1 then, whatever was found.
@@ -59,9 +65,12 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     replay.pipeline.feed(lists.feed);
     let mut unread = false;
     for file in &args.files {
-        if let Err(error) = replay.file(|tally, emit| source::read(file, tally, emit)) {
+        let name = escape(file.as_os_str().as_encoded_bytes()).into_owned();
+        replay.reading = name.chars().take(NAME_SHOWN).collect();
+        let read = replay.file(|tally, emit| source::read(file, tally, emit));
+        replay.sink.progress.clear();
+        if let Err(error) = read {
             unread = true;
-            let name = escape(file.as_os_str().as_encoded_bytes()).into_owned();
             let _ = writeln!(errors, "earthdog: {name}: {error}");
         }
         replay.written()?;
@@ -120,6 +129,8 @@ struct Replay<W> {
     tally: Tally,
     messages: Option<Messages>,
     sink: Sink<W>,
+    /// What the line on a terminal names.
+    reading: String,
 }
 
 /// How findings are written, and which.
@@ -137,6 +148,7 @@ struct Sink<W> {
     /// Also what an exception covers.
     suppressed: bool,
     out: W,
+    progress: Progress,
     highest: Option<Severity>,
     failure: Option<io::Error>,
 }
@@ -156,6 +168,9 @@ impl<W: io::Write> Sink<W> {
                     .and_then(|line| self.out.write_all(line.as_bytes())),
                 format => sink::write(finding, *format, about, &mut self.out),
             };
+            // On a terminal the two share a screen.
+            let written =
+                if self.progress.clear() { written.and_then(|()| self.out.flush()) } else { written };
             self.failure = written.err();
         }
     }
@@ -168,18 +183,32 @@ impl<W: io::Write> Replay<W> {
             pipeline: Pipeline::new(config.pipeline(), Origin::Replay),
             tally: Tally::default(),
             messages,
-            sink: Sink { output, trail: false, suppressed: false, out, highest: None, failure: None },
+            sink: Sink {
+                output,
+                trail: false,
+                suppressed: false,
+                out,
+                progress: Progress::new(),
+                highest: None,
+                failure: None,
+            },
+            reading: String::new(),
         }
     }
 
     fn file<T>(&mut self, read: impl FnOnce(&mut Tally, &mut source::Emit<'_>) -> T) -> T {
-        let Self { filter, pipeline, tally, messages, sink } = self;
+        let Self { filter, pipeline, tally, messages, sink, reading } = self;
+        let mut seen = 0_u64;
         read(tally, &mut |mut event| {
             if filter.as_mut().is_some_and(|filter| !filter.passes(&mut event)) {
                 return ControlFlow::Continue(());
             }
             pipeline.push(event, &mut |finding| sink.take(finding));
             log(pipeline, messages);
+            seen += 1;
+            if seen.is_multiple_of(SHOWN_EVERY) {
+                sink.progress.show(|| format!("replay: {reading}: {seen} records"));
+            }
             if sink.failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     }

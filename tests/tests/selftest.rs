@@ -17,6 +17,8 @@ use serde_json::Value;
 
 /// What a self-test may take on an idle host.
 const SECONDS: f64 = 180.0;
+/// Of the names of its cgroup and its folder; its pid follows.
+const PREFIX: &str = "earthdog-selftest-";
 /// Tools that show within the time there is.
 const LIVE_TOOLS: u64 = 33;
 
@@ -35,14 +37,16 @@ fn ended(mut process: Process, code: i32) -> (Value, String) {
     (serde_json::from_str(&out).unwrap_or(Value::Null), process.lines(Stream::Err).join("\n"))
 }
 
-/// What a self-test makes besides its result.
+/// What a self-test makes besides its result: in the host's cgroup, and of one that is over in /tmp, which hosts share.
 fn left_behind(host: &Host) -> Vec<String> {
     let listed = |folder: &Path| -> Vec<String> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     };
-    let all = [listed(host.cgroup()), listed(Path::new("/tmp"))].concat();
-    all.into_iter().filter(|name| name.starts_with("earthdog-selftest-")).collect()
+    let is_own = |name: &String| name.starts_with(PREFIX);
+    let is_over = |name: &String| !Path::new("/proc").join(name.trim_start_matches(PREFIX)).exists();
+    let temporary = listed(Path::new("/tmp")).into_iter().filter(is_own).filter(is_over);
+    listed(host.cgroup()).into_iter().filter(is_own).chain(temporary).collect()
 }
 
 #[test]
@@ -163,4 +167,109 @@ fn processes(cgroup: &Path) -> usize {
     let own = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines().count();
     let inner = fs::read_dir(cgroup).into_iter().flatten().flatten().map(|entry| entry.path());
     own + inner.filter(|path| path.is_dir()).map(|path| processes(&path)).sum::<usize>()
+}
+
+/// A sensor in a host, with sinks; `stopped` is a stage that it leaves out.
+fn watching(host: &Host, sinks: &str, cgroup: &str, stopped: Option<&str>) -> Process {
+    let config = host.file("/run/earthdog.toml");
+    fs::write(&config, sinks).unwrap();
+    let mut command = host.command(binary().unwrap());
+    command.args([
+        "run",
+        "-c",
+        "/run/earthdog.toml",
+        "--output",
+        "json",
+        "--xdp-mode",
+        "off",
+        "--cgroup",
+        cgroup,
+    ]);
+    if let Some(stage) = stopped {
+        command.env("EARTHDOG_STOPPED_STAGE", stage);
+    }
+    let sensor = Process::spawn(command);
+    sensor.wait_for_text("who asked", Deadline::secs(20));
+    sensor
+}
+
+fn canary(host: &Host, code: i32) -> Value {
+    ended(start(host, &["--canary", "--json", "-c", "/run/earthdog.toml"]), code).0
+}
+
+const ALL: &str = "/sys/fs/cgroup";
+const FILE: &str =
+    "[[sink]]\ntype = \"file\"\nname = \"siem\"\nto = \"/run/found.json\"\nleast = \"critical\"\n";
+
+#[test]
+fn a_canary_goes_from_the_hooks_to_the_sinks_and_calls_nobody() {
+    let _alone = serial::lock();
+    require!(kernel::bpf());
+    require!(binary());
+    let host = require!(Host::new());
+    let mut sensor = watching(&host, FILE, ALL, None);
+    let came = canary(&host, 0);
+    assert_eq!((&came["ok"], &came["sinks"]), (&true.into(), &serde_json::json!(["siem"])), "{came}");
+    let ask = |arguments: &[&str]| {
+        let mut command = host.command(binary().unwrap());
+        command.args(arguments).args(["-c", "/run/earthdog.toml"]);
+        Finished::of(Process::spawn(command)).stdout
+    };
+    let json = |arguments: &[&str]| serde_json::from_str::<Value>(&ask(arguments)).unwrap();
+    // The sink took it although it wants only what is critical, and it is marked wherever it is.
+    let sunk = fs::read_to_string(host.file("/run/found.json")).unwrap();
+    assert!(!sunk.is_empty() && sunk.lines().all(|line| line.contains(r#""origin":"selftest""#)), "{sunk}");
+    assert_eq!(json(&["alerts", "--json"])["findings"], serde_json::json!([]));
+    let marked = json(&["alerts", "--json", "--selftest"]);
+    assert_eq!(marked["findings"][0]["origin"], "selftest", "{marked}");
+    // Nothing of it is this host's.
+    let status = json(&["status", "--json"]);
+    assert_eq!(status["zones"], 0, "{status}");
+    assert!(status["findings"].as_object().unwrap().values().all(|count| *count == 0), "{status}");
+    assert!(
+        ask(&["pdns", "sync-archive.example"]).contains("never seen"),
+        "{}",
+        ask(&["pdns", "sync-archive.example"])
+    );
+    let coverage = json(&["coverage", "--json"]);
+    assert_eq!(coverage["canary"]["ok"], true, "{}", coverage["canary"]);
+    assert!(sensor.terminate(Deadline::secs(10)).success());
+    // And without a sensor.
+    let silent = canary(&host, 1);
+    assert_eq!((&silent["stopped_at"], &silent["ok"]), (&"reader".into(), &false.into()), "{silent}");
+    assert_eq!(json(&["coverage", "--json"])["canary"]["stopped_at"], "reader");
+    assert!(left_behind(&host).is_empty(), "{:?}", left_behind(&host));
+}
+
+#[test]
+fn a_stage_that_stands_still_makes_the_canary_alarm() {
+    let _alone = serial::lock();
+    require!(kernel::bpf());
+    require!(binary());
+    let host = require!(Host::new());
+    host.run("mkdir /sys/fs/cgroup/other");
+    let refused = "[[sink]]\ntype = \"syslog_tcp\"\nname = \"siem\"\nto = \"127.0.0.1:9\"\n";
+    let rows: [(&str, &str, Option<&str>, &str, &str); 4] = [
+        (FILE, "/sys/fs/cgroup/other", None, "reader", "saw none"),
+        (FILE, ALL, Some("decode"), "decode", "none became a message"),
+        (FILE, ALL, Some("detectors"), "detectors", "nothing was found"),
+        (refused, ALL, None, "sink", "sink siem"),
+    ];
+    for (sinks, cgroup, stopped, stage, says) in rows {
+        let mut sensor = watching(&host, sinks, cgroup, stopped);
+        let alarm = canary(&host, 1);
+        assert_eq!(alarm["stopped_at"], stage, "{alarm}");
+        assert!(alarm["why"].as_str().unwrap().contains(says), "{alarm}");
+        sensor.terminate(Deadline::secs(20));
+    }
+    // All of them at once, as in a process that hangs.
+    let mut sensor = watching(&host, FILE, ALL, None);
+    sensor.signal("STOP");
+    let alarm = canary(&host, 1);
+    assert!(
+        alarm["stopped_at"] == "reader" && alarm["why"].as_str().unwrap().contains("does not answer"),
+        "{alarm}"
+    );
+    sensor.signal("CONT");
+    sensor.terminate(Deadline::secs(20));
 }

@@ -27,6 +27,7 @@ pub struct TopArgs {
     pub config: Option<PathBuf>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "Columns: S is o for open, c for closed; OUT the most that can have left.\n\n\
     Examples:\n  earthdog alerts --severity medium --since 24h\n  \
@@ -58,6 +59,9 @@ pub struct AlertsArgs {
     /// Go on with what the running sensor finds: new findings, higher severities and ends
     #[arg(long, short = 'f')]
     pub follow: bool,
+    /// Also those of a self-test's canary
+    #[arg(long)]
+    pub selftest: bool,
     /// One JSON object instead of a table; with --follow one for each state change
     #[arg(long)]
     pub json: bool,

@@ -22,6 +22,9 @@ use crate::escape::escape;
 use crate::exception;
 use crate::exit::{Code, Error};
 use crate::rules::list;
+use crate::selftest::canary::Canary;
+use crate::selftest::outcome::{How, Kind, Outcome, Summary};
+use crate::selftest::{floor::Floor, state};
 use crate::sink;
 use crate::store::ask;
 
@@ -42,6 +45,11 @@ pub struct Coverage {
     pub running_since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<Loss>,
+    /// The last that ran here, whether or not a sensor runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     pub retention: Vec<Retention>,
     /// What alerts nobody: by whose word, why, until when, and how often that was.
     pub exceptions: Vec<exception::Status>,
@@ -64,6 +72,63 @@ pub struct Row {
     pub components: Vec<String>,
     pub tunables: Vec<Tunable>,
     pub tests: Vec<String>,
+    /// Emulated tools that the last self-test found by these rules, past this host's hooks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub self_test: Vec<String>,
+}
+
+/// What a self-test came to.
+#[derive(Debug, Serialize)]
+pub struct SelfTest {
+    pub time: String,
+    /// Of the program that ran it.
+    pub version: String,
+    pub ok: bool,
+    pub summary: Summary,
+    /// Cases that fell short, and how.
+    pub falls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
+}
+
+/// What self-tests left in the state folder.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub outcome: Option<Outcome>,
+    pub canary: Option<Canary>,
+    /// What could not be read.
+    pub problems: Vec<String>,
+}
+
+impl Kept {
+    fn read(config: &Config) -> Self {
+        let mut problems = Vec::new();
+        let outcome = state::read(config).unwrap_or_else(|why| {
+            problems.push(why);
+            None
+        });
+        let canary = state::read(config).unwrap_or_else(|why| {
+            problems.push(why);
+            None
+        });
+        Self { outcome, canary, problems }
+    }
+}
+
+impl From<&Outcome> for SelfTest {
+    fn from(outcome: &Outcome) -> Self {
+        let falls = outcome.cases.iter().filter(|row| !row.ok);
+        let falls =
+            falls.map(|row| format!("{} ({})", row.name, row.falls.as_deref().unwrap_or("falls short")));
+        Self {
+            time: outcome.time.clone(),
+            version: outcome.version.clone(),
+            ok: outcome.ok,
+            summary: outcome.summary,
+            falls: falls.collect(),
+            floor: outcome.floor.clone(),
+        }
+    }
 }
 
 /// One of MITRE's tunables, and the keys that stand for it as they are; none if nothing does.
@@ -100,7 +165,8 @@ pub fn run(args: &CoverageArgs, config: &Config) -> anyhow::Result<Code> {
         Ok(status) => (status, None),
         Err(error) => (None, Some(error.message)),
     };
-    let coverage = Coverage::of(table, config, status.as_ref(), problem, clock::unix_ns());
+    let coverage =
+        Coverage::of(table, config, status.as_ref(), problem, Kept::read(config), clock::unix_ns());
     let text = match (args.json, args.markdown, args.navigator) {
         (true, ..) => sink::json(&coverage).map_err(|error| Error::stdout(&error))?,
         (_, true, _) => show::markdown(&coverage),
@@ -139,6 +205,7 @@ impl Coverage {
         config: &Config,
         status: Option<&Value>,
         problem: Option<String>,
+        kept: Kept,
         now_ns: u64,
     ) -> Self {
         let rules = list::rows();
@@ -181,6 +248,10 @@ impl Coverage {
                     components: analytic.data_components.clone(),
                     tunables: analytic.mutable_elements.iter().map(|name| tunable(name, config)).collect(),
                     tests,
+                    self_test: match status {
+                        Status::Absent => Vec::new(),
+                        _ => found_live(kept.outcome.as_ref(), &raised),
+                    },
                 });
             }
         }
@@ -203,8 +274,12 @@ impl Coverage {
                 (id, component)
             })
             .collect();
-        let mut missing: Vec<String> = problem.into_iter().collect();
-        if status.is_none() && missing.is_empty() {
+        let has_problem = problem.is_some();
+        let mut missing: Vec<String> = problem.into_iter().chain(kept.problems).collect();
+        if kept.outcome.is_none() && missing.len() == usize::from(has_problem) {
+            missing.push("No self-test has been run here: `earthdog selftest`.".to_owned());
+        }
+        if status.is_none() && !has_problem {
             missing.push("No sensor runs here: what it would lose is not known.".to_owned());
         }
         Self {
@@ -214,6 +289,8 @@ impl Coverage {
             components,
             running_since: status.and_then(|status| status["since"].as_str()).map(str::to_owned),
             loss: status.map(loss),
+            self_test: kept.outcome.as_ref().map(SelfTest::from),
+            canary: kept.canary,
             retention: retention(config, status),
             exceptions: exceptions(config, status, now_ns),
             missing,
@@ -224,6 +301,14 @@ impl Coverage {
     pub fn count(&self, status: Status) -> usize {
         self.analytics.iter().filter(|row| row.status == status).count()
     }
+}
+
+/// Tools that were sent here and found by one of these rules.
+fn found_live(outcome: Option<&Outcome>, raised: &[&list::Row]) -> Vec<String> {
+    let rows = outcome.into_iter().flat_map(|outcome| &outcome.cases);
+    let found = rows.filter(|row| row.kind == Kind::Tool && row.how == How::Live && row.ok);
+    let by = |rule: &str| raised.iter().any(|row| row.rule == rule);
+    found.filter(|row| row.rule.as_deref().is_some_and(by)).map(|row| row.name.clone()).collect()
 }
 
 fn loss(status: &Value) -> Loss {
@@ -297,7 +382,7 @@ mod tests {
     use super::*;
 
     fn coverage() -> Coverage {
-        Coverage::of(attack::table(), &Config::default(), None, None, 0)
+        Coverage::of(attack::table(), &Config::default(), None, None, Kept::default(), 0)
     }
 
     #[test]
@@ -329,7 +414,8 @@ mod tests {
             "mutable_elements":[]},{"id":"AN1122","platforms":["Linux"]}]}]}"#,
         )
         .unwrap();
-        let coverage = Coverage::of(&read(&path).unwrap(), &Config::default(), None, None, 0);
+        let coverage =
+            Coverage::of(&read(&path).unwrap(), &Config::default(), None, None, Kept::default(), 0);
         let row = |id: &str| coverage.analytics.iter().find(|row| row.analytic == id).unwrap();
         assert_eq!((row("AN9999").status, row("AN1122").status), (Status::Absent, Status::Native));
         assert!(coverage.attack_version == "19.0" && show::text(&coverage).contains("ATT&CK 19.0"));
@@ -344,10 +430,44 @@ mod tests {
             "since": "2026-01-01T00:00:00Z", "counters": {"seen": 100}, "lost": 3, "execs_lost": 1,
             "store": {"kinds": [{"kind": "findings", "retention_days": 365, "records": 7, "oldest": "2026-01-02T00:00:00Z"}]},
         });
-        let coverage = Coverage::of(attack::table(), &Config::default(), Some(&status), None, 0);
+        let coverage =
+            Coverage::of(attack::table(), &Config::default(), Some(&status), None, Kept::default(), 0);
         let text = show::text(&coverage);
         assert!(text.contains("3 of 100 packets lost") && text.contains("findings"), "{text}");
-        assert!(coverage.missing.is_empty());
+        assert_eq!(coverage.missing, ["No self-test has been run here: `earthdog selftest`."]);
+    }
+
+    #[test]
+    fn a_self_test_claims_what_it_found_here_and_tells_what_it_missed() {
+        let row = |name: &str, how: &str, ok: bool, rule: &str| {
+            let falls = (!ok).then_some("missed");
+            serde_json::json!({"name": name, "kind": "tool", "how": how, "ok": ok, "rule": rule, "falls": falls})
+        };
+        let count = serde_json::json!({"tools_found": 1, "tools": 2, "honest_quiet": 0, "honest": 0});
+        let outcome: Outcome = serde_json::from_value(serde_json::json!({
+            "v": 1, "version": "0.1.0", "time": "2026-01-01T00:00:00Z", "seconds": 80.0, "ok": false, "hooks": [], "lost": 0,
+            "summary": {"live": count, "replayed": count, "owners_right": 1, "owners": 1, "known_gaps": 0},
+            "cases": [row("iodine", "live", true, "dns-leak-ledger"), row("slow", "replay", true, "dns-leak-ledger"),
+                      row("hex", "live", false, "dns-leak-ledger")],
+            "strays": [], "notes": [],
+            "floor": {"hour": {"found": 288}, "day": {"found": 224}, "history": false,
+                      "load": {"known": false, "lookups_per_s": 0.0, "loss": 0.0, "share": 1.0}},
+        }))
+        .unwrap();
+        let kept = Kept { outcome: Some(outcome), ..Kept::default() };
+        let coverage = Coverage::of(attack::table(), &Config::default(), None, None, kept, 0);
+        let linux = coverage.analytics.iter().find(|row| row.analytic == "AN1122").unwrap();
+        assert_eq!(linux.self_test, ["iodine"], "what was replayed was not shown on this host");
+        let text = show::text(&coverage).replace('\n', " ");
+        for says in [
+            "2026-01-01T00:00:00Z FAILED",
+            "1 of 2 tools found",
+            "hex (missed)",
+            "288 bytes in an hour",
+            "224 bytes in a day",
+        ] {
+            assert!(text.contains(says), "{says}: {text}");
+        }
     }
 
     #[test]

@@ -76,6 +76,7 @@ mod tests {
     use super::*;
     use crate::attack;
     use crate::config::Config;
+    use crate::coverage::Kept;
     use crate::explain::tests::golden;
 
     /// What the format's description asks for, property by property.
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_layer_is_of_format_4_5() {
-        let coverage = Coverage::of(attack::table(), &Config::default(), None, None, 0);
+        let coverage = Coverage::of(attack::table(), &Config::default(), None, None, Kept::default(), 0);
         let layer = layer(&coverage, attack::table());
         check(&layer);
         golden("coverage-layer.json", &format!("{layer:#}\n"));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::claims::Status;
-use super::{Coverage, Tunable};
+use super::{Coverage, SelfTest, Tunable};
 use crate::escape::escape;
 use crate::explain::wrap::wrapped;
 use crate::report::text::thousands;
@@ -29,6 +29,13 @@ pub(super) fn text(coverage: &Coverage) -> String {
             "  shown by  ",
             &format!("{} tests (--markdown and --json name them)", row.tests.len()),
         );
+        if coverage.self_test.is_some() {
+            let found = match row.self_test.len() {
+                0 => "nothing that it sent past the hooks".to_owned(),
+                count => format!("{count} tools sent past the hooks: {}", row.self_test.join(", ")),
+            };
+            wrapped(&mut out, "  here      ", &format!("the last self-test found {found}"));
+        }
     }
     let _ = writeln!(out);
     for (id, component) in &coverage.components {
@@ -116,6 +123,41 @@ fn in_force(tunable: &Tunable) -> String {
     format!("{}: {keys}", tunable.name)
 }
 
+fn self_test(test: &SelfTest) -> String {
+    let verdict = if test.ok { "passed" } else { "FAILED" };
+    let (live, replayed) = (test.summary.live, test.summary.replayed);
+    let mut line = format!(
+        "Self-test of {} {verdict} (version {}): past the hooks {} of {} tools found and {} of {} kinds of honest traffic left \
+         alone, replayed {} of {} and {} of {}; {} of {} findings name who sent.",
+        escape(&test.time),
+        escape(&test.version),
+        live.tools_found,
+        live.tools,
+        live.honest_quiet,
+        live.honest,
+        replayed.tools_found,
+        replayed.tools,
+        replayed.honest_quiet,
+        replayed.honest,
+        test.summary.owners_right,
+        test.summary.owners,
+    );
+    if !test.falls.is_empty() {
+        let _ = write!(line, " It fell short of: {}.", escape(&test.falls.join(", ")));
+    }
+    if let Some(floor) = &test.floor {
+        let bytes =
+            |found: Option<u32>| found.map_or_else(|| "none".to_owned(), |bytes| format!("{bytes} bytes"));
+        let _ = write!(
+            line,
+            " Slowest leak that would have been found: {} in an hour, {} in a day.",
+            bytes(floor.hour.found),
+            bytes(floor.day.found)
+        );
+    }
+    line
+}
+
 fn state(coverage: &Coverage) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(loss) = &coverage.loss {
@@ -126,6 +168,16 @@ fn state(coverage: &Coverage) -> Vec<String> {
             thousands(loss.seen),
             thousands(loss.processes_lost)
         ));
+    }
+    if let Some(test) = &coverage.self_test {
+        lines.push(self_test(test));
+    }
+    if let Some(canary) = &coverage.canary {
+        let came = match (&canary.stopped_at, &canary.why) {
+            (Some(stage), Some(why)) => format!("did not come through: {}: {}", escape(stage), escape(why)),
+            _ => "came through".to_owned(),
+        };
+        lines.push(format!("Canary of {} {came}.", escape(&canary.time)));
     }
     for kind in &coverage.retention {
         let there = match (kind.records, &kind.oldest) {

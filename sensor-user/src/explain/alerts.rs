@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::escape::escape;
 use crate::exit::{Code, Error};
-use crate::finding::{self, Client, ClientKind, Finding, Severity, State, stored};
+use crate::finding::{self, Client, ClientKind, Finding, Origin, Severity, State, stored};
 use crate::report::text::who;
 use crate::rules::rules;
 use crate::sink;
@@ -116,6 +116,8 @@ struct Filter {
     client: Option<String>,
     /// RFC 3339, so that it compares like the records' own.
     since: Option<String>,
+    /// Also what a self-test caused.
+    selftest: bool,
 }
 
 impl Filter {
@@ -126,11 +128,13 @@ impl Filter {
             zone: args.zone.as_ref().map(|zone| zone.trim_end_matches('.').to_ascii_lowercase()),
             client: args.client.clone(),
             since: args.since.as_deref().map(|since| time(since, now_ns)).transpose()?,
+            selftest: args.selftest,
         })
     }
 
     fn takes(&self, finding: &Finding) -> bool {
         finding.severity >= self.severity
+            && (self.selftest || finding.origin != Origin::Selftest)
             && self.rule.as_ref().is_none_or(|rule| finding.rule == rule)
             && self.zone.as_ref().is_none_or(|zone| is_at_or_below(finding.zone.as_deref(), zone))
             && self.client.as_ref().is_none_or(|client| is_client(&finding.client, client))
@@ -378,6 +382,9 @@ mod tests {
         ] {
             assert_eq!(takes(args.clone()), wanted, "{args:?}");
         }
+        let canary = Finding { origin: Origin::Selftest, ..finding() };
+        assert!(!Filter::of(&args(), NOW).unwrap().takes(&canary));
+        assert!(Filter::of(&AlertsArgs { selftest: true, ..args() }, NOW).unwrap().takes(&canary));
         for (args, says) in [
             (AlertsArgs { rule: some("x"), ..args() }, "dns-leak-ledger"),
             (AlertsArgs { since: some("yesterday\u{1b}"), ..args() }, "yesterday\\x1b: no time"),

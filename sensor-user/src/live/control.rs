@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::canary;
 use crate::exit::{Code, Error};
 
 /// Version of the protocol.
@@ -68,6 +69,8 @@ pub enum Command {
     Alerts(Option<String>),
     /// Those of the findings whose id begins like this.
     Explain(String),
+    /// What a self-test asks; root alone may.
+    Selftest(canary::Request),
 }
 
 /// A question on its way to the loop that owns the state.
@@ -165,6 +168,7 @@ pub async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {
 }
 
 async fn client(stream: UnixStream, questions: mpsc::Sender<Question>, flows: &Semaphore) -> io::Result<()> {
+    let is_root = stream.peer_cred()?.uid() == 0;
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -175,7 +179,10 @@ async fn client(stream: UnixStream, questions: mpsc::Sender<Question>, flows: &S
             return Ok(());
         }
         let complete = line.ends_with(b"\n");
-        let command = parse(&line);
+        let command = match parse(&line) {
+            Ok(Command::Selftest(_)) if !is_root => Err("`selftest` is for root alone".to_owned()),
+            command => command,
+        };
         // Held until the answer is written, since it is large.
         let turn = match command {
             Ok(Command::Flows) => timeout(PATIENCE, flows.acquire()).await.map(Some),
@@ -224,8 +231,11 @@ fn parse(line: &[u8]) -> Result<Command, String> {
             Some(id) => Ok(Command::Explain(id)),
             None => Err("`explain` is about a finding: send the beginning of its id as \"about\"".to_owned()),
         },
+        "selftest" => serde_json::from_str(request.about.as_deref().unwrap_or_default())
+            .map(Command::Selftest)
+            .map_err(|error| format!("`selftest` asks nothing that is known: {error}")),
         other => Err(format!(
-            "unknown command `{}`; there are: status, flows, top, alerts, explain, pdns, baseline, baseline_reset",
+            "unknown command `{}`; there are: status, flows, top, alerts, explain, pdns, baseline, baseline_reset, selftest",
             other.escape_debug()
         )),
     }

@@ -34,6 +34,7 @@ pub mod cost;
 pub mod memory;
 pub mod status;
 
+pub mod canary;
 pub mod control;
 pub mod flows;
 pub mod metrics;

@@ -20,6 +20,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 use reload::Reloads;
 
 use super::attach::{self, Attached, Failed};
+use super::canary::{self, Canary, Route};
 use super::control::{self, Command, Question};
 use super::cost::Cost;
 use super::features::{Feature, Features};
@@ -187,6 +188,7 @@ struct Sensor {
     store: Keeper,
     printer: Printer,
     cost: Cost,
+    canary: Option<Canary>,
     settings: Live,
     reloads: Reloads,
     /// Bytes that the pipeline and the reader can come to hold.
@@ -258,6 +260,7 @@ impl Sensor {
             store,
             printer: Printer::new(),
             cost: Cost::new(),
+            canary: None,
             settings: config.live.clone(),
             reloads: Reloads::new(args.config.clone(), config),
             worst_case,
@@ -379,8 +382,11 @@ impl Sensor {
             printer,
             clock,
             netns,
+            canary,
             ..
         } = self;
+        let has_canary = canary.is_some();
+        let mut marked = Vec::new();
         let mut reads = PROC_READS;
         clock.look();
         let more = rings.drain(clock, clock::boot_ns(), &mut |mut event| {
@@ -390,14 +396,30 @@ impl Sensor {
                     packet.owner.netns = *netns;
                 }
             }
+            let pipeline = match canary.as_mut().map_or(Route::Host, |canary| canary.route(&event)) {
+                Route::Host => &mut *pipeline,
+                Route::Canary(own) => own,
+                Route::Nowhere => return,
+            };
             look_up(pipeline, processes, &event, &mut reads);
             pipeline.push(event, &mut |finding| {
+                if has_canary && finding.origin == Origin::Selftest {
+                    if canary::fault("detectors") {
+                        return;
+                    }
+                    marked.push(finding.clone());
+                }
                 out.write(finding, printer);
                 sinks.finding(finding);
                 store.finding(finding, clock::unix_ns());
             });
             log_messages(pipeline, messages, sinks);
         });
+        if let Some(canary) = canary {
+            for finding in &marked {
+                canary.note(finding);
+            }
+        }
         self.flush_messages();
         self.kernel_log.drain();
         self.read_processes();
@@ -461,6 +483,9 @@ impl Sensor {
             store.finding(finding, now_ns);
         });
         log_messages(&mut self.pipeline, &mut self.messages, &self.sinks);
+        if self.canary.as_ref().is_some_and(|canary| canary.is_over(now_ns)) {
+            self.end_canary();
+        }
         let news = self.store.tick(self.pipeline.history(), now_ns);
         self.warn(news);
         let ended = self.pipeline.exceptions_news();
@@ -532,6 +557,7 @@ impl Sensor {
             Command::Top => control::answer_line(&self.pipeline.top()),
             Command::Alerts(cursor) => control::json_line(&self.store.kept().since(cursor.as_deref())),
             Command::Explain(id) => control::json_line(&self.store.kept().about(&id)),
+            Command::Selftest(request) => self.selftest(&request),
             Command::BaselineReset(which) => {
                 self.remembered(|history, _| control::answer_line(&history.reset_baselines(which.as_deref())))
             }
@@ -547,6 +573,43 @@ impl Sensor {
             tables[name] = json!(fill);
         }
         tables
+    }
+
+    fn selftest(&mut self, request: &canary::Request) -> Vec<u8> {
+        match request {
+            canary::Request::Show => match &self.canary {
+                Some(canary) => control::answer_line(&canary.json()),
+                None => control::error_line("no self-test is announced, or its time is over"),
+            },
+            canary::Request::End => {
+                self.end_canary();
+                control::answer_line(&true)
+            }
+            canary::Request::Begin { netns, seconds, .. } => {
+                self.end_canary();
+                let seed = random::<1>().map_or(0, |[seed]| seed);
+                match Canary::begin(request, self.netns, self.reloads.config(), seed, clock::unix_ns()) {
+                    Ok(canary) => {
+                        self.canary = Some(canary);
+                        self.printer
+                            .line(&format!("self-test in namespace {netns}, for {seconds} s at most"));
+                        control::answer_line(&true)
+                    }
+                    Err(why) => control::error_line(&why),
+                }
+            }
+        }
+    }
+
+    /// Closes what it has open.
+    fn end_canary(&mut self) {
+        let Some(mut canary) = self.canary.take() else { return };
+        let Self { out, sinks, store, printer, .. } = self;
+        canary.finish(&mut |finding| {
+            out.write(finding, printer);
+            sinks.finding(finding);
+            store.finding(finding, clock::unix_ns());
+        });
     }
 
     fn remembered(&mut self, answer: impl FnOnce(&mut History, u64) -> Vec<u8>) -> Vec<u8> {

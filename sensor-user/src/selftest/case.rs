@@ -265,16 +265,22 @@ fn position(bytes: &[u8], of: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::dns::{Canonical, Message, canonical};
 
-    fn all() -> Vec<Case> {
-        let mut taken = BTreeSet::new();
-        let sources = Source::all().into_iter();
-        sources
-            .enumerate()
-            .filter_map(|(index, source)| Case::of(source, index, &source.make(1), &mut taken))
-            .collect()
+    /// Made once for all tests here.
+    fn all() -> &'static [Case] {
+        static ALL: LazyLock<Vec<Case>> = LazyLock::new(|| {
+            let mut taken = BTreeSet::new();
+            let sources = Source::all().into_iter();
+            sources
+                .enumerate()
+                .filter_map(|(index, source)| Case::of(source, index, &source.make(1), &mut taken))
+                .collect()
+        });
+        &ALL
     }
 
     #[test]
@@ -291,7 +297,7 @@ mod tests {
                 case.source.name()
             );
         }
-        for case in &cases {
+        for case in cases {
             for datagram in &case.made.datagrams {
                 for ip in [datagram.src.ip(), datagram.dst.ip()] {
                     assert_eq!(ip.octets()[..2], [10, case.network], "{}", case.source.name());

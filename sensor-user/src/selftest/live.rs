@@ -59,6 +59,60 @@ enum Line {
     End,
 }
 
+/// Processes at work: the resolver and all senders.
+pub(super) struct Traffic {
+    resolver: Child,
+    senders: Vec<Sender>,
+    cases: usize,
+    /// Of the first datagram.
+    start: Instant,
+    start_ns: u64,
+}
+
+impl Traffic {
+    /// Starts all, then lets them send, each by the time that its case began.
+    pub(super) fn start(bed: &Bed, cases: &[Case]) -> Result<Self, Error> {
+        let resolver = resolver(cases).map_err(|error| failed("the resolver does not start", &error))?;
+        let mut senders = senders(bed, cases).map_err(|error| failed("a sender does not start", &error))?;
+        let start = clock::monotonic() + LEAD;
+        let start_ns = clock::unix_ns() + LEAD.as_nanos() as u64;
+        for sender in &mut senders {
+            let plan = Sending { start_ns, shots: std::mem::take(&mut sender.shots) };
+            let input = sender.input.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe));
+            input
+                .and_then(|input| write_plan(input, &plan))
+                .map_err(|error| failed("a sender takes no plan", &error))?;
+        }
+        Ok(Self { resolver, senders, cases: cases.len(), start, start_ns })
+    }
+
+    pub(super) fn pids(&self, case: usize) -> BTreeSet<u32> {
+        self.senders.iter().filter(|sender| sender.case == case).map(|sender| sender.child.id()).collect()
+    }
+
+    /// Ends all and tells, case by case, what was done.
+    pub(super) fn finish(mut self) -> Vec<Senders> {
+        // They end when their input does.
+        for sender in &mut self.senders {
+            drop(sender.input.take());
+        }
+        let mut done = vec![Senders::default(); self.cases];
+        for sender in self.senders {
+            let of = &mut done[sender.case];
+            of.pids.insert(sender.child.id());
+            // One that is lost has sent nothing that can be counted.
+            let output = sender.child.wait_with_output().map(|output| output.stdout).unwrap_or_default();
+            let sent: Sent = serde_json::from_slice(&output).unwrap_or_default();
+            of.sent.sent += sent.sent;
+            of.sent.failed += sent.failed;
+            of.sent.answered += sent.answered;
+        }
+        drop(self.resolver.stdin.take());
+        let _ = self.resolver.wait();
+        done
+    }
+}
+
 struct Sender {
     case: usize,
     shots: Vec<Shot>,
@@ -101,19 +155,10 @@ fn gather(
     progress: &mut dyn FnMut(usize),
 ) -> Result<Live, Error> {
     let status = control::request(&bed.file("control.sock"), "status")?;
-    let mut resolver = resolver(cases).map_err(|error| failed("the resolver does not start", &error))?;
-    let mut senders = senders(bed, cases).map_err(|error| failed("a sender does not start", &error))?;
-    let start = clock::monotonic() + LEAD;
-    let start_ns = clock::unix_ns() + LEAD.as_nanos() as u64;
-    for sender in &mut senders {
-        let plan = Sending { start_ns, shots: std::mem::take(&mut sender.shots) };
-        let input = sender.input.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe));
-        input
-            .and_then(|input| write_plan(input, &plan))
-            .map_err(|error| failed("a sender takes no plan", &error))?;
-    }
-    let honest = start + Duration::from_secs(HONEST_S) + TRAIL;
-    let end = start + Duration::from_secs(WINDOW_S) + TRAIL;
+    let traffic = Traffic::start(bed, cases)?;
+    let start_ns = traffic.start_ns;
+    let honest = traffic.start + Duration::from_secs(HONEST_S) + TRAIL;
+    let end = traffic.start + Duration::from_secs(WINDOW_S) + TRAIL;
     loop {
         stop.check()?;
         let now = clock::monotonic();
@@ -132,34 +177,14 @@ fn gather(
         }
     }
     let lost = control::request(&bed.file("control.sock"), "status")?["lost"].as_u64().unwrap_or(0);
-    let mut live = Live {
-        start_ns,
-        lost,
-        findings: Vec::new(),
-        hooks: hooks(&status),
-        senders: vec![Senders::default(); cases.len()],
-    };
-    // They end when their input does.
-    for sender in &mut senders {
-        drop(sender.input.take());
-    }
-    for sender in senders {
-        let of = &mut live.senders[sender.case];
-        of.pids.insert(sender.child.id());
-        let output = sender.child.wait_with_output().map_err(|error| failed("a sender is lost", &error))?;
-        let sent: Sent = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        of.sent.sent += sent.sent;
-        of.sent.failed += sent.failed;
-        of.sent.answered += sent.answered;
-    }
-    drop(resolver.stdin.take());
+    let mut live = Live { start_ns, lost, findings: Vec::new(), hooks: hooks(&status), senders: Vec::new() };
+    live.senders = traffic.finish();
     let _ = kill(Pid::from_raw(sensor.id().cast_signed()), Signal::SIGTERM);
     said.until(lines, clock::monotonic() + PATIENCE, |said| said.ended);
     if !said.ended {
         let _ = sensor.kill();
     }
     let _ = sensor.wait();
-    let _ = resolver.wait();
     live.findings = std::mem::take(&mut said.findings);
     Ok(live)
 }

@@ -2,6 +2,7 @@
 //! sockets past the real hooks, in a network of their own; what takes hours is replayed, and said to be.
 
 mod bed;
+pub mod canary;
 mod case;
 pub mod floor;
 mod live;
@@ -41,6 +42,8 @@ use crate::store::ask;
 
 /// Processes that send, in all; cases beyond are replayed alone.
 const SENDERS_MAX: usize = 300;
+/// How long a running sensor looks away from what is sent, at most.
+const ANNOUNCED_S: u64 = 300;
 /// Replays at a time.
 const THREADS_MAX: usize = 4;
 
@@ -51,6 +54,9 @@ pub fn run(args: &SelftestArgs, config: &Config) -> anyhow::Result<Code> {
             "this binary was built without its kernel side: run `cargo xtask setup` and build again";
         return Err(Error::new(Code::NoHook, message).into());
     }
+    if args.canary {
+        return fly(args, config);
+    }
     let outcome = full(args, config)?;
     let kept = state::keep(config, &outcome);
     let text = if args.json {
@@ -58,12 +64,24 @@ pub fn run(args: &SelftestArgs, config: &Config) -> anyhow::Result<Code> {
     } else {
         show::text(&outcome)
     };
+    tell(&text, kept, outcome.ok)
+}
+
+fn fly(args: &SelftestArgs, config: &Config) -> anyhow::Result<Code> {
+    let canary = canary::run(config, args.seed)?;
+    let kept = state::keep(config, &canary);
+    let text =
+        if args.json { sink::json(&canary).map_err(|error| Error::stdout(&error))? } else { canary.text() };
+    tell(&text, kept, canary.ok)
+}
+
+fn tell(text: &str, kept: Result<(), String>, ok: bool) -> anyhow::Result<Code> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::stdout(&error))?;
     if let Err(why) = kept {
         let _ = writeln!(io::stderr(), "earthdog: the self-test's result is not kept: {why}");
     }
-    Ok(if outcome.ok { Code::Ok } else { Code::Failure })
+    Ok(if ok { Code::Ok } else { Code::Failure })
 }
 
 fn full(args: &SelftestArgs, config: &Config) -> anyhow::Result<Outcome> {
@@ -81,6 +99,14 @@ fn full(args: &SelftestArgs, config: &Config) -> anyhow::Result<Outcome> {
     // Before any thread.
     let stop = Stop::new()?;
     let bed = Bed::make()?;
+    // Held to the end.
+    let _apart = match status.is_some().then(|| canary::announce(config, ANNOUNCED_S)).transpose() {
+        Ok(apart) => apart,
+        Err(why) => {
+            notes.push(format!("the running sensor takes this for the host's own traffic: {why}"));
+            None
+        }
+    };
     let history = || ask::read(config).ok();
     let replayer = Replayer { config, feed: lists.feed, history: &history, stop: &stop };
     let all: Vec<(Source, Made)> =

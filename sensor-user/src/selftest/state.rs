@@ -1,29 +1,43 @@
-//! The last self-test, kept beside the store.
+//! The last self-test and the last canary, kept beside the store.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use super::canary::Canary;
 use super::outcome::{Outcome, VERSION};
 use crate::config::Config;
 use crate::escape::escape;
 
-const NAME: &str = "selftest.json";
+/// What is kept, each in a file of its own.
+pub trait Kept: Serialize + DeserializeOwned {
+    const NAME: &'static str;
+}
+
+impl Kept for Outcome {
+    const NAME: &'static str = "selftest.json";
+}
+
+impl Kept for Canary {
+    const NAME: &'static str = "canary.json";
+}
+
 /// Bytes of it that are read.
 const MAX: u64 = 4 << 20;
 
 /// Where it is; `None` without a store.
-pub fn place(config: &Config) -> Option<PathBuf> {
+fn place<T: Kept>(config: &Config) -> Option<PathBuf> {
     let folder = Path::new(&config.store.path).parent().filter(|_| !config.store.path.is_empty())?;
-    Some(folder.join(NAME))
+    Some(folder.join(T::NAME))
 }
 
 /// Keeps it, in place of the one before. The error names the file.
-pub fn keep(config: &Config, outcome: &Outcome) -> Result<(), String> {
-    let Some(path) = place(config) else { return Ok(()) };
+pub fn keep<T: Kept>(config: &Config, outcome: &T) -> Result<(), String> {
+    let Some(path) = place::<T>(config) else { return Ok(()) };
     let write = || -> io::Result<()> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -47,12 +61,12 @@ pub fn keep(config: &Config, outcome: &Outcome) -> Result<(), String> {
 }
 
 /// The last one; `None` if there was none. The error names the file.
-pub fn read(config: &Config) -> Result<Option<Outcome>, String> {
+pub fn read<T: Kept>(config: &Config) -> Result<Option<T>, String> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
     }
-    let Some(path) = place(config) else { return Ok(None) };
+    let Some(path) = place::<T>(config) else { return Ok(None) };
     let named = |what: &str| format!("{}: {what}", escape(path.as_os_str().as_encoded_bytes()));
     let mut text = Vec::new();
     match fs::File::open(&path) {

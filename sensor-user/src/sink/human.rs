@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::escape::escape;
-use crate::finding::{ClientKind, Finding, Severity, State};
+use crate::finding::{ClientKind, Finding, Origin, Severity, State};
 use crate::report::text::{range, thousands};
 
 /// Samples and pids shown; JSON has the rest.
@@ -21,7 +21,8 @@ pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) ->
         State::Update => " (update)",
         State::Close => " (closed)",
     };
-    writeln!(out, "{on}{severity}{off}{state}  {bold}{}{off}", escape(&finding.title))?;
+    let origin = if finding.origin == Origin::Selftest { "SELF-TEST, " } else { "" };
+    writeln!(out, "{origin}{on}{severity}{off}{state}  {bold}{}{off}", escape(&finding.title))?;
     if finding.state == State::Update && !finding.has_risen {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::encode::About;
 use crate::attack;
 use crate::config::OcsfVersion;
-use crate::finding::{Client, ClientKind, Finding, Severity, State, millis};
+use crate::finding::{Client, ClientKind, Finding, Origin, Severity, State, millis};
 
 /// The classes' own `maxLength`, in characters.
 const TEXT_MAX: usize = 65_535;
@@ -25,12 +25,16 @@ pub(super) fn finding(finding: &Finding, about: &About) -> Value {
         State::Close => (3, "Close"),
     };
     // Closed is what has gone quiet; nobody has resolved it.
+    // Nobody is to be called for a self-test's.
+    let is_selftest = finding.origin == Origin::Selftest;
     let (status, status_name) = match finding.state {
+        _ if is_selftest => (3, "Suppressed"),
         State::Create => (1, "New"),
         State::Update => (2, "In Progress"),
         State::Close => (99, "Quiet"),
     };
     let (severity, severity_name) = match finding.severity {
+        _ if is_selftest => (1, "Informational"),
         Severity::Low => (2, "Low"),
         Severity::Medium => (3, "Medium"),
         Severity::High => (4, "High"),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::encode::{About, Item};
-use crate::finding::Severity;
+use crate::finding::{Origin, Severity};
 
 /// Daemons' facility.
 const FACILITY: u8 = 3;
@@ -14,6 +14,8 @@ const MSGID_MAX: usize = 32;
 /// How bad it is, as syslog and journald count.
 pub fn priority(item: &Item) -> u8 {
     match item {
+        // Nobody is to be called for it.
+        Item::Finding(finding) if finding.origin == Origin::Selftest => 6,
         Item::Finding(finding) => match finding.severity {
             Severity::Critical => 2,
             Severity::High => 3,

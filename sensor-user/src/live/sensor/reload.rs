@@ -58,6 +58,11 @@ impl Reloads {
         Ok(Read { config: loaded.config, feeds, lists })
     }
 
+    /// In force.
+    pub(super) fn config(&self) -> &Config {
+        &self.in_force
+    }
+
     /// Keeps what is in force from here on; returns what changed with it.
     fn take(&mut self, config: &Config) -> Vec<Change> {
         let in_force = config.clone().taken_over_by(&self.in_force);
