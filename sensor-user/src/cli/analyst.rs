@@ -33,7 +33,6 @@ pub struct TopArgs {
     Examples:\n  earthdog alerts --severity medium --since 24h\n  \
     earthdog alerts --client iodine --zone example.com --json\n  \
     earthdog replay --output json --trail trace.pcap > findings.json; earthdog alerts findings.json")]
-#[expect(clippy::struct_excessive_bools, reason = "each is asked for by itself")]
 pub struct AlertsArgs {
     /// Findings that `replay --output json` wrote [default: those of the running sensor, or of the store where none runs]
     #[arg(value_name = "FILE", conflicts_with = "follow")]

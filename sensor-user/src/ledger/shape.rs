@@ -203,10 +203,9 @@ impl Novel for Listener<'_> {
         let own = LOG2[usize::from(shape.total)] - LOG2[usize::from(shape.counts[at])];
         let escape = if at == SYMBOLS - 1 { 8 * BIT } else { 0 };
         self.own = self.own.saturating_add(i16::from(own) + escape as i16);
-        let (costs, honest) = (&COSTS[at], honest as i16);
         // Eight of sixteen bits are one register.
-        for kind in 0..KINDS {
-            self.label[kind] = self.label[kind].saturating_add(honest - costs[kind]);
+        for (evidence, cost) in self.label.iter_mut().zip(&COSTS[at]) {
+            *evidence = evidence.saturating_add(honest as i16 - cost);
         }
         shape.counts[at] += 1;
         shape.total += 1;
@@ -218,8 +217,8 @@ impl Novel for Listener<'_> {
 
     fn end_of_label(&mut self) {
         let mut evidence = self.shape.evidence;
-        for kind in 0..KINDS {
-            evidence[kind] = evidence[kind].saturating_add(self.label[kind]);
+        for (evidence, label) in evidence.iter_mut().zip(self.label) {
+            *evidence = evidence.saturating_add(label);
         }
         let custom = &mut evidence[Encoding::Custom as usize];
         *custom = custom.saturating_sub(self.own);
