@@ -314,7 +314,7 @@ impl Ring {
     fn push(&mut self, name: u16, qtype: u16, gap_ms: u32) {
         self.qtype = qtype;
         // All of them are looked at, without a branch: so the compiler compares many at once.
-        let again = self.names.iter().fold(false, |again, kept| again | (*kept == name));
+        let again = self.names.iter().fold(0_u16, |again, kept| again | u16::from(*kept == name));
         self.head = (self.head + 1) % LOOKUPS;
         (self.names[self.head], self.gaps[self.head], self.ttls[self.head]) = (name, gap_ms, 0);
         self.twins &= !(1 << self.head);
