@@ -20,7 +20,7 @@ use crate::limits::MAX_NAME;
 use crate::question::{self, NOVELTY_KEY, halves, product, spread};
 
 /// Secret words of its hashes, behind those of names and flows.
-pub(crate) const KEY_WORDS: usize = 13;
+pub(crate) const KEY_WORDS: usize = 14;
 
 /// Bytes of a message that is looked at: what one hash takes, and the id before it.
 pub const MAX_MESSAGE: usize = 2 + MAX_NAME;
@@ -45,6 +45,9 @@ pub struct Speaker {
 pub const fn hook(view: u8, ifindex: u32, netns: u32) -> u64 {
     (netns as u64) << 32 ^ (ifindex as u64) << 8 ^ view as u64
 }
+
+/// For how long a name counts as answered, nanoseconds.
+pub const ANSWER_NS: u64 = 60_000_000_000;
 
 /// What a message is to the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +126,12 @@ pub fn response_key<const W: usize>(
     mix::<10, 3>([low, high, hook], name_hash.wrapping_add(digest(frame, message, key)), key)
 }
 
+/// Fingerprint of a name that was answered, whoever asked.
+#[inline(always)]
+pub fn answer_key(what: &Description, key: impl Fn(usize) -> [u32; 2] + Copy) -> u64 {
+    mix::<13, 1>([u64::from(what.question.qtype)], what.name_hash, key)
+}
+
 /// Number of the set that a fingerprint chooses among `sets`.
 #[inline(always)]
 pub const fn set_of(key: u64, sets: u32) -> u32 {
@@ -180,11 +189,11 @@ pub fn query(set: &mut NoveltySet, asked: &Asked, room: &mut Room) -> bool {
     false
 }
 
-/// Takes back that a query was noted: its record was lost, so the next one has to pass.
+/// Takes back that a message was noted: its record was lost, so the next one has to pass.
 #[inline(always)]
-pub fn unsaid(set: &mut NoveltySet, query: u64) {
+pub fn unsaid(set: &mut NoveltySet, key: u64) {
     for place in 0..NOVELTY_PLACES {
-        if load(&set.keys[place]) == query {
+        if load(&set.keys[place]) == key {
             store(&mut set.times_ns[place], 0);
         }
     }

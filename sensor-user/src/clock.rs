@@ -24,6 +24,11 @@ pub fn awake_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// Nanoseconds of CPU time that this process has used, in user mode and in the kernel for it.
+pub fn process_cpu_ns() -> u64 {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 /// Turns the times of kernel records into boot time and unix time.
 ///
 /// Records carry CLOCK_MONOTONIC, since that is the cheapest to read in the kernel. Boot time is ahead of it by all the

@@ -47,6 +47,7 @@ pub mod rules;
 pub mod verdict;
 
 pub mod exception;
+pub mod limits;
 
 pub mod attack;
 

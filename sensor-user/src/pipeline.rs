@@ -199,6 +199,11 @@ impl Pipeline {
         stats
     }
 
+    /// Whether messages are kept for `logged` from here on.
+    pub fn keep_messages(&mut self, on: bool) {
+        self.log = on.then(Vec::new);
+    }
+
     /// Messages decoded since the last call, if the settings ask for them; to be called after each push.
     pub fn logged(&mut self) -> impl Iterator<Item = Logged> {
         self.log.iter_mut().flat_map(|log| log.drain(..))

@@ -33,6 +33,7 @@ pub mod collector;
 pub mod sinks;
 
 pub mod attached;
+pub mod generator;
 pub mod host;
 pub mod peer;
 pub mod process;

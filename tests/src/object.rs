@@ -8,7 +8,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use earthdog::live::maps::FlowMap;
 use earthdog::live::{btf, programs};
 use sensor_ebpf::abi::{
-    self, FLOW_PLACES, FlowValue, KernelOffsets, Options, Owner, RecordHeader, counter, view,
+    self, FLOW_PLACES, FlowValue, KernelOffsets, Options, Owner, RecordHeader, control, counter, view,
 };
 use sensor_ebpf::question::{self, KEY_WORDS};
 use zerocopy::{FromBytes as _, FromZeros as _};
@@ -128,7 +128,15 @@ impl Object {
             rings.push(RingBuf::try_from(take(&mut ebpf, name)?)?);
         }
         let counters = PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?;
-        Ok(Self { ebpf, rings, counters })
+        let mut object = Self { ebpf, rings, counters };
+        object.control(control::REPEATS)?;
+        Ok(object)
+    }
+
+    /// Sets the `abi::control` bits; without `feature::NOVELTY` they say nothing.
+    pub fn control(&mut self, bits: u32) -> Result<()> {
+        let map = self.ebpf.map_mut("CONTROL").context("no map CONTROL in the object")?;
+        Ok(Array::<_, u32>::try_from(map)?.set(0, bits, 0)?)
     }
 
     /// Names of all programs in the object, in order.

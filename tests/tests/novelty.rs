@@ -19,7 +19,7 @@ use earthdog_tests::packet::Frame;
 use earthdog_tests::replayed;
 use earthdog_tests::sensor::{Sensor, binary};
 use earthdog_tests::{hazard, host, kernel, require, serial, traffic};
-use sensor_ebpf::abi::{counter, feature, flag};
+use sensor_ebpf::abi::{control, counter, feature, flag};
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
 
@@ -163,6 +163,58 @@ fn a_query_that_passes_tells_how_many_did_not() {
     object.run("xdp_dns", &said.frame(), 1).unwrap();
     let records = object.drain();
     assert_eq!(records.iter().map(|record| record.header.tcp_seq).collect::<Vec<_>>(), [37]);
+}
+
+/// The second step of the self-limits: of a name that was just answered, only what can carry payload passes.
+#[test]
+fn answers_to_known_names_stay_when_the_sensor_is_at_its_limits() {
+    require!(kernel::bpf());
+    let mut object = Object::load(feature::DEFAULT | feature::NOVELTY).unwrap();
+    let passes = |object: &mut Object, message: Message| {
+        let frame = Frame::v4([10, 0, 0, 1], [10, 0, 0, 2]).udp(53, 40_000).payload(message.build()).build();
+        object.run("xdp_dns", &frame, 1).unwrap();
+        object.drain().len() == 1
+    };
+    let answer = |name: &str, last: u8| Message::response(name, 1).answer(1, 300, [192, 0, 2, last]);
+    let known = || answer("www.example.com", 1);
+    assert!(passes(&mut object, known()) && passes(&mut object, known()), "not unless it is told to");
+    object.control(control::REPEATS | control::KNOWN_ANSWERS).unwrap();
+    assert!(passes(&mut object, known()), "the first one");
+    for message in [known(), known().id(9), answer("WWW.example.com", 2)] {
+        assert!(!passes(&mut object, message), "known, whatever its address");
+    }
+    for message in [
+        answer("www.example.org", 1),
+        known().rcode(3),
+        Message::response("www.example.com", 16).answer(16, 300, b"\x04text".to_vec()),
+        Message::response("www.example.com", 28).answer(28, 300, [0; 16]),
+        answer("www.example.com", 1).tail(&[7; 300]),
+        Message::query("www.example.com", 1),
+    ] {
+        assert!(passes(&mut object, message.clone()), "{message:?}");
+    }
+    assert_eq!(object.counters().unwrap()[counter::KNOWN_ANSWER as usize], 3);
+    object.control(control::REPEATS).unwrap();
+    assert!(passes(&mut object, known()), "as before, once the step is undone");
+}
+
+/// What the rings had no room for was not said: the next answer passes.
+#[test]
+fn an_answer_that_was_lost_makes_no_name_known() {
+    require!(kernel::bpf());
+    let mut object = Object::load(feature::DEFAULT | feature::NOVELTY).unwrap();
+    object.control(control::REPEATS | control::KNOWN_ANSWERS).unwrap();
+    let query = Frame::dns_query_v4(Message::query("fill.example.com", 16).build()).build();
+    object.run("xdp_dns", &query, 20_000).unwrap();
+    let lost = |object: &Object| object.counters().unwrap()[counter::LOST_BULK as usize];
+    let before = lost(&object);
+    let message = Message::response("www.example.com", 1).answer(1, 300, [192, 0, 2, 1]).build();
+    let answer = Frame::v4([10, 0, 0, 1], [10, 0, 0, 2]).udp(53, 40_000).payload(message).build();
+    object.run("xdp_dns", &answer, 1).unwrap();
+    assert_eq!(lost(&object), before + 1, "the ring was not full");
+    object.discard();
+    object.run("xdp_dns", &answer, 1).unwrap();
+    assert_eq!(object.drain().len(), 1);
 }
 
 /// A flood of names beside a repeat: fingerprints go, and are counted, but nothing new is taken for old.

@@ -38,9 +38,12 @@ pub(crate) static FLOW_SETS: Array<FlowSet> = Array::with_max_entries(4096 / FLO
 /// The novelty filter: look-ups that go on, with what was asked in each.
 #[map]
 pub(crate) static NOVELTY_NAMES: Array<NoveltySet> = Array::with_max_entries(1, 0);
-/// Queries that it kept back, and what was answered to such.
+/// Queries that it kept back, what was answered to such, and names that were answered.
 #[map]
 pub(crate) static NOVELTY_REPEATS: Array<NoveltySet> = Array::with_max_entries(1, 0);
+/// `abi::control` bits, which the sensor changes while the programs run.
+#[map]
+pub(crate) static CONTROL: Array<u32> = Array::with_max_entries(1, 0);
 /// Who was seen to send, by socket address or cookie (`abi::OwnerEntry`).
 #[map]
 pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(1024, 0);
@@ -204,6 +207,12 @@ pub(crate) fn hash_key(word: usize) -> [u32; 2] {
 pub(crate) fn volatile<T: Copy>(field: &T) -> T {
     // SAFETY: a reference is valid for reads; volatile because the loader rewrites the static before load.
     unsafe { core::ptr::read_volatile(field) }
+}
+
+/// `abi::control` bits as they are now.
+#[inline(always)]
+pub(crate) fn control() -> u32 {
+    CONTROL.get(0).map_or(0, volatile)
 }
 
 /// The counters of this CPU, where a run stays.

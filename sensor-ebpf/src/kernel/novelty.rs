@@ -1,9 +1,9 @@
 //! The novelty filter's tables, and what a hook asks of it.
 
-use sensor_ebpf::abi::{NoveltySet, counter, flag};
+use sensor_ebpf::abi::{NoveltySet, control, counter, flag};
 use sensor_ebpf::describe::{Description, WORDS, forget};
 use sensor_ebpf::frame::Frame;
-use sensor_ebpf::novelty::{self, Asked, Part, RESPONSE_NS, Room, Speaker};
+use sensor_ebpf::novelty::{self, ANSWER_NS, Asked, Part, RESPONSE_NS, Room, Speaker};
 
 use aya_ebpf::maps::Array;
 
@@ -15,6 +15,8 @@ pub(crate) struct Noted {
     room: Room,
     lookup: u64,
     query: u64,
+    /// Of an answer whose name was not answered before.
+    answer: u64,
     now: u64,
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn keeps_back(
     noted: &mut Noted,
     now: u64,
 ) -> Option<u32> {
-    noted.query = 0;
+    (noted.query, noted.answer) = (0, 0);
     noted.now = now;
     let (part, exact) = novelty::part(frame, what);
     match part {
@@ -60,19 +62,32 @@ pub(crate) fn keeps_back(
         }
         Part::Response => {
             let key = novelty::repeat_key(what, message, maps::hash_key);
-            if !novelty::is_known(set(&NOVELTY_REPEATS, key)?, key, now, RESPONSE_NS) {
+            if novelty::is_known(set(&NOVELTY_REPEATS, key)?, key, now, RESPONSE_NS) {
+                forget();
+                what.flags |= flag::TO_REPEAT;
+                if exact {
+                    let key =
+                        novelty::response_key(frame, speaker.hook, what.name_hash, message, maps::hash_key);
+                    let set = set(&NOVELTY_REPEATS, key)?;
+                    let said =
+                        novelty::met(set, key, volatile(&noted.now), option!(lookup_ns), &mut noted.room);
+                    evicted(counters, noted);
+                    if said {
+                        return Some(counter::REPEAT_RESPONSE);
+                    }
+                }
+            }
+            if !exact || maps::control() & control::KNOWN_ANSWERS == 0 {
                 return None;
             }
             forget();
-            what.flags |= flag::TO_REPEAT;
-            if !exact {
-                return None;
-            }
-            let key = novelty::response_key(frame, speaker.hook, what.name_hash, message, maps::hash_key);
+            noted.answer = novelty::answer_key(what, maps::hash_key);
+            forget();
+            let key = volatile(&noted.answer);
             let set = set(&NOVELTY_REPEATS, key)?;
-            let said = novelty::met(set, key, volatile(&noted.now), option!(lookup_ns), &mut noted.room);
+            let known = novelty::met(set, key, volatile(&noted.now), ANSWER_NS, &mut noted.room);
             evicted(counters, noted);
-            said.then_some(counter::REPEAT_RESPONSE)
+            known.then_some(counter::KNOWN_ANSWER)
         }
         _ => None,
     }
@@ -85,6 +100,12 @@ pub(crate) fn unsaid(noted: &Noted) {
         && let Some(set) = set(&NOVELTY_NAMES, volatile(&noted.lookup))
     {
         novelty::unsaid(set, volatile(&noted.query));
+    }
+    let answer = volatile(&noted.answer);
+    if answer != 0
+        && let Some(set) = set(&NOVELTY_REPEATS, answer)
+    {
+        novelty::unsaid(set, answer);
     }
 }
 

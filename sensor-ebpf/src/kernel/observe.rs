@@ -201,7 +201,7 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
         return count::<P>(counters, counter::SKIP_RECORD_OFF);
     }
     let ifindex = packet.ifindex();
-    if features & feature::NOVELTY != 0 {
+    if features & feature::NOVELTY != 0 && maps::control() != 0 {
         let hook = hook(view, ifindex, owner.netns());
         let speaker = Speaker { hook, process: owner.process() };
         let kept = novelty::keeps_back(counters, frame, description, &speaker, message, noted, now);
@@ -226,7 +226,7 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
         fill(header);
         put(alert, |ring| output::<O>(ring, header, len))
     };
-    if features & feature::NOVELTY != 0 && !sent {
+    if features & feature::NOVELTY != 0 && !sent && maps::control() != 0 {
         novelty::unsaid(noted);
     }
     count_sent::<P>(counters, sent, alert);

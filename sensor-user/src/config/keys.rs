@@ -424,6 +424,24 @@ keys! {
         sample: u64 = 64, integer(0, 1 << 30), restart: PROGRAMS;
     }
 
+    /// What the sensor may cost. Over it for long enough, it does less, a step at a time, and says so in findings: it samples repeats in the kernel, then skips answers without payload to names that were just answered, then keeps to counters and findings and reads no faster than the budget allows. No step hides a new name, and each is undone when the load falls.
+    limits: Limits {
+        /// Share of one core that process and kernel programs may take together; 0 for no limit.
+        cpu_share: f64 = 0.5, Allowed::Number { min: 0.0, max: 64.0 };
+        /// The same in the role of a gateway, whose work it is.
+        gateway_cpu_share: f64 = 1.0, Allowed::Number { min: 0.0, max: 64.0 };
+        /// Resident memory and kernel maps together, MiB; 0 for no limit.
+        memory_mib: u64 = 256, integer(0, 1 << 20);
+        /// Seconds over a limit, less those below it, after which the next step is taken.
+        after_s: u64 = 10, integer(1, 3600);
+        /// Seconds below four fifths of each limit, with what the last step spares, after which that step is undone. One that comes back soon stays for twice as long, up to sixteen times.
+        calm_s: u64 = 30, integer(1, 86_400);
+        /// Whether the sensor takes itself off its hooks when the last step is not enough. Then it sees nothing until it is started again.
+        detach: bool = false, Allowed::Boolean;
+        /// Once there is a file of this name, the sensor takes itself off its hooks within a second; it goes on when it is started again without the file.
+        kill_switch: String = "/run/earthdog/off".into(), Allowed::Text("an absolute path, or \"\" for none");
+    }
+
     /// What is printed.
     output: Output {
         /// Form of the findings on standard output; other places are `[[sink]]`s.

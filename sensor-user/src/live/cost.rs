@@ -16,6 +16,8 @@ use crate::clock;
 
 /// Ticks between the beginnings of two samples.
 const EVERY: u64 = 60;
+/// The same while the sensor is at its limits.
+const OFTEN: u64 = 5;
 /// Clock ticks in a second, as /proc gives them on every Linux (USER_HZ).
 const USER_HZ: u64 = 100;
 
@@ -28,6 +30,9 @@ pub struct Cost {
     /// Kernel's refusal to count, if it refused.
     refused: Option<String>,
     sampled: Duration,
+    /// Of the last sample.
+    kernel_share: f64,
+    every: u64,
     programs: BTreeMap<String, Runs>,
 }
 
@@ -53,6 +58,8 @@ impl Cost {
             sample: None,
             refused: None,
             sampled: Duration::ZERO,
+            kernel_share: 0.0,
+            every: EVERY,
             programs: BTreeMap::new(),
         }
     }
@@ -60,14 +67,18 @@ impl Cost {
     /// Once a second.
     pub fn tick(&mut self, bpf: &Ebpf) {
         if let Some(sample) = self.sample.take() {
-            self.sampled += clock::monotonic().duration_since(sample.begun);
+            let lasted = clock::monotonic().duration_since(sample.begun);
+            let mut used = Duration::ZERO;
+            self.sampled += lasted;
             for (name, after) in runs(bpf) {
                 let before = sample.before.get(&name).copied().unwrap_or_default();
                 let sum = self.programs.entry(name).or_default();
                 sum.count += after.count.saturating_sub(before.count);
                 sum.time += after.time.saturating_sub(before.time);
+                used += after.time.saturating_sub(before.time);
             }
-        } else if self.ticks.is_multiple_of(EVERY) {
+            self.kernel_share = used.as_secs_f64() / lasted.as_secs_f64().max(1e-3);
+        } else if self.ticks.is_multiple_of(self.every) {
             match enable_stats(Stats::RunTime) {
                 Ok(fd) => {
                     self.refused = None;
@@ -78,6 +89,16 @@ impl Cost {
             }
         }
         self.ticks += 1;
+    }
+
+    /// Share of one CPU that the programs took when it was last looked at.
+    pub fn kernel_share(&self) -> f64 {
+        self.kernel_share
+    }
+
+    /// Whether to look every few seconds.
+    pub fn look_often(&mut self, often: bool) {
+        self.every = if often { OFTEN } else { EVERY };
     }
 
     /// For `status`.

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use crate::pipeline::Fill;
 use aya::Ebpf;
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
     COUNTER_NAMES, FLOW_PLACES, FlowKey, FlowSet, FlowValue, NOVELTY_PLACES, counter, feature,
 };
@@ -20,6 +20,8 @@ pub struct Maps {
     /// One value by `abi::counter`.
     counters: PerCpuArray<MapData, Counters>,
     flows: FlowMap<MapData>,
+    /// `abi::control` bits.
+    control: Array<MapData, u32>,
 }
 
 impl std::fmt::Debug for Maps {
@@ -39,7 +41,13 @@ impl Maps {
         let bulk = RingBuf::try_from(map("RING_BULK")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
         let (sets, values) = (Array::try_from(map("FLOW_SETS")?)?, Array::try_from(map("FLOWS")?)?);
-        Ok((Self { counters, flows: FlowMap { sets, values } }, Rings::new(alert, bulk)))
+        let control = Array::try_from(map("CONTROL")?)?;
+        Ok((Self { counters, flows: FlowMap { sets, values }, control }, Rings::new(alert, bulk)))
+    }
+
+    /// What the loaded programs are to do from here on: `abi::control` bits.
+    pub fn set_control(&mut self, bits: u32) -> Result<(), MapError> {
+        self.control.set(0, bits, 0)
     }
 
     pub fn counters(&self) -> Counters {

@@ -50,6 +50,7 @@ pub fn text(status: &Value) -> String {
     line("forgotten", &some(&status["evictions"]));
     line("memory", &memory(&status["memory"]));
     line("cost", &cost(&status["cost"]));
+    line("limits", &limits(&status["limits"]));
     line("store", &store(&status["store"]));
     for one in status["exceptions"].as_array().into_iter().flatten() {
         let text = exception::Status::deserialize(one).map(|one| one.to_string()).unwrap_or_default();
@@ -187,6 +188,52 @@ fn cost(cost: &Value) -> String {
     parts.join("; ")
 }
 
+/// What is used of what may be, and which steps are in force.
+fn limits(limits: &Value) -> String {
+    if limits.is_null() {
+        return String::new();
+    }
+    let share = |value: &Value| value.as_f64().unwrap_or(0.0);
+    let budget = &limits["budget"];
+    let mut parts = Vec::new();
+    if share(&budget["cpu_share"]) > 0.0 {
+        parts.push(format!(
+            "{:.3} of {} cores ({:.3} process, {:.3} kernel)",
+            share(&limits["cpu_share"]),
+            share(&budget["cpu_share"]),
+            share(&limits["process_share"]),
+            share(&limits["kernel_share"]),
+        ));
+    }
+    if number(&budget["memory_bytes"]) > 0 {
+        let mb = |value: &Value| number(value) as f64 / 1e6;
+        parts.push(format!("{:.1} of {:.1} MB", mb(&limits["memory_bytes"]), mb(&budget["memory_bytes"])));
+    }
+    if parts.is_empty() {
+        parts.push("none".to_owned());
+    }
+    let steps: Vec<_> = limits["steps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|step| step["since"].is_string())
+        .map(|step| format!("{} since {}", word(&step["step"]).replace('_', " "), word(&step["since"])))
+        .collect();
+    if !steps.is_empty() {
+        parts.push(format!("in force: {}", steps.join(", ")));
+    }
+    let kept = [("repeats", "repeats_kept_back"), ("known answers", "known_answers_kept_back")];
+    let kept = kept.map(|(what, name)| (what, number(&limits[name])));
+    let kept = pairs(kept.into_iter().filter(|(_, count)| *count > 0));
+    if !kept.is_empty() {
+        parts.push(format!("kept back: {kept}"));
+    }
+    if let Some(why) = limits["detached"]["why"].as_str() {
+        parts.push(format!("DETACHED: {why}"));
+    }
+    parts.join("; ")
+}
+
 fn store(store: &Value) -> String {
     match (store["path"].as_str(), store["error"].as_str()) {
         (None, _) => "none".to_owned(),
@@ -222,6 +269,10 @@ mod tests {
             "cost": {"seconds": 7200, "process": {"cpu_seconds": 7.2, "share": 0.001}, "kernel": {
                 "sampled_seconds": 120.0, "share": 0.0001, "refused": null,
                 "programs": [{"program": "xdp_dns", "runs": 1000, "ns_a_run": 300, "share": 0.0001}, {"program": "idle", "runs": 0}]}},
+            "limits": {"cpu_share": 0.61, "process_share": 0.5, "kernel_share": 0.11, "memory_bytes": 50_000_000,
+                "budget": {"cpu_share": 0.5, "memory_bytes": 268_435_456}, "known_answers_kept_back": 0, "repeats_kept_back": 4321,
+                "steps": [{"step": "repeats", "since": "2026-01-01T01:00:00Z"}, {"step": "known_answers", "since": null}],
+                "detached": {"why": "/run/\u{1b}off is there"}},
             "store": {"path": "/s", "burn_in_over": true},
             "sinks": [{"name": "http", "to": "https://c.example/\u{1b}", "format": "json", "delivered": 1200, "waiting": 3,
                 "spool": {"records": 40}, "lost": {"queue_full": 2}, "error": "no answer: timed out"}],
@@ -240,6 +291,8 @@ mod tests {
             "forgotten  3 ledger\n",
             "21.0 MB resident, 7.0 MB",
             "0.100 % of one CPU in the process (7.20 s); 0.010 % in the kernel, sampled over 120 s: xdp_dns 300 ns × 1,000\n",
+            "limits     0.610 of 0.5 cores (0.500 process, 0.110 kernel); 50.0 of 268.4 MB; in force: repeats since \
+             2026-01-01T01:00:00Z; kept back: 4,321 repeats; DETACHED: /run/\\x1boff is there\n",
             "/s; the history counts",
             "sink       http (https://c.example/\\x1b, json): 1,200 delivered, 3 waiting, 40 in its spool; lost 2 queue full; no answer: timed out\n",
             "config     read again 2 times, refused 1 times; the last one, at T: x:1: bad\\x1b; a restart is needed for live.flow_entries\n",

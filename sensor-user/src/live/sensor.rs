@@ -2,6 +2,7 @@
 //!
 //! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
 
+mod limits;
 mod reload;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +53,7 @@ use crate::sink::{
 use crate::source::feeds::{Feeds, Loaded};
 use crate::store::History;
 use crate::store::keeper::Keeper;
+use limits::Limits;
 
 /// Processes, cgroups and users looked up in one drain, and processes after it; the rest waits for the next.
 const PROC_READS: usize = 64;
@@ -61,6 +63,8 @@ const PROC_WAITING: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at whether the watched interfaces are still there.
 const LOOK_AT_LINKS: Duration = Duration::from_secs(10);
+/// One of so many repeats passes where a self-limit has the filter on, at least.
+const SAMPLE: u64 = 64;
 /// Drains at the end: what was in the rings when the sensor was told to stop, at most.
 const LAST_DRAINS: usize = 4096;
 
@@ -189,6 +193,7 @@ struct Sensor {
     printer: Printer,
     cost: Cost,
     canary: Option<Canary>,
+    limits: Limits,
     settings: Live,
     reloads: Reloads,
     /// Bytes that the pipeline and the reader can come to hold.
@@ -232,6 +237,7 @@ impl Sensor {
         let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
         let max_processes = settings.attribute.max_processes;
+        let filter = config.filters_repeats(args.role == Role::Gateway);
         let cgroup = args.cgroup.as_deref().or(features.cgroup.as_deref().ok());
         let origin = if args.selftest { Origin::Selftest } else { Origin::Live };
         let mut pipeline = Pipeline::new(settings, origin);
@@ -261,11 +267,13 @@ impl Sensor {
             printer: Printer::new(),
             cost: Cost::new(),
             canary: None,
+            limits: Limits::new(config, args.role == Role::Gateway, filter),
             settings: config.live.clone(),
             reloads: Reloads::new(args.config.clone(), config),
             worst_case,
             since: jiff::Timestamp::now().to_string(),
         };
+        sensor.obey_limits();
         sensor.take_feeds(lists);
         sensor.warn(news);
         // After the attach: who starts from here on comes through the ring.
@@ -294,9 +302,12 @@ impl Sensor {
                     Hung::TerminalGone => break,
                 },
                 () = sleep_until(drain_at) => {
+                    let began = clock::monotonic();
                     let more = self.drain();
+                    let ended = clock::monotonic();
                     let drain_every = Duration::from_millis(self.settings.drain_interval_ms);
-                    drain_at = Instant::from_std(clock::monotonic()) + if more { Duration::ZERO } else { drain_every };
+                    let pause = self.limits.pause(more, drain_every, ended.duration_since(began));
+                    drain_at = Instant::from_std(ended) + pause;
                 }
                 Some(question) = questions.recv() => self.answer(question),
                 _ = tick.tick() => self.tick(),
@@ -468,6 +479,7 @@ impl Sensor {
 
     fn tick(&mut self) {
         self.cost.tick(&self.attached.bpf);
+        self.look_at_limits();
         self.clock.refresh();
         if let Some(suffixes) = self.search.changed() {
             self.pipeline.search(suffixes.into_iter());
@@ -546,6 +558,7 @@ impl Sensor {
                 status["cost"] = self.cost.json();
                 status["exceptions"] = json!(self.pipeline.exceptions());
                 status["configuration"] = self.reloads.json();
+                status["limits"] = self.limits.json(&self.maps.counters());
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
             }
@@ -640,6 +653,7 @@ impl Sensor {
                 break;
             }
         }
+        self.end_limits();
         let Self { pipeline, out, sinks, store, printer, .. } = &mut self;
         let now_ns = clock::unix_ns();
         pipeline.finish(&mut |finding| {
@@ -724,14 +738,17 @@ fn options(plan: &Plan, features: &Features, config: &Config, role: Role) -> io:
     if features.task_btf {
         bits |= feature::TASK_BTF;
     }
-    if config.filters_repeats(role == Role::Gateway) {
+    let filter = config.filters_repeats(role == Role::Gateway);
+    if filter || config.has_limits() {
+        // In force only once `control` says so.
         bits |= feature::NOVELTY;
     }
     Ok(Options {
         abi_version: ABI_VERSION,
         features: bits,
         lookup_ns: config.pipeline.lookup_ms * 1_000_000,
-        novelty_sample: config.novelty.sample,
+        // Forced on by a limit, the filter samples.
+        novelty_sample: if filter { config.novelty.sample } else { config.novelty.sample.max(SAMPLE) },
         hash_key: random()?,
         offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
         // The sizes of maps are `attach`'s to say.

@@ -7,6 +7,7 @@ use crate::attack::{self, Platform};
 use crate::config::{KEYS, SECTIONS};
 use crate::detect::Detectors;
 use crate::finding::{Attack, Severity};
+use crate::limits;
 use crate::report;
 
 /// One rule.
@@ -29,10 +30,12 @@ pub struct Row {
     pub keys: Vec<String>,
 }
 
-/// All rules, the ledger's first, then as the detectors take a packet.
+/// All rules, the ledger's first, then as the detectors take a packet, last those about the sensor itself.
 pub fn rows() -> Vec<Row> {
     let all = [(report::RULE, "ledger")].into_iter().chain(Detectors::TABLE.iter().copied());
-    all.map(|(rule, section)| row(rule, section)).collect()
+    let own =
+        limits::rules_and_about().map(|(rule, about)| Row { about: about.to_owned(), ..row(rule, "limits") });
+    all.map(|(rule, section)| row(rule, section)).chain(own).collect()
 }
 
 fn row(rule: &'static str, section: &str) -> Row {
@@ -89,7 +92,7 @@ pub fn text() -> String {
             row.rule,
             row.about,
             row.families.join(", "),
-            row.techniques.join(", "),
+            list(&row.techniques),
             list(&row.analytics_host),
             list(&row.analytics_network),
             keys.join(", "),

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::escape::escape;
 use crate::finding::{ClientKind, Finding, Origin, Severity, State};
+use crate::limits;
 use crate::report::text::{range, thousands};
 
 /// Samples and pids shown; JSON has the rest.
@@ -34,6 +35,14 @@ pub(super) fn write(finding: &Finding, colour: bool, out: &mut dyn io::Write) ->
     line("script", finding.client.script.as_deref().unwrap_or_default())?;
     line("where", &place(finding))?;
     line("started", &ancestry(finding))?;
+    if limits::is_own(finding.rule) {
+        for (index, evidence) in finding.evidence.iter().enumerate() {
+            let text = format!("{}, allowed {}", evidence.observed, evidence.baseline);
+            line(if index == 0 { "why" } else { "" }, &text)?;
+        }
+        line("next", "`earthdog status` tells what is kept back and lost, `earthdog top` who asks so much.")?;
+        return line("id", &finding.id);
+    }
     line("zone", finding.zone.as_deref().unwrap_or("none that could be delegated"))?;
     line("resolver", finding.resolver.as_deref().unwrap_or_default())?;
     line(

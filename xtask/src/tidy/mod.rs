@@ -26,7 +26,7 @@ pub(crate) fn run(bless: bool) -> Result<usize> {
         rules::check(name, &text, &mut problems, &mut notes);
     }
 
-    let source = fs::read_to_string(root.join(abi::SOURCE)).with_context(|| abi::SOURCE.to_owned())?;
+    let source = abi::sources(root)?;
     let record = root.join(abi::RECORD);
     if bless {
         fs::write(&record, abi::record(&source)?).with_context(|| abi::RECORD.to_owned())?;
