@@ -44,6 +44,9 @@ pub(crate) static NOVELTY_REPEATS: Array<NoveltySet> = Array::with_max_entries(1
 /// `abi::control` bits, which the sensor changes while the programs run.
 #[map]
 pub(crate) static CONTROL: Array<u32> = Array::with_max_entries(1, 0);
+/// The key of the hashes, for the next run (`live.pin`); no program reads it.
+#[map]
+pub(crate) static HASH_KEY: Array<[u64; KEY_WORDS]> = Array::with_max_entries(1, 0);
 /// Who was seen to send, by socket address or cookie (`abi::OwnerEntry`).
 #[map]
 pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(1024, 0);

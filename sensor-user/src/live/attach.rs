@@ -1,11 +1,13 @@
 //! Loads what the plan asks for and attaches it. Everything belongs to this process: dropping `Attached`, or dying in
-//! any way, detaches it. The one exception are clsact filters (before 6.6), which `clean` removes.
+//! any way, detaches it. Exceptions are clsact filters (before 6.6), which `clean` removes, and what `pins` keeps.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::maps::{Array, HashMap};
-use aya::programs::links::LinkOrder;
+use aya::programs::links::{FdLink, LinkError, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, FEntry, KProbe, Program, ProgramError,
@@ -18,6 +20,7 @@ use zerocopy::IntoBytes;
 use super::features::{chain, os_error};
 use super::hook::{Hook, Point};
 use super::link::Link;
+use super::pins::Pins;
 use super::plan::{Plan, SEND_PATH};
 use super::source::Source;
 use super::{maps, object, self_probe, snapshot};
@@ -31,6 +34,8 @@ pub struct Attached {
     /// What is in force; a fallback stands in the place of what was refused.
     pub hooks: Vec<Hook>,
     pub warnings: Vec<String>,
+    /// What stays for the next run, where that is asked for.
+    pub pins: Option<Pins>,
     /// The kernel's types as fentry needs them, while programs are attached.
     btf: Option<Btf>,
 }
@@ -45,6 +50,8 @@ const HANDLE: TcHandle = TcHandle::new(0, 0xed09);
 pub enum Failed {
     /// The owner source does not work here, or not truly; another one may.
     Source(Source, String),
+    /// The maps cannot be kept, or what was kept cannot be taken over.
+    Pins(String),
     Other(Error),
 }
 
@@ -56,13 +63,23 @@ impl From<Error> for Failed {
 
 /// Loads the object with its options and carries the plan out. The owner source comes first and proves itself before
 /// any packet is looked at.
-pub fn attach(plan: &Plan, options: &Options, config: &Config) -> Result<Attached, Failed> {
+pub fn attach(
+    plan: &Plan,
+    options: &Options,
+    config: &Config,
+    pins: &mut Option<Pins>,
+) -> Result<Attached, Failed> {
     let live = &config.live;
     let kib = |value: u64| u32::try_from(value.saturating_mul(1024)).unwrap_or(1 << 31);
     let flow_sets = maps::flow_sets(live.flow_entries);
     let novelty_sets = maps::novelty_sets(options.features, config.novelty.entries);
-    let options = Options { flow_sets, novelty_sets, ..*options };
-    let bpf = EbpfLoader::new()
+    let mut options = Options { flow_sets, novelty_sets, ..*options };
+    options.hash_key = pins.as_ref().and_then(Pins::hash_key).unwrap_or(options.hash_key);
+    let mut loader = EbpfLoader::new();
+    if let Some(pins) = pins {
+        pins.maps(&mut loader);
+    }
+    let mut bpf = loader
         .override_global("OPTIONS", options.as_bytes(), true)
         .map_max_entries("RING_ALERT", kib(live.alert_ring_kib))
         .map_max_entries("RING_BULK", kib(live.bulk_ring_kib))
@@ -73,29 +90,22 @@ pub fn attach(plan: &Plan, options: &Options, config: &Config) -> Result<Attache
         .map_max_entries("NOVELTY_REPEATS", novelty_sets)
         .load(object::BYTES)
         .map_err(|error| {
-            Error::new(code_of(&error), format!("cannot load the kernel side: {}", chain(&error)))
+            let why = format!("cannot load the kernel side: {}", chain(&error));
+            if pins.is_some() { Failed::Pins(why) } else { Error::new(code_of(&error), why).into() }
         })?;
     check_abi(&bpf)?;
-    let mut attached = Attached { bpf, hooks: Vec::new(), warnings: Vec::new(), btf: None };
-    for hook in &plan.hooks {
-        // The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one
-        // direction would be seen for a while without the other. What is refused here is told when it is to be attached.
-        let _ = attached.load(hook);
-    }
-    let (senders, others): (Vec<_>, Vec<_>) = plan.hooks.iter().partition(|hook| hook.point.notes_senders());
-    if let Some(source) = plan.owner.source {
-        for hook in senders {
-            attached.sender_hook(hook, source)?;
+    if pins.is_some() {
+        let map = bpf.map_mut("HASH_KEY");
+        let kept = map.map(|map| Pins::keep_hash_key(map, &options.hash_key));
+        if !matches!(kept, Some(Ok(()))) {
+            return Err(Failed::Pins(format!("the key of the hashes: {kept:?}")));
         }
-        attached.btf = None;
-        self_probe::check(&mut attached.bpf, source).map_err(|why| Failed::Source(source, why))?;
     }
-    for hook in others {
-        attached.hook(hook)?;
-    }
-    if !attached.hooks.iter().any(|hook| hook.point.sees_packets()) {
-        let reasons = attached.warnings.join("; ");
-        return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")).into());
+    let mut attached =
+        Attached { bpf, hooks: Vec::new(), warnings: Vec::new(), pins: pins.take(), btf: None };
+    if let Err(error) = attached.carry_out(plan) {
+        *pins = attached.pins.take();
+        return Err(error);
     }
     Ok(attached)
 }
@@ -127,8 +137,40 @@ pub fn clean(links: &[Link]) -> Vec<String> {
 }
 
 impl Attached {
+    fn carry_out(&mut self, plan: &Plan) -> Result<(), Failed> {
+        for hook in &plan.hooks {
+            // The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one
+            // direction would be seen for a while without the other. What is refused here is told when it is to be self.
+            let _ = self.load(hook);
+        }
+        let (senders, others): (Vec<_>, Vec<_>) =
+            plan.hooks.iter().partition(|hook| hook.point.notes_senders());
+        if let Some(source) = plan.owner.source {
+            for hook in senders {
+                self.sender_hook(hook, source)?;
+            }
+            self.btf = None;
+            self_probe::check(&mut self.bpf, source).map_err(|why| Failed::Source(source, why))?;
+        }
+        for hook in others {
+            self.hook(hook)?;
+        }
+        if !self.hooks.iter().any(|hook| hook.point.sees_packets()) {
+            let reasons = self.warnings.join("; ");
+            return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")).into());
+        }
+        if let Some(pins) = &mut self.pins {
+            pins.sweep();
+            self.warnings.append(&mut pins.notes);
+        }
+        Ok(())
+    }
+
     /// Takes every program off its hook; maps that were taken out keep what is in them.
     pub fn detach(&mut self) {
+        if let Some(pins) = &mut self.pins {
+            pins.detach();
+        }
         for (_, program) in self.bpf.programs_mut() {
             // An error says that it was never loaded, or that its interface is gone.
             let _ = match program {
@@ -236,19 +278,27 @@ impl Attached {
 
     fn place(&mut self, hook: &Hook) -> Result<(), ProgramError> {
         self.load(hook)?;
+        if self.is_renewed(hook)? {
+            return Ok(());
+        }
         match &hook.point {
-            Point::XdpNative { interface } => self.xdp(hook.program, interface, XdpMode::Driver),
-            Point::XdpGeneric { interface } => self.xdp(hook.program, interface, XdpMode::Skb),
-            Point::TcxIngress { interface } => self.tcx(hook.program, interface, TcAttachType::Ingress),
-            Point::TcxEgress { interface } => self.tcx(hook.program, interface, TcAttachType::Egress),
+            Point::XdpNative { interface } => self.xdp(hook, interface, XdpMode::Driver),
+            Point::XdpGeneric { interface } => self.xdp(hook, interface, XdpMode::Skb),
+            Point::TcxIngress { interface } => self.tcx(hook, interface, TcAttachType::Ingress),
+            Point::TcxEgress { interface } => self.tcx(hook, interface, TcAttachType::Egress),
             Point::ClsactIngress { interface } => self.clsact(hook.program, interface, TcAttachType::Ingress),
             Point::ClsactEgress { interface } => self.clsact(hook.program, interface, TcAttachType::Egress),
-            Point::CgroupEgress { path } => self.cgroup(hook.program, path, CgroupSkbAttachType::Egress),
-            Point::CgroupIngress { path } => self.cgroup(hook.program, path, CgroupSkbAttachType::Ingress),
+            Point::CgroupEgress { path } => self.cgroup(hook, path, CgroupSkbAttachType::Egress),
+            Point::CgroupIngress { path } => self.cgroup(hook, path, CgroupSkbAttachType::Ingress),
             Point::SockAddr { path, .. } => {
                 let cgroup = File::open(path).map_err(ProgramError::IOError)?;
                 let program: &mut CgroupSockAddr = self.program(hook.program)?;
-                program.attach(cgroup, CgroupAttachMode::Single).map(drop)
+                let id = program.attach(cgroup, CgroupAttachMode::Single)?;
+                if self.pins.is_some() {
+                    let link = self.program::<CgroupSockAddr>(hook.program)?.take_link(id)?;
+                    self.keep(hook, link)?;
+                }
+                Ok(())
             }
             Point::Kprobe { function } => {
                 let program: &mut KProbe = self.program(hook.program)?;
@@ -265,17 +315,45 @@ impl Attached {
         }
     }
 
-    fn xdp(&mut self, name: &str, interface: &str, mode: XdpMode) -> Result<(), ProgramError> {
-        let program: &mut Xdp = self.program(name)?;
-        program.attach(interface, mode).map(drop)
+    /// Puts the program into the link that the run before left there, if it did.
+    fn is_renewed(&mut self, hook: &Hook) -> Result<bool, ProgramError> {
+        let Self { pins: Some(pins), bpf, .. } = self else { return Ok(false) };
+        if !Pins::takes(hook) {
+            return Ok(false);
+        }
+        let program = bpf.program(hook.program).ok_or(ProgramError::NotLoaded)?;
+        Ok(pins.renew(hook, program.fd()?.as_fd()))
+    }
+
+    /// Leaves a link to the next run.
+    fn keep<L>(&mut self, hook: &Hook, link: L) -> Result<(), ProgramError>
+    where
+        FdLink: TryFrom<L, Error = LinkError>,
+    {
+        let link = FdLink::try_from(link).map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
+        self.pins.as_mut().map_or(Ok(()), |pins| pins.keep(hook, link)).map_err(ProgramError::IOError)
+    }
+
+    fn xdp(&mut self, hook: &Hook, interface: &str, mode: XdpMode) -> Result<(), ProgramError> {
+        let program: &mut Xdp = self.program(hook.program)?;
+        let id = program.attach(interface, mode)?;
+        if self.pins.is_some() {
+            let link = self.program::<Xdp>(hook.program)?.take_link(id)?;
+            self.keep(hook, link)?;
+        }
+        Ok(())
     }
 
     /// First in line: our return value lets every program behind run, but one before us may end the walk.
-    fn tcx(&mut self, name: &str, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
-        let program: &mut SchedClassifier = self.program(name)?;
-        program
-            .attach_with_options(interface, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))
-            .map(drop)
+    fn tcx(&mut self, hook: &Hook, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
+        let program: &mut SchedClassifier = self.program(hook.program)?;
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(interface, direction, first)?;
+        if self.pins.is_some() {
+            let link = self.program::<SchedClassifier>(hook.program)?.take_link(id)?;
+            self.keep(hook, link)?;
+        }
+        Ok(())
     }
 
     /// A qdisc that is there stays there, and one that we add too: others may have put filters on it by the time we go.
@@ -294,15 +372,20 @@ impl Attached {
 
     fn cgroup(
         &mut self,
-        name: &str,
+        hook: &Hook,
         path: &Path,
         direction: CgroupSkbAttachType,
     ) -> Result<(), ProgramError> {
         let cgroup = File::open(path).map_err(ProgramError::IOError)?;
-        let program: &mut CgroupSkb = self.program(name)?;
+        let program: &mut CgroupSkb = self.program(hook.program)?;
         // aya attaches by link from 5.7 on, and a link always allows others beside it: the kernel sets
         // BPF_F_ALLOW_MULTI itself and refuses to be given it (kernel/bpf/cgroup.c, cgroup_bpf_link_attach).
-        program.attach(cgroup, direction, CgroupAttachMode::Single).map(drop)
+        let id = program.attach(cgroup, direction, CgroupAttachMode::Single)?;
+        if self.pins.is_some() {
+            let link = self.program::<CgroupSkb>(hook.program)?.take_link(id)?;
+            self.keep(hook, link)?;
+        }
+        Ok(())
     }
 
     fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P, ProgramError>
@@ -386,8 +469,9 @@ mod tests {
 
     fn attach_all(hooks: Vec<Hook>) -> Result<Attached, Error> {
         let plan = Plan { hooks, ..Plan::default() };
-        attach(&plan, &options(), &Config::default()).map_err(|failed| match failed {
+        attach(&plan, &options(), &Config::default(), &mut None).map_err(|failed| match failed {
             Failed::Other(error) => error,
+            Failed::Pins(why) => panic!("{why}"),
             Failed::Source(source, why) => panic!("{source:?}: {why}"),
         })
     }
@@ -474,7 +558,7 @@ mod tests {
                 let mut options = options();
                 options.features |= feature::OFFSETS | feature::CURRENT_TASK;
                 options.offsets = offsets;
-                attach(&plan, &options, &Config::default())
+                attach(&plan, &options, &Config::default(), &mut None)
             };
             let mut attached = attach_with(offsets).unwrap();
             let (maps, _) = maps::Maps::take(&mut attached.bpf).unwrap();
@@ -502,7 +586,7 @@ mod tests {
 
     #[test]
     fn only_eperm_is_a_matter_of_permission() {
-        let code = |errno| code_of(&ProgramError::IOError(std::io::Error::from_raw_os_error(errno)));
+        let code = |errno| code_of(&ProgramError::IOError(io::Error::from_raw_os_error(errno)));
         assert_eq!(code(libc::EPERM), Code::NotPermitted);
         assert_eq!(code(libc::EACCES), Code::NoHook, "the verifier rejects a program");
         assert_eq!(code(libc::EINVAL), Code::NoHook);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::features::{Features, Need};
 use super::hook::Hook;
 use super::link::links;
+use super::pins::Pins;
 use super::plan::{self, Plan, Request};
 use super::programs::PROGRAMS;
 use super::{attach, clsact, control, object, permission, sensor, status};
@@ -59,7 +60,7 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     plan.map(|_| Code::Ok).map_err(Into::into)
 }
 
-/// Removes what a sensor that was killed before 6.6 left on clsact.
+/// Removes what a sensor that was killed before 6.6 left on clsact, and what one with `live.pin` left in the kernel.
 fn clean(config: &Config) -> anyhow::Result<Code> {
     let socket = Path::new(&config.live.control_socket);
     if control::request(socket, "status").is_ok() {
@@ -69,7 +70,8 @@ fn clean(config: &Config) -> anyhow::Result<Code> {
     permission::permitted()?;
     // Held to the end: a sensor that starts meanwhile is not taken for a dead one.
     let _lock = clsact::Lock::take(Path::new(clsact::DIRECTORY))?;
-    let removed = attach::clean(&links().context("cannot list the network interfaces")?);
+    let mut removed = attach::clean(&links().context("cannot list the network interfaces")?);
+    removed.extend(Pins::clean(config)?);
     let mut text = String::new();
     for what in &removed {
         let _ = writeln!(text, "removed {what}");

@@ -1,8 +1,11 @@
 //! What this kernel lets the sensor do: tried, not derived from its version wherever it can be tried.
-#![allow(unsafe_code)] // one bpf() call, for what aya has no probe
+#![allow(unsafe_code)] // bpf() calls, for what aya has no probe or no function
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapType;
@@ -429,6 +432,52 @@ fn loads(kind: (u32, u32), instructions: &[u64], prog_flags: u32) -> Result<bool
     }
     let error = io::Error::last_os_error();
     if error.raw_os_error() == Some(libc::EINVAL) { Ok(false) } else { Err(error.to_string()) }
+}
+
+/// The link that is pinned at a path.
+pub fn pinned_link(path: &Path) -> io::Result<OwnedFd> {
+    const BPF_OBJ_GET: libc::c_long = 7;
+    #[repr(C)]
+    struct Get {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let attr = Get { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: `attr` and the path it points to live until the call returns, and its size is given.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attr, size_of::<Get>() as libc::c_uint)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just returned this descriptor; nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}
+
+/// Puts a program into a link in place of the one that is there: no packet passes between them. cgroup links from 5.7 on,
+/// XDP from 5.9, tcx from 6.6.
+pub fn update_link(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+    const BPF_LINK_UPDATE: libc::c_long = 29;
+    #[repr(C)]
+    struct Update {
+        link_fd: u32,
+        new_prog_fd: u32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let attr = Update {
+        link_fd: link.as_raw_fd().cast_unsigned(),
+        new_prog_fd: program.as_raw_fd().cast_unsigned(),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    // SAFETY: `attr` lives until the call returns, and its size is given.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_UPDATE, &raw const attr, size_of::<Update>() as libc::c_uint)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A test that cannot run here says so, and fails where the kernel side must be tested.

@@ -16,6 +16,7 @@ pub mod object;
 pub mod attach;
 pub mod clsact;
 pub mod maps;
+pub mod pins;
 pub mod self_probe;
 pub mod snapshot;
 

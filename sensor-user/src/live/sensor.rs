@@ -32,6 +32,7 @@ use super::maps::Maps;
 use super::memory::{self, Memory};
 use super::metrics::endpoint::{self, Endpoint};
 use super::output::Findings;
+use super::pins::Pins;
 use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
@@ -131,17 +132,32 @@ fn attach_best(
 ) -> anyhow::Result<(Plan, Option<clsact::Lock>, Attached)> {
     let mut clsact = None;
     let mut removed = None;
+    let mut news = Vec::new();
+    let filter = config.filters_repeats(request.role == Role::Gateway) || config.has_limits();
+    let mut pins = Pins::open(config, filter).unwrap_or_else(|why| {
+        news.push(why);
+        None
+    });
+    if let Some(pins) = &pins {
+        pins.own_xdp(&mut host.links);
+    }
     loop {
         let plan = plan::plan(request, &host).map_err(refused)?;
         if clsact.is_none() && !features.has(Feature::Tcx) {
             let (lock, left) = clsact::start(plan.needs_clsact(), &host.links, clsact::DIRECTORY.as_ref())?;
             (clsact, removed) = (lock, left.or(removed));
         }
-        match attach::attach(&plan, &options(&plan, features, config, request.role)?, config) {
+        match attach::attach(&plan, &options(&plan, features, config, request.role)?, config, &mut pins) {
             Ok(mut attached) => {
                 attached.warnings.splice(0..0, removed);
                 attached.warnings.splice(0..0, plan.warnings.iter().cloned());
+                attached.warnings.append(&mut news);
                 return Ok((plan, clsact, attached));
+            }
+            // Once: then there are none.
+            Err(Failed::Pins(why)) => {
+                news.push(format!("nothing is kept over a restart: {why}"));
+                pins = None;
             }
             // Each is refused once, so this ends.
             Err(Failed::Source(source, why)) => host.owners.refuse(source, why),
@@ -647,9 +663,13 @@ impl Sensor {
     fn finish(mut self) -> anyhow::Result<Code> {
         // First, or under a flood the rings would never be empty, and what comes after the last drain would count as
         // delivered without having been read.
-        self.attached.detach();
+        let stays = self.attached.pins.is_some();
+        if !stays {
+            self.attached.detach();
+        }
         for _ in 0..LAST_DRAINS {
-            if !self.drain() {
+            // What stays is read by the next run.
+            if !self.drain() || stays {
                 break;
             }
         }
