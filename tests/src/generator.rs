@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::deadline::now;
-use crate::derive::random::Random;
+use crate::emulate::random::Random;
 use crate::host::{CLIENT_V4, SERVER_V4};
 use crate::message::Message;
 use crate::packet::Frame;

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -144,6 +145,22 @@ impl Host {
     /// A path inside the host as it is reached from outside.
     pub fn file(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.holder.id()))
+    }
+
+    /// Runs this on a thread of its own in the host's network namespace.
+    #[allow(unsafe_code, reason = "std has no setns")]
+    pub fn inside<T: Send>(&self, run: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let namespace = fs::File::open(format!("/proc/{}/ns/net", self.pid()))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // SAFETY: an open namespace descriptor; only this thread moves.
+                if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                Ok(run())
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn refused(mut self) -> String {

@@ -33,11 +33,13 @@ pub mod collector;
 pub mod sinks;
 
 pub mod attached;
+pub mod drop_all;
 pub mod generator;
 pub mod host;
 pub mod peer;
 pub mod process;
 pub mod replayed;
+pub mod rows;
 pub mod sensor;
 pub mod traffic;
 pub mod words;

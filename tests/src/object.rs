@@ -3,9 +3,14 @@
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{CgroupSkb, Program, RawTracePoint, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{
+    CgroupSkb, Program, RawTracePoint, SchedClassifier, TcAttachType, TestRun, TestRunOptions, Xdp, XdpMode,
+};
 use aya::{Btf, Ebpf, EbpfLoader};
 use earthdog::live::maps::FlowMap;
+use earthdog::live::ring::Rings;
 use earthdog::live::{btf, programs};
 use sensor_ebpf::abi::{
     self, FLOW_PLACES, FlowValue, KernelOffsets, Options, Owner, RecordHeader, control, counter, view,
@@ -179,6 +184,31 @@ impl Object {
         }
         .with_context(|| format!("running {name}"))?;
         Ok(Run { verdict: result.return_value, nanoseconds: result.duration.as_nanos() as u32 })
+    }
+
+    /// Attaches an XDP program to an interface of the calling thread's network namespace, in the driver.
+    pub fn attach_xdp(&mut self, name: &str, interface: &str) -> Result<()> {
+        let Program::Xdp(program) = self.program(name)? else { bail!("{name} is no XDP program") };
+        program.attach(interface, XdpMode::Driver).with_context(|| format!("{name} on {interface}"))?;
+        Ok(())
+    }
+
+    /// The same of a tcx ingress program.
+    pub fn attach_tcx(&mut self, name: &str, interface: &str) -> Result<()> {
+        let Program::SchedClassifier(program) = self.program(name)? else { bail!("{name} is no tc program") };
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        program
+            .attach_with_options(interface, TcAttachType::Ingress, first)
+            .with_context(|| format!("{name} on {interface}"))?;
+        Ok(())
+    }
+
+    /// Its rings as the sensor reads them; nothing else here finds records then.
+    pub fn take_rings(&mut self) -> Result<Rings> {
+        let [alert, bulk]: [RingBuf<MapData>; 2] = std::mem::take(&mut self.rings)
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("the rings were taken before"))?;
+        Ok(Rings::new(alert, bulk))
     }
 
     /// Everything in both rings, small one first.

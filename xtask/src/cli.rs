@@ -79,9 +79,9 @@ enum Command {
         dir: Option<PathBuf>,
     },
     /// Measure: `bench kernel` gives nanoseconds a packet, `bench host` what a send takes longer, `bench process` a process's
-    /// life, `bench pipeline` what a message costs from packet to finding
+    /// life, `bench pipeline` what a message costs from packet to finding, `bench live` packets a second into the stack
     Bench {
-        /// `kernel`, `host`, `process` or `pipeline`, then arguments of the benchmark
+        /// `kernel`, `host`, `process`, `pipeline` or `live`, then arguments of the benchmark; each takes `--json FILE`
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -136,6 +136,11 @@ fn run(command: &Command) -> Result<bool> {
             // Those that measure the whole sensor start it from beside them.
             if name != "kernel" {
                 process::run(process::cargo().args(["build", "--locked", "--release", "-p", "sensor-user"]))?;
+            }
+            if name == "live" {
+                let generator =
+                    ["build", "--locked", "--release", "-p", "earthdog-tests", "--bin", "generator"];
+                process::run(process::cargo().args(generator))?;
             }
             let binary = format!("bench-{name}");
             let mut cargo = process::cargo();

@@ -10,7 +10,7 @@
 //! helpers it calls in the caches: so one send's run takes longer than one of a thousand in a row, most where it calls
 //! helpers. What the sends' difference has over the run counters' is what the program in its turn drives out.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +24,7 @@ use earthdog_tests::host::Host;
 use earthdog_tests::message::{Message, rtype};
 use earthdog_tests::object::Object;
 use earthdog_tests::packet::Frame;
+use earthdog_tests::rows;
 use sensor_ebpf::abi::{counter, feature};
 use serde_json::json;
 
@@ -133,8 +134,7 @@ fn measure(json_file: Option<&Path>) -> Result<()> {
     println!("reserve failures: {lost}");
     rows.extend(stages(features.task_btf, [alert, bulk], &cgroup, &load)?);
     if let Some(file) = json_file {
-        fs::write(file, serde_json::to_string_pretty(&rows)?)
-            .with_context(|| format!("writing {}", file.display()))?;
+        rows::write(file, &rows)?;
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 //! `BPF_PROG_TEST_RUN` in batches that fit the rings; floor and cases interleaved round by round, medians of all
 //! rounds. The kernel reports whole nanoseconds as the mean of a batch.
 
-use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +10,7 @@ use earthdog::config::Config;
 use earthdog_tests::message::{Message, Name};
 use earthdog_tests::object::Object;
 use earthdog_tests::packet::{ACK, Frame};
+use earthdog_tests::rows;
 use sensor_ebpf::abi::{counter, feature};
 use serde_json::json;
 
@@ -25,8 +25,10 @@ const LEVELS: [(&str, u32); 4] = [
     ("parse", feature::WALK),
     ("hash", feature::WALK | feature::HASH),
     ("counters+flow", feature::WALK | feature::HASH | feature::FLOW),
-    ("all: record with name", feature::DEFAULT),
+    (ALL, feature::DEFAULT),
 ];
+/// Every goal's level.
+const ALL: &str = "all: record with name";
 
 /// With the novelty filter on. A look-up without length makes every run a name not met before: both fingerprints are
 /// written anew. One that never ends makes every run a repeat.
@@ -53,12 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn bench() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let json_file = match arguments.next().as_deref() {
-        None => None,
-        Some("--json") => Some(arguments.next().context("--json takes a file name")?),
-        Some(other) => bail!("unknown argument {other}; usage: bench kernel [--json FILE]"),
-    };
+    let (json_file, rest) = rows::file_of(std::env::args().skip(1))?;
+    if let Some(other) = rest.first() {
+        bail!("unknown argument {other}; usage: bench kernel [--json FILE]");
+    }
     let cases = cases();
     let live = Config::default().live;
     let (alert, bulk) = (live.alert_ring_kib as u32 * 1024, live.bulk_ring_kib as u32 * 1024);
@@ -105,8 +105,9 @@ fn bench() -> Result<()> {
         for (level, (what, _)) in LEVELS.iter().enumerate() {
             let value = i64::from(median(&mut samples[case][level])) - i64::from(floor);
             print!("{value:>24}");
+            let metric = if *what == ALL { "ns_over_floor" } else { "ns_over_floor_in_part" };
             rows.push(json!({
-                "part": "kernel", "case": name, "metric": "ns_over_floor", "on": what,
+                "part": "kernel", "case": name, "metric": metric, "on": what,
                 "unit": "ns", "value": value, "floor": floor,
             }));
         }
@@ -134,7 +135,7 @@ fn bench() -> Result<()> {
         println!("goal {name} <= {goal} ns with all on: {value} ns, {verdict}");
     }
     if let Some(file) = json_file {
-        fs::write(&file, serde_json::to_string_pretty(&rows)?).with_context(|| format!("writing {file}"))?;
+        rows::write(&file, &rows)?;
     }
     ensure!(
         lost == 0,

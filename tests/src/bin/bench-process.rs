@@ -13,7 +13,9 @@ use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::{self, Host};
+use earthdog_tests::rows;
 use earthdog_tests::sensor::Sensor;
+use serde_json::json;
 
 const ROUNDS: usize = 15;
 const BATCH: usize = 200;
@@ -35,8 +37,9 @@ fn main() -> ExitCode {
 
 /// Whether the goal was met.
 fn bench() -> Result<bool> {
-    if let Some(other) = std::env::args().nth(1) {
-        bail!("unknown argument {other}; usage: bench process");
+    let (json_file, rest) = rows::file_of(std::env::args().skip(1))?;
+    if let Some(other) = rest.first() {
+        bail!("unknown argument {other}; usage: bench process [--json FILE]");
     }
     ensure!(Path::new(PROGRAM).is_file(), "{PROGRAM} is missing");
     let (host, _other) = host::pair().map_err(|why| anyhow!(why))?;
@@ -73,6 +76,15 @@ fn bench() -> Result<bool> {
         in_kernel / 1e3,
         in_kernel / without / 1e7
     );
+    if let Some(file) = json_file {
+        let row = |metric: &str, unit: &str, value: f64, floor: Option<f64>| json!({"part": "process", "case": "start_and_end", "metric": metric, "unit": unit, "value": value, "floor": floor});
+        let rows = [
+            row("time", "µs", with * 1e6, Some(without * 1e6)),
+            row("added", "1", added, None),
+            row("in_kernel", "µs", in_kernel / 1e3, None),
+        ];
+        rows::write(&file, &rows)?;
+    }
     Ok(added <= GOAL)
 }
 

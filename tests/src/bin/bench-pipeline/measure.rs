@@ -1,6 +1,5 @@
 //! Measuring, and the table that is printed.
 
-use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +11,7 @@ use earthdog::event::{Event, Packet};
 use earthdog::finding::Origin;
 use earthdog::pipeline::Pipeline;
 use earthdog_tests::deadline::now;
+use earthdog_tests::rows;
 use serde_json::json;
 
 use crate::workload::{self, Workload};
@@ -107,9 +107,7 @@ pub(crate) fn bench() -> Result<bool> {
         GOAL.1
     );
     if let Some(file) = arguments.json {
-        let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
-        fs::write(&file, lines.join("\n") + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        rows::write(&file, &rows)?;
     }
     Ok(met)
 }
