@@ -434,8 +434,8 @@ keys! {
         cpu_share: f64 = 0.5, Allowed::Number { min: 0.0, max: 64.0 };
         /// The same in the role of a gateway, whose work it is.
         gateway_cpu_share: f64 = 1.0, Allowed::Number { min: 0.0, max: 64.0 };
-        /// Resident memory and kernel maps together, MiB; 0 for no limit.
-        memory_mib: u64 = 256, integer(0, 1 << 20);
+        /// Resident memory and kernel maps together, MiB; 0 for no limit. Every table full, the defaults come to about 400.
+        memory_mib: u64 = 512, integer(0, 1 << 20);
         /// Seconds over a limit, less those below it, after which the next step is taken.
         after_s: u64 = 10, integer(1, 3600);
         /// Seconds below four fifths of each limit, with what the last step spares, after which that step is undone. One that comes back soon stays for twice as long, up to sixteen times.
