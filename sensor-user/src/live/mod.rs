@@ -27,6 +27,7 @@ pub mod local;
 pub mod process;
 
 pub mod sensor;
+mod service;
 mod stop;
 
 mod output;

@@ -51,6 +51,13 @@ pub struct Stats {
     pub bad: [u64; BAD_NAMES.len()],
 }
 
+impl Stats {
+    /// Entries that were taken out of the rings, those included that were refused.
+    pub fn taken(&self) -> u64 {
+        self.packets + self.execs + self.forks + self.exits + self.bad.iter().sum::<u64>()
+    }
+}
+
 /// The consumer side of both rings.
 pub struct Rings {
     /// Bulk first: an exec event is always committed before the packets of that process, so by the time the small

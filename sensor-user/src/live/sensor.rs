@@ -3,6 +3,7 @@
 //! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
 
 mod limits;
+mod questions;
 mod reload;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use sensor_ebpf::abi::{ABI_VERSION, KernelOffsets, Options, feature};
-use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -22,7 +22,7 @@ use reload::Reloads;
 
 use super::attach::{self, Attached, Failed};
 use super::canary::{self, Canary, Route};
-use super::control::{self, Command, Question};
+use super::control::{self, Question};
 use super::cost::Cost;
 use super::features::{Feature, Features};
 use super::link::{Link, default_route_interfaces, links};
@@ -36,10 +36,11 @@ use super::pins::Pins;
 use super::plan::{self, Host, Plan, Refusal, Request};
 use super::process::Processes;
 use super::ring::Rings;
+use super::service::Service;
 use super::source::{Choice, Source};
 use super::status::{Askers, Numbers, Printer};
 use super::stop::{Hangup, Hung, Stop};
-use super::{cgroup, clsact, flows, object, permission, ring, status};
+use super::{cgroup, clsact, object, permission, ring, status};
 use crate::cli::{Role, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live, OwnerSource};
@@ -52,7 +53,6 @@ use crate::sink::{
     messages::{Existing, Messages},
 };
 use crate::source::feeds::{Feeds, Loaded};
-use crate::store::History;
 use crate::store::keeper::Keeper;
 use limits::Limits;
 
@@ -212,6 +212,7 @@ struct Sensor {
     limits: Limits,
     settings: Live,
     reloads: Reloads,
+    service: Service,
     /// Bytes that the pipeline and the reader can come to hold.
     worst_case: usize,
     since: String,
@@ -286,6 +287,7 @@ impl Sensor {
             limits: Limits::new(config, args.role == Role::Gateway, filter),
             settings: config.live.clone(),
             reloads: Reloads::new(args.config.clone(), config),
+            service: Service::new(),
             worst_case,
             since: jiff::Timestamp::now().to_string(),
         };
@@ -305,6 +307,7 @@ impl Sensor {
         let _socket = self.listen(sender);
         self.look_at_resolvers();
         self.announce(&Memory::now());
+        self.service.ready(&self.watching());
         let mut drain_at = Instant::from_std(clock::monotonic());
         let mut tick = ticker(TICK);
         let mut status = ticker(self.printer.interval());
@@ -314,7 +317,7 @@ impl Sensor {
             tokio::select! {
                 () = stop.wait() => break,
                 hung = hangup.wait() => match hung {
-                    Hung::Reload => self.reload(),
+                    Hung::Reload => self.reload_told(),
                     Hung::TerminalGone => break,
                 },
                 () = sleep_until(drain_at) => {
@@ -382,7 +385,7 @@ impl Sensor {
     }
 
     fn announce(&mut self, memory: &Memory) {
-        self.printer.line(&format!("watching with {} hooks:", self.attached.hooks.len()));
+        self.printer.line(&format!("{}:", self.watching()));
         for hook in &self.attached.hooks {
             self.printer.line(&format!("  {}: {}", hook.point, hook.why));
         }
@@ -395,10 +398,18 @@ impl Sensor {
         self.printer.line(&format!("memory {memory}; full tables add at most {full:.1} MB"));
     }
 
+    fn watching(&self) -> String {
+        format!("watching with {} hooks", self.attached.hooks.len())
+    }
+
     /// Takes a batch out of the rings; true if there is more.
     fn drain(&mut self) -> bool {
+        if canary::fault("drain") {
+            return true;
+        }
         let Self {
             rings,
+            service,
             pipeline,
             processes,
             out,
@@ -416,6 +427,7 @@ impl Sensor {
         let mut marked = Vec::new();
         let mut reads = PROC_READS;
         clock.look();
+        let before = rings.stats().taken();
         let more = rings.drain(clock, clock::boot_ns(), &mut |mut event| {
             if let Event::Packet(packet) = &mut event {
                 askers.note(&packet.owner);
@@ -442,6 +454,7 @@ impl Sensor {
             });
             log_messages(pipeline, messages, sinks);
         });
+        service.drained(rings.stats().taken() - before, more);
         if let Some(canary) = canary {
             for finding in &marked {
                 canary.note(finding);
@@ -516,6 +529,9 @@ impl Sensor {
         }
         let news = self.store.tick(self.pipeline.history(), now_ns);
         self.warn(news);
+        self.service.beat();
+        let news = self.service.news();
+        self.warn(news);
         let ended = self.pipeline.exceptions_news();
         self.warn(ended);
         // `status` tells what is wrong with each sink as long as it is.
@@ -560,92 +576,7 @@ impl Sensor {
     fn status(&mut self) {
         let line = self.numbers(|numbers| numbers.line());
         self.printer.status(&line);
-    }
-
-    fn answer(&mut self, question: Question) {
-        let line = match question.command {
-            Command::Status => {
-                let mut status =
-                    self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since));
-                status["tables"] = self.tables();
-                status["findings_by_rule"] = json!(self.pipeline.findings_by_rule());
-                status["sinks"] = self.sinks.status();
-                status["stdout"] = self.out.status().into();
-                status["cost"] = self.cost.json();
-                status["exceptions"] = json!(self.pipeline.exceptions());
-                status["configuration"] = self.reloads.json();
-                status["limits"] = self.limits.json(&self.maps.counters());
-                status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
-                control::answer_line(&status)
-            }
-            Command::Flows => control::answer_line(&flows::rows(&self.maps.flows(), &self.clock)),
-            Command::Pdns(name) => self.remembered(|history, _| control::answer_line(&history.pdns(&name))),
-            Command::Baseline(which) => self.remembered(|history, now_ns| {
-                control::answer_line(&history.baselines(which.as_deref(), now_ns))
-            }),
-            Command::Top => control::answer_line(&self.pipeline.top()),
-            Command::Alerts(cursor) => control::json_line(&self.store.kept().since(cursor.as_deref())),
-            Command::Explain(id) => control::json_line(&self.store.kept().about(&id)),
-            Command::Selftest(request) => self.selftest(&request),
-            Command::BaselineReset(which) => {
-                self.remembered(|history, _| control::answer_line(&history.reset_baselines(which.as_deref())))
-            }
-        };
-        // The client may be gone.
-        let _ = question.answer.send(line);
-    }
-
-    /// How full what is bounded is.
-    fn tables(&self) -> Value {
-        let mut tables = json!({ "flows": self.maps.flow_fill() });
-        for (name, fill) in self.pipeline.fills() {
-            tables[name] = json!(fill);
-        }
-        tables
-    }
-
-    fn selftest(&mut self, request: &canary::Request) -> Vec<u8> {
-        match request {
-            canary::Request::Show => match &self.canary {
-                Some(canary) => control::answer_line(&canary.json()),
-                None => control::error_line("no self-test is announced, or its time is over"),
-            },
-            canary::Request::End => {
-                self.end_canary();
-                control::answer_line(&true)
-            }
-            canary::Request::Begin { netns, seconds, .. } => {
-                self.end_canary();
-                let seed = random::<1>().map_or(0, |[seed]| seed);
-                match Canary::begin(request, self.netns, self.reloads.config(), seed, clock::unix_ns()) {
-                    Ok(canary) => {
-                        self.canary = Some(canary);
-                        self.printer
-                            .line(&format!("self-test in namespace {netns}, for {seconds} s at most"));
-                        control::answer_line(&true)
-                    }
-                    Err(why) => control::error_line(&why),
-                }
-            }
-        }
-    }
-
-    /// Closes what it has open.
-    fn end_canary(&mut self) {
-        let Some(mut canary) = self.canary.take() else { return };
-        let Self { out, sinks, store, printer, .. } = self;
-        canary.finish(&mut |finding| {
-            out.write(finding, printer);
-            sinks.finding(finding);
-            store.finding(finding, clock::unix_ns());
-        });
-    }
-
-    fn remembered(&mut self, answer: impl FnOnce(&mut History, u64) -> Vec<u8>) -> Vec<u8> {
-        match self.pipeline.history() {
-            Some(history) => answer(history, clock::unix_ns()),
-            None => control::error_line("this sensor has no store: see `store.path` of its configuration"),
-        }
+        self.service.status(&line);
     }
 
     fn numbers<T>(&self, with: impl FnOnce(Numbers<'_>) -> T) -> T {
@@ -661,6 +592,7 @@ impl Sensor {
     }
 
     fn finish(mut self) -> anyhow::Result<Code> {
+        self.service.stopping();
         // First, or under a flood the rings would never be empty, and what comes after the last drain would count as
         // delivered without having been read.
         let stays = self.attached.pins.is_some();

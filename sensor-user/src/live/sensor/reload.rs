@@ -98,7 +98,16 @@ impl Reloads {
 }
 
 impl Sensor {
-    pub(super) fn reload(&mut self) {
+    /// Reloads between the two messages by which systemd knows when it is done.
+    pub(super) fn reload_told(&mut self) {
+        self.service.reloading();
+        let refused = self.reloads.refused;
+        self.reload();
+        let outcome = if self.reloads.refused > refused { "new configuration refused; " } else { "" };
+        self.service.ready(&format!("{outcome}{}", self.watching()));
+    }
+
+    fn reload(&mut self) {
         match self.reloads.read() {
             Ok(read) => self.take_over(read),
             Err(problems) => {
