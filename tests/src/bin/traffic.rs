@@ -4,20 +4,25 @@
 //! traffic echo ADDRESS                     echo UDP datagrams until killed; says "ready"
 //! traffic sink ADDRESS                     hold a UDP socket and never read it; says "ready"
 //! traffic tcp-echo ADDRESS                 echo TCP connections until killed; says "ready"
+//! traffic tcp-sink ADDRESS                 take TCP connections and never read them; says "ready"
+//! traffic ask SOCKET REQUEST               a line to a unix socket, and the line that is answered
 //! traffic dns ADDRESS                      answer every DNS query (A with 192.0.2.1, others empty); says "ready"
 //! traffic ping ADDRESS COUNT GAP_US        numbered datagrams; says "sent N received M missing [...]"
 //! traffic query ADDRESS COUNT GAP_US SIZE  DNS queries, each name new, SIZE bytes of message; says "sent N seconds S"
 //! traffic lookup ADDRESS COUNT GAP_US       as query, each waiting for its response; says "sent N received M"
 //! traffic repeat ADDRESS COUNT NAMES        the same names in turn, each waiting for its response; says "sent N received M"
 //! traffic leak ADDRESS COUNT GAP_US         DNS queries that each carry 30 new bytes; says "sent N"
+//! traffic spread ADDRESS FROM CLIENTS ZONES ROUNDS GAP_US  look-ups of each client (addresses from FROM on) under each
+//!                                           zone, in turn; says "sent N"
 //! traffic tcp-shapes ADDRESS               five DNS messages over TCP, in segments of many shapes; says "sent 5"
 //! traffic gso ADDRESS COUNT                 COUNT leaking DNS queries in one send (UDP_SEGMENT); says "sent COUNT"
 //! traffic attached INTERFACE               what is attached to it and to the cgroup2 root, a line each
 //! ```
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,12 +46,18 @@ fn run(words: &[&str]) -> Result<()> {
         ["echo", address] => echo(address),
         ["sink", address] => sink(address),
         ["tcp-echo", address] => tcp_echo(address),
+        ["tcp-sink", address] => tcp_sink(address),
+        ["ask", socket, request] => ask(socket, request),
         ["dns", address] => dns(address),
         ["ping", address, count, gap] => ping(address, count.parse()?, gap.parse()?),
         ["query", address, count, gap, size] => query(address, count.parse()?, gap.parse()?, size.parse()?),
         ["lookup", address, count, gap] => lookup(address, count.parse()?, gap.parse()?),
         ["repeat", address, count, names] => repeat(address, count.parse()?, names.parse()?),
         ["leak", address, count, gap] => leak(address, count.parse()?, gap.parse()?),
+        ["spread", address, from, clients, zones, rounds, gap] => {
+            let counts = [clients.parse()?, zones.parse()?, rounds.parse()?];
+            spread(address, from.parse()?, counts, gap.parse()?)
+        }
         ["tcp-shapes", address] => tcp_shapes(address),
         ["gso", address, count] => gso(address, count.parse()?),
         ["attached", interface] => {
@@ -92,6 +103,25 @@ fn tcp_echo(address: &str) -> Result<()> {
             }
         });
     }
+}
+
+fn tcp_sink(address: &str) -> Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| format!("bind {address}"))?;
+    println!("ready");
+    let mut held = Vec::new();
+    loop {
+        held.push(listener.accept()?);
+    }
+}
+
+fn ask(socket: &str, request: &str) -> Result<()> {
+    let mut stream = UnixStream::connect(socket).with_context(|| format!("connect {socket}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    writeln!(stream, "{request}")?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    print!("{answer}");
+    Ok(())
 }
 
 fn dns(address: &str) -> Result<()> {
@@ -183,6 +213,26 @@ fn leak(address: &str, count: u64, gap_us: u64) -> Result<()> {
     paced(count, gap_us, |number| {
         let query = Message::query(leaking_name(number as u32), rtype::A).id(number as u16);
         socket.send(&query.build())
+    })?;
+    println!("sent {count}");
+    Ok(())
+}
+
+fn spread(address: &str, from: Ipv4Addr, [clients, zones, rounds]: [u64; 3], gap_us: u64) -> Result<()> {
+    ensure!((1..=200).contains(&clients) && zones > 0, "1 to 200 clients, and a zone at least");
+    let to: SocketAddr = address.parse().with_context(|| format!("address {address}"))?;
+    let sockets = (0..clients).map(|number| {
+        let own = Ipv4Addr::from(u32::from(from) + number as u32);
+        let socket = UdpSocket::bind((own, 0)).with_context(|| format!("bind {own}"))?;
+        socket.connect(to)?;
+        Ok(socket)
+    });
+    let sockets = sockets.collect::<Result<Vec<_>>>()?;
+    let count = clients * zones * rounds;
+    paced(count, gap_us, |number| {
+        let (client, zone) = (number % clients, number / clients % zones);
+        let query = Message::query(format!("www.zone{zone}.example"), rtype::A).id(number as u16);
+        sockets[client as usize].send(&query.build())
     })?;
     println!("sent {count}");
     Ok(())
