@@ -12,10 +12,15 @@ use crate::config::Config;
 use crate::escape::escape;
 use crate::exit::{Code, Error};
 use crate::finding::{Finding, stored};
+use crate::progress::Progress;
 use crate::store::{ask, kept};
 
 /// State changes that are taken from a file: a replay of everything there is has a few thousand.
 const MAX: usize = 100_000;
+/// State changes between two looks at the clock.
+const SHOWN_EVERY: u64 = 256;
+/// Characters of a file's name in the line that tells how far it is read.
+const NAME_MAX: usize = 40;
 
 /// State changes, oldest first.
 #[derive(Debug, Default)]
@@ -129,6 +134,7 @@ fn of_file(path: &Path) -> Result<Records, Error> {
     let failed = |what: String| Error::new(Code::Failure, format!("{name}: {what}"));
     let mut reader = BufReader::new(File::open(path).map_err(|error| failed(error.to_string()))?);
     let mut records = Records::default();
+    let mut progress = Progress::new();
     let mut line = Vec::new();
     let (mut number, mut offset) = (0_u64, 0_u64);
     loop {
@@ -159,6 +165,10 @@ fn of_file(path: &Path) -> Result<Records, Error> {
             return Ok(records);
         }
         offset += read as u64;
+        if number.is_multiple_of(SHOWN_EVERY) {
+            let shown = || name.chars().take(NAME_MAX).collect::<String>();
+            progress.show(|| format!("reading {}: {number} records", shown()));
+        }
     }
 }
 
