@@ -5,16 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::Host;
 use earthdog_tests::process::{Process, Stream};
 use earthdog_tests::sensor::{Finished, binary};
-use earthdog_tests::{emulate, hazard, kernel, require, serial};
+use earthdog_tests::{emulate, hazard, kernel, require, serial, traffic};
 use serde_json::Value;
 
+const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
 /// What a self-test may take on an idle host.
 const SECONDS: f64 = 180.0;
 /// Of the names of its cgroup and its folder; its pid follows.
@@ -248,12 +249,23 @@ fn a_stage_that_stands_still_makes_the_canary_alarm() {
     require!(binary());
     let host = require!(Host::new());
     host.run("mkdir /sys/fs/cgroup/other");
-    let refused = "[[sink]]\ntype = \"syslog_tcp\"\nname = \"siem\"\nto = \"127.0.0.1:9\"\n";
-    let rows: [(&str, &str, Option<&str>, &str, &str); 4] = [
+    let siem = |kind: &str, to: &str| {
+        format!("[[sink]]\ntype = \"{kind}\"\nname = \"siem\"\nto = \"{to}\"\nspool = \"\"\ntimeout_s = 3\n")
+    };
+    // Takes what comes, as far as the kernel goes, and reads none of it.
+    let _hangs = traffic::ready(TRAFFIC, &host, &["tcp-sink", "127.0.0.1:601"]);
+    let refused = siem("syslog_tcp", "127.0.0.1:9");
+    let (hanging, hanging_http) =
+        (siem("syslog_tcp", "127.0.0.1:601"), siem("http", "http://127.0.0.1:601/"));
+    let spooled = hanging.replace("spool = \"\"", "spool = \"/run/spool\"");
+    let rows: [(&str, &str, Option<&str>, &str, &str); 7] = [
         (FILE, "/sys/fs/cgroup/other", None, "reader", "saw none"),
         (FILE, ALL, Some("decode"), "decode", "none became a message"),
         (FILE, ALL, Some("detectors"), "detectors", "nothing was found"),
-        (refused, ALL, None, "sink", "sink siem"),
+        (&refused, ALL, None, "sink", "cannot connect"),
+        (&hanging, ALL, None, "sink", "nothing reads there"),
+        (&spooled, ALL, None, "sink", "nothing reads there"),
+        (&hanging_http, ALL, None, "sink", "sink siem has not delivered it"),
     ];
     for (sinks, cgroup, stopped, stage, says) in rows {
         let mut sensor = watching(&host, sinks, cgroup, stopped);
@@ -272,4 +284,46 @@ fn a_stage_that_stands_still_makes_the_canary_alarm() {
     );
     sensor.signal("CONT");
     sensor.terminate(Deadline::secs(20));
+}
+
+#[test]
+fn who_may_ask_the_sensor_but_is_not_root_can_announce_no_selftest() {
+    let _alone = serial::lock();
+    require!(kernel::bpf());
+    require!(binary());
+    let host = require!(Host::new());
+    let mut sensor = watching(&host, FILE, ALL, None);
+    let files = tempfile::tempdir().unwrap();
+    fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = files.path().join("traffic");
+    fs::copy(TRAFFIC, &copy).unwrap();
+    let ask = |who: &[&str], command: &str, about: Option<&str>| {
+        let request = serde_json::json!({"v": 1, "command": command, "about": about}).to_string();
+        let mut asking = host.command("setpriv");
+        asking.args(who).arg(&copy).args(["ask", "/run/earthdog/control.sock", &request]);
+        let done = Finished::of(Process::spawn(asking));
+        serde_json::from_str::<Value>(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", done.stderr))
+    };
+    // Another user in the socket's group, which is root's where there is no group of the sensor's.
+    let group = fs::metadata(host.file("/run/earthdog/control.sock")).unwrap().gid().to_string();
+    let other = ["--reuid", "65534", "--regid", &group, "--clear-groups", "--bounding-set", "-all"];
+    let root = ["--reuid", "0"];
+    assert_eq!(ask(&other, "status", None)["ok"], true, "it may ask");
+    let begin = r#"{"begin":{"netns":1,"seconds":60,"mode":"quiet"}}"#;
+    let refuse = |about: &str| {
+        let answer = ask(&other, "selftest", Some(about));
+        assert!(
+            answer["ok"] == false && answer["error"] == "`selftest` is for root alone",
+            "{about}: {answer}"
+        );
+    };
+    refuse(begin);
+    let show = || ask(&root, "selftest", Some(r#""show""#));
+    assert_eq!(show()["ok"], false, "nothing was announced");
+    assert_eq!(ask(&root, "selftest", Some(begin))["ok"], true);
+    // Nor may it look at or end root's.
+    refuse(r#""show""#);
+    refuse(r#""end""#);
+    assert_eq!(show()["ok"], true, "it goes on");
+    assert!(sensor.terminate(Deadline::secs(10)).success());
 }

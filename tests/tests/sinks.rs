@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use earthdog::finding::{Finding, Origin};
+use earthdog::sink::Sinks;
 use earthdog_tests::collector::{Collector, Mode};
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::SERVER_V4;
@@ -22,7 +24,7 @@ use earthdog_tests::sinks::{
     parsed, put, sinks, status, tell,
 };
 use earthdog_tests::{host, peer, require, serial, traffic};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// rsyslog with an input; what comes is written to the file returned.
 fn rsyslog(dir: &Path, modules: &str, input: &str) -> Result<(Process, PathBuf), String> {
@@ -57,6 +59,17 @@ fn syslog_records(lines: &[String]) -> Vec<Value> {
         words[4].trim_start().to_owned()
     });
     parsed(&bodies.collect::<Vec<_>>())
+}
+
+/// A canary's finding goes through, and the receiver shows that it reads.
+#[track_caller]
+fn canary_is_read(sinks: &Sinks, finding: &Finding) {
+    let canary = Finding { origin: Origin::Selftest, ..finding.clone() };
+    sinks.finding(&canary);
+    let came = Deadline::secs(10).poll(|| status(sinks)["canaries"].as_array().cloned());
+    let came = came.unwrap_or_else(|| panic!("it never came: {:#}", status(sinks)));
+    let own = json!([{"id": canary.id, "first_seen": canary.first_seen, "unread": null}]);
+    assert_eq!(Value::from(came), own);
 }
 
 #[test]
@@ -107,6 +120,10 @@ fn rsyslog_takes_records_over_tcp_and_again_after_a_restart() {
     let records = syslog_records(&lines_of(&out, 2 * findings.len()));
     let titles: BTreeSet<_> = records.iter().map(|record| record["title"].to_string()).collect();
     assert_eq!(titles.len(), findings.len(), "{}", server.transcript());
+    canary_is_read(&sinks, &findings[0]);
+    // That has ended a connection: the next record makes another.
+    put(&sinks, &findings[..1]);
+    lines_of(&out, 2 * findings.len() + 2);
     assert!(sinks.finish().is_empty());
     assert_eq!(lost(&status(&sinks)), 0);
 }
@@ -138,6 +155,7 @@ fn rsyslog_takes_records_over_tls_from_whom_trusts_it() {
     put(&trusting, &findings);
     let records = syslog_records(&lines_of(&out, findings.len()));
     assert_eq!(records.last().unwrap()["title"], findings.last().unwrap().title, "{}", server.transcript());
+    canary_is_read(&trusting, &findings[0]);
     assert!(trusting.finish().is_empty());
 
     // Another authority, of the same name.
@@ -150,7 +168,7 @@ fn rsyslog_takes_records_over_tls_from_whom_trusts_it() {
     assert!(refused["error"].as_str().unwrap().to_lowercase().contains("certificate"), "{refused:#}");
     assert_eq!((count(&refused, "delivered"), count(&refused["spool"], "records")), (0, 1));
     assert!(wary.finish()[0].contains("1 records wait in its spool"));
-    assert_eq!(lines(&out).len(), findings.len(), "nothing went to whom is not trusted");
+    assert_eq!(lines(&out).len(), findings.len() + 1, "nothing went to whom is not trusted");
 }
 
 /// A receiver that speaks journald's protocol: a datagram is an entry.

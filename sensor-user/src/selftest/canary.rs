@@ -99,7 +99,7 @@ pub(super) fn run(config: &Config, seed: u64) -> Result<Canary, Error> {
 fn fly(config: &Config, bed: &Bed, stop: &Stop, seed: u64, canary: &mut Canary) -> Result<(), Alarm> {
     let socket = Path::new(&config.live.control_socket);
     let silent = |error: Error| Alarm("reader", error.message);
-    let before = control::request(socket, "status").map_err(silent)?;
+    control::request(socket, "status").map_err(silent)?;
     let netns = own_netns().map_err(|why| Alarm("reader", why))?;
     let begin = Request::Begin { netns, seconds: SECONDS, mode: Mode::Canary };
     ask(socket, &begin).map_err(silent)?;
@@ -136,12 +136,15 @@ fn fly(config: &Config, bed: &Bed, stop: &Stop, seed: u64, canary: &mut Canary) 
     let mut waits = Vec::new();
     let delivered = wait(stop, || {
         let now = control::request(socket, "status").map_err(silent)?;
-        waits = undelivered(&before, &now);
+        waits = undelivered(&now, &found);
+        if !waits.is_empty() && waits.iter().all(|wait| wait.is_final) {
+            return Err(Alarm("sink", told(&waits)));
+        }
         Ok(waits.is_empty().then(|| names(&now)))
     })?;
     match delivered {
         Some(sinks) => canary.sinks = sinks,
-        None => return Err(Alarm("sink", waits.join("; "))),
+        None => return Err(Alarm("sink", told(&waits))),
     }
     Ok(())
 }
@@ -209,18 +212,34 @@ fn names(status: &Value) -> Vec<String> {
     takers(status).filter_map(|sink| sink["name"].as_str().map(str::to_owned)).collect()
 }
 
-/// Of each sink that has not delivered more than before, or has something waiting, what it says.
-fn undelivered(before: &Value, now: &Value) -> Vec<String> {
-    let number = |sink: &Value, name: &str| sink[name].as_u64().unwrap_or(0);
+/// What a sink says that has not delivered the finding.
+struct Wait {
+    text: String,
+    /// It will not.
+    is_final: bool,
+}
+
+fn told(waits: &[Wait]) -> String {
+    waits.iter().map(|wait| &*wait.text).collect::<Vec<_>>().join("; ")
+}
+
+/// Those that have not delivered this very finding.
+fn undelivered(status: &Value, found: &Finding) -> Vec<Wait> {
     let mut waits = Vec::new();
-    for sink in takers(now) {
+    for sink in takers(status) {
         let name = sink["name"].as_str().unwrap_or_default();
-        let was = takers(before).find(|was| was["name"] == sink["name"]).unwrap_or(&Value::Null);
-        if number(sink, "delivered") > number(was, "delivered") && number(sink, "waiting") == 0 {
-            continue;
+        let mut canaries = sink["canaries"].as_array().into_iter().flatten();
+        let own = canaries.find(|one| one["id"] == *found.id && one["first_seen"] == *found.first_seen);
+        match own.map(|own| own["unread"].as_str()) {
+            Some(None) => {}
+            Some(Some(why)) => waits.push(Wait { text: format!("sink {name}: {why}"), is_final: true }),
+            None => {
+                let error = sink["error"].as_str().unwrap_or("no error is known");
+                let waiting = sink["waiting"].as_u64().unwrap_or(0);
+                let text = format!("sink {name} has not delivered it ({waiting} wait): {error}");
+                waits.push(Wait { text, is_final: false });
+            }
         }
-        let error = sink["error"].as_str().unwrap_or("no error is known");
-        waits.push(format!("sink {name} has not delivered it ({} wait): {error}", number(sink, "waiting")));
     }
     waits
 }
@@ -228,22 +247,32 @@ fn undelivered(before: &Value, now: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::tests::finding;
     use serde_json::json;
 
     #[test]
-    fn a_sink_has_to_deliver_more_than_before() {
-        let status = |delivered: u64, waiting: u64| {
+    fn a_sink_has_to_deliver_this_very_finding() {
+        let found =
+            Finding { id: "a".to_owned(), first_seen: "2026-01-01T00:00:01Z".to_owned(), ..finding() };
+        let status = |canaries: Value| {
             json!({"sinks": [
-                {"name": "siem", "takes": ["findings"], "delivered": delivered, "waiting": waiting, "error": "refused"},
+                {"name": "siem", "takes": ["findings"], "delivered": 9, "waiting": 0, "error": "refused",
+                    "canaries": canaries},
                 {"name": "log", "takes": ["messages"], "delivered": 0, "waiting": 9},
             ]})
         };
-        let waits = |now: Value| undelivered(&status(5, 0), &now);
-        assert!(waits(status(6, 0)).is_empty());
-        assert!(waits(status(5, 0))[0].contains("siem") && waits(status(5, 0))[0].contains("refused"));
-        assert_eq!(waits(status(6, 1)).len(), 1);
-        assert!(undelivered(&json!({}), &json!({})).is_empty());
-        assert_eq!(names(&status(1, 0)), ["siem"]);
+        let waits = |canaries: Value| undelivered(&status(canaries), &found);
+        let own = |unread: Value| json!({"id": "a", "first_seen": "2026-01-01T00:00:01Z", "unread": unread});
+        let earlier = json!({"id": "a", "first_seen": "2026-01-01T00:00:00Z", "unread": null});
+        let other = json!({"id": "b", "first_seen": "2026-01-01T00:00:01Z", "unread": null});
+        assert!(waits(json!([earlier, own(Value::Null)])).is_empty());
+        let none = waits(Value::Null).remove(0);
+        assert!(none.text.contains("siem") && none.text.contains("refused") && !none.is_final);
+        assert_eq!(waits(json!([earlier, other])).len(), 1, "what was delivered was not it");
+        let unread = waits(json!([own("nothing reads".into())])).remove(0);
+        assert!(unread.text == "sink siem: nothing reads" && unread.is_final);
+        assert!(undelivered(&json!({}), &found).is_empty());
+        assert_eq!(names(&status(Value::Null)), ["siem"]);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Serializer;
 
+use super::tally::Mark;
 use super::{Ascii, Format, Visible, cof, dnstap, ecs, ocsf, zeek};
 use crate::config::OcsfVersion;
 use crate::config::sinks::SinkFormat;
-use crate::finding::{Client, Finding};
+use crate::finding::{Client, Finding, Origin};
 use crate::logged::{Logged, Lookup};
 
 /// One record on its way out.
@@ -38,6 +39,16 @@ pub enum Letters {
 impl Item {
     pub const fn is_finding(&self) -> bool {
         matches!(self, Self::Finding(_))
+    }
+
+    /// Of a canary's record, which it is.
+    pub fn canary(&self) -> Option<Mark> {
+        match self {
+            Self::Finding(finding) if finding.origin == Origin::Selftest => {
+                Some(Mark { id: finding.id.clone(), first_seen: finding.first_seen.clone() })
+            }
+            _ => None,
+        }
     }
 
     /// Bytes that it holds in memory, about.

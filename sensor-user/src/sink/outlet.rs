@@ -27,10 +27,19 @@ pub enum Trouble {
     Never(Loss),
 }
 
+/// How long a receiver may take to show that it reads.
+const CONFIRM: Duration = Duration::from_secs(5);
+
 /// A receiver.
 pub trait Outlet: Send {
     /// Hands over some records from the first on: how many, and what became of the next if not all could be.
     fn send(&mut self, frames: &[Frame]) -> Result<usize, (usize, Trouble)>;
+
+    /// Whether what was handed over last has been read, as far as a receiver of this kind lets that be known. It may block
+    /// for `CONFIRM`.
+    fn confirm(&mut self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Nothing has come for a while.
     fn idle(&mut self) {}

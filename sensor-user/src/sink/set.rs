@@ -237,6 +237,12 @@ impl Running {
             "lost": lost,
             "failed_attempts": numbers.failed,
         });
+        if !numbers.canaries.is_empty() {
+            let canaries = numbers.canaries.iter();
+            status["canaries"] = canaries
+                .map(|(mark, unread)| json!({"id": mark.id, "first_seen": mark.first_seen, "unread": unread}))
+                .collect();
+        }
         if let Some(error) = numbers.error {
             status["error"] = error.into();
         }

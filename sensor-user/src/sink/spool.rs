@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use flate2::Crc;
 
+use super::tally::Mark;
 use super::worker::Frame;
 
 /// A segment is closed once it has so many bytes.
@@ -22,6 +23,8 @@ const SEGMENT: u64 = 1 << 20;
 const RECORD_MAX: u32 = 1 << 20;
 /// Length and checksum.
 const HEAD: u64 = 8;
+/// Records of canaries kept in mind.
+const CANARIES_MAX: usize = 64;
 
 #[derive(Debug)]
 pub struct Spool {
@@ -100,7 +103,7 @@ impl Spool {
                 continue;
             }
             let lane = if frame.finding { &mut state.findings } else { &mut state.messages };
-            result = lane.append(&frame.bytes);
+            result = lane.append(frame);
             if result.is_err() {
                 break;
             }
@@ -178,6 +181,8 @@ struct Lane {
     delivered: At,
     /// Records not yet delivered.
     records: u64,
+    /// Canaries' records by where they end, the last ones: a canary does not outlive the sensor.
+    canaries: VecDeque<(At, Mark)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -210,6 +215,7 @@ impl Lane {
             dirty: false,
             delivered,
             records: 0,
+            canaries: VecDeque::new(),
         };
         let mut damaged = 0;
         for number in numbers {
@@ -240,7 +246,8 @@ impl Lane {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&mut self, frame: &Frame) -> io::Result<()> {
+        let bytes = &frame.bytes;
         if self.segments.back().is_none_or(|last| last.bytes >= SEGMENT) {
             self.sync()?;
             self.out = None;
@@ -265,6 +272,12 @@ impl Lane {
         }
         last.bytes += record.len() as u64;
         last.records += 1;
+        if let Some(mark) = &frame.canary {
+            if self.canaries.len() == CANARIES_MAX {
+                self.canaries.pop_front();
+            }
+            self.canaries.push_back((At { segment: last.number, offset: last.bytes }, Mark::clone(mark)));
+        }
         self.records += 1;
         self.dirty = true;
         Ok(())
@@ -295,8 +308,11 @@ impl Lane {
                 let Some(bytes) = record(&mut file)? else { break };
                 offset += HEAD + bytes.len() as u64;
                 left = left.saturating_sub(bytes.len() as u64);
-                batch.frames.push(Frame { finding: self.of_findings, bytes });
-                batch.ends.push(At { segment: segment.number, offset });
+                let end = At { segment: segment.number, offset };
+                let canary = self.canaries.iter().find(|(at, _)| *at == end);
+                let canary = canary.map(|(_, mark)| Box::new(mark.clone()));
+                batch.frames.push(Frame { finding: self.of_findings, canary, bytes });
+                batch.ends.push(end);
             }
             if batch.frames.len() >= max || left == 0 {
                 break;
@@ -397,7 +413,7 @@ mod tests {
     fn frame(finding: bool, number: u32, length: usize) -> Frame {
         let mut bytes = number.to_le_bytes().to_vec();
         bytes.resize(length.max(4), b'x');
-        Frame { finding, bytes }
+        Frame { finding, canary: None, bytes }
     }
 
     fn number(frame: &Frame) -> u32 {

@@ -1,6 +1,6 @@
 //! What became of a sink's records. Everything taken is delivered, lost for a reason, or waiting still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::escape::escape;
@@ -38,6 +38,16 @@ impl Loss {
     }
 }
 
+/// A canary's finding. Its id alone may be that of an earlier canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub id: String,
+    pub first_seen: String,
+}
+
+/// Canaries kept in mind, the last ones.
+const CANARIES_MAX: usize = 16;
+
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
     /// Records offered to it.
@@ -55,6 +65,8 @@ pub struct Numbers {
     pub error: Option<String>,
     /// Taken off the queue and not yet delivered, lost or spooled.
     pub in_hand: u64,
+    /// What became of canaries that were handed over; why where it is known that nobody read it.
+    pub canaries: VecDeque<(Mark, Option<String>)>,
     /// Not told yet.
     pub news: Vec<String>,
     /// The end of the run has given up on its thread: what that does then counts no more.
@@ -106,6 +118,24 @@ impl Tally {
             ));
         }
         numbers.error = Some(error.into_owned());
+    }
+
+    /// Whether this one is told of already.
+    pub fn knows(&self, mark: &Mark) -> bool {
+        self.numbers().canaries.iter().any(|(known, _)| known == mark)
+    }
+
+    /// A canary was handed over, and read or not.
+    pub fn canary(&self, place: &str, mark: Mark, read: Result<(), String>) {
+        let unread = read.err().map(|why| escape(&why).into_owned());
+        let mut numbers = self.numbers();
+        if let Some(why) = &unread {
+            numbers.news.push(format!("warning: sink {place}: {why}"));
+        }
+        if numbers.canaries.len() == CANARIES_MAX {
+            numbers.canaries.pop_front();
+        }
+        numbers.canaries.push_back((mark, unread));
     }
 
     /// `is_up`: it may take more.

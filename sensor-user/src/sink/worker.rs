@@ -11,7 +11,7 @@ use super::encode::{About, Item, Letters, encode};
 use super::outlet::{Outlet, Trouble};
 use super::queue::Queue;
 use super::spool::Spool;
-use super::tally::{Loss, Tally};
+use super::tally::{Loss, Mark, Tally};
 use super::{dnstap, journal, syslog};
 use crate::config::sinks::SinkFormat;
 
@@ -27,6 +27,8 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub finding: bool,
+    /// It is a canary's.
+    pub canary: Option<Box<Mark>>,
     pub bytes: Vec<u8>,
 }
 
@@ -71,7 +73,8 @@ impl Recipe {
             Framing::SyslogCounted => syslog::counted(&syslog::message(item, &body, &self.about)),
             Framing::FrameStream => dnstap::data_frame(&body),
         });
-        framed.map(|bytes| Frame { finding: item.is_finding(), bytes }).collect()
+        let canary = item.canary().map(Box::new);
+        framed.map(|bytes| Frame { finding: item.is_finding(), canary: canary.clone(), bytes }).collect()
     }
 }
 
@@ -218,6 +221,12 @@ fn attempt(common: &Common, outlet: &mut dyn Outlet, frames: &[Frame]) -> (usize
     if done > 0 {
         let is_up = !matches!(trouble, Some(Trouble::Down(_)));
         common.tally.delivered(&common.place, done as u64, is_up);
+        // Once for each canary, since it may take a while and ends a connection.
+        for mark in frames[..done].iter().filter_map(|frame| frame.canary.as_deref()) {
+            if !common.tally.knows(mark) {
+                common.tally.canary(&common.place, mark.clone(), outlet.confirm());
+            }
+        }
     }
     match trouble {
         None => (done, true),

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn frame(text: &str) -> Frame {
-        Frame { finding: true, bytes: format!("{text}\n").into_bytes() }
+        Frame { finding: true, canary: None, bytes: format!("{text}\n").into_bytes() }
     }
 
     fn outlet(path: &Path) -> File {

@@ -1,11 +1,11 @@
 //! Records over a connection that is made again when it breaks. What was written is taken for delivered: such receivers
-//! acknowledge nothing.
+//! acknowledge nothing. What they do is to hang up once they have read that nothing more comes, and a canary asks for that.
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use super::wire::{Target, Wire};
-use super::{Outlet, Trouble, each};
+use super::{CONFIRM, Outlet, Trouble, each};
 use crate::sink::worker::Frame;
 
 #[derive(Debug)]
@@ -41,6 +41,18 @@ impl Outlet for Stream {
         // After a failure a record may be there in part: the next connection begins with it anew.
         self.wire = result.is_ok().then_some(wire);
         result
+    }
+
+    fn confirm(&mut self) -> Result<(), String> {
+        let Some(mut wire) = self.wire.take() else { return Err("the connection broke".to_owned()) };
+        wire.hang_up();
+        let patience = self.timeout.min(CONFIRM);
+        wire.wait_for_end(patience).map_err(|error| {
+            format!(
+                "it took a canary and did not close when nothing more came, within {} s ({error}): nothing reads there",
+                patience.as_secs()
+            )
+        })
     }
 
     fn finish(&mut self) {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use crate::clock;
+
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 4;
 
@@ -82,6 +84,33 @@ impl Wire {
                 stream.flush().and_then(|()| stream.sock.shutdown(Shutdown::Write))
             }
         };
+    }
+
+    /// Waits until the receiver hangs up too, which it does once it has read everything.
+    pub(super) fn wait_for_end(&mut self, patience: Duration) -> io::Result<()> {
+        let end = clock::monotonic() + patience;
+        let mut ignored = [0; 256];
+        loop {
+            let left = end.saturating_duration_since(clock::monotonic());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match self {
+                Self::Unix(stream) => stream.set_read_timeout(Some(left))?,
+                Self::Tcp(stream) => stream.set_read_timeout(Some(left))?,
+                Self::Tls(stream) => stream.sock.set_read_timeout(Some(left))?,
+            }
+            match self.read(&mut ignored) {
+                Ok(0) => return Ok(()),
+                // TLS that ends without a word ends all the same.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
     }
 }
 
