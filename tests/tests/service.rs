@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -145,6 +146,55 @@ fn the_units_capabilities_are_enough() {
     assert_eq!((&finding["client"]["exe"], &finding["client"]["uid"]), (&TRAFFIC.into(), &0.into()));
     let lines = sensor.transcript();
     assert!(!lines.contains("refused") && !lines.contains("no store"), "{lines}");
+}
+
+/// System calls of a name, or of all in a set, as this systemd has them.
+fn expand(name: &str) -> BTreeSet<String> {
+    if !name.starts_with('@') {
+        return BTreeSet::from([name.to_owned()]);
+    }
+    let output =
+        Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", name]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let inside =
+        text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    inside.flat_map(expand).collect()
+}
+
+/// What a sensor calls that starts, attaches, answers and stops, past what the unit's lines leave over one by one.
+#[test]
+fn the_units_filter_refuses_no_system_call_that_the_sensor_makes() {
+    let _alone = serial::lock();
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !is_there("systemd-analyze") || !is_there("strace") {
+        earthdog_tests::kernel::skip(&"no systemd-analyze or no strace here");
+        return;
+    }
+    let mut allowed = expand("@default");
+    for line in unit().lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let refused = line.strip_prefix('~');
+        for name in refused.unwrap_or(line).split(' ') {
+            let these = expand(name);
+            assert!(!these.is_empty(), "{name}");
+            allowed.retain(|call| refused.is_none() || !these.contains(call));
+            allowed.extend(these.into_iter().filter(|_| refused.is_none()));
+        }
+    }
+    let (client, _server) = require!(host::pair());
+    let mut command = client.command("strace");
+    command.args(["-f", "-qq", "-o", "/run/calls"]).arg(binary().unwrap()).args(["run", "--duration", "4"]);
+    let mut sensor = Process::spawn(command);
+    sensor.wait_for_text("watching with ", Deadline::secs(30));
+    let mut status = client.command(binary().unwrap());
+    status.arg("status");
+    assert_eq!(earthdog_tests::sensor::Finished::of(Process::spawn(status)).code(), Some(0));
+    assert_eq!(sensor.wait(Deadline::secs(60)).code(), Some(0), "{}", sensor.transcript());
+    let log = std::fs::read_to_string(client.file("/run/calls")).unwrap();
+    let name = |line: &str| Some(line.split_whitespace().nth(1)?.split_once('(')?.0.to_owned());
+    let made: BTreeSet<_> = log.lines().filter_map(name).collect();
+    assert!(made.contains("bpf") && made.len() > 30, "{made:?}");
+    let refused: Vec<_> = made.difference(&allowed).collect();
+    assert_eq!(refused, Vec::<&String>::new());
 }
 
 #[test]
