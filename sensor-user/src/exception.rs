@@ -19,6 +19,8 @@ use crate::report::process;
 #[derive(Debug, Default)]
 pub struct Exceptions {
     list: Vec<Standing>,
+    /// What no exception covers alerts nobody either.
+    observe: bool,
     /// Not told yet.
     news: Vec<String>,
 }
@@ -72,15 +74,23 @@ pub struct Status {
 
 const UNCOVERED: &str = "it rests on NULL, a type that nobody publishes, EDNS data or bytes that are no DNS, which no exception covers";
 
+impl Facts<'_> {
+    /// It rests on what no exception covers.
+    fn is_beyond(&self) -> bool {
+        self.has_payload || self.rules.iter().any(|rule| [Carriers::RULE, NonDns::RULE].contains(rule))
+    }
+}
+
 impl Exceptions {
-    pub fn new(list: &[Suppress]) -> Self {
+    pub fn new(list: &[Suppress], observe: bool) -> Self {
         let mut exceptions = Self::default();
-        exceptions.retune(list);
+        exceptions.retune(list, observe);
         exceptions
     }
 
     /// Takes other exceptions; those of the same name go on with their counts.
-    pub fn retune(&mut self, list: &[Suppress]) {
+    pub fn retune(&mut self, list: &[Suppress], observe: bool) {
+        self.observe = observe;
         let before = std::mem::take(&mut self.list);
         let standing = |entry: &Suppress| Standing {
             entry: entry.clone(),
@@ -97,12 +107,28 @@ impl Exceptions {
         self.list = list.iter().map(standing).collect();
     }
 
-    /// The first whose scope a finding is in, with its number for `count`.
-    pub fn find(&self, facts: &Facts<'_>, now_ns: u64) -> Option<(usize, Exception)> {
+    /// What keeps a finding from alerting, or does not although it is in its scope; with its number for `count`.
+    pub fn find(&self, facts: &Facts<'_>, now_ns: u64) -> Option<(Option<usize>, Exception)> {
+        let found = self.first(facts, now_ns);
+        if !self.observe || found.as_ref().is_some_and(|(_, exception)| exception.suppressed) {
+            return found.map(|(index, exception)| (Some(index), exception));
+        }
+        let observed = Exception {
+            name: Exception::OBSERVED.to_owned(),
+            owner: String::new(),
+            reason: "alerts nobody while the sensor only observes".to_owned(),
+            expires: "never".to_owned(),
+            suppressed: true,
+            why: facts.is_beyond().then(|| UNCOVERED.to_owned()),
+        };
+        Some((None, observed))
+    }
+
+    /// The first whose scope a finding is in.
+    fn first(&self, facts: &Facts<'_>, now_ns: u64) -> Option<(usize, Exception)> {
         let fits = |standing: &&Standing| !standing.entry.expires.is_over(now_ns) && standing.fits(facts);
         let (index, Standing { entry, .. }) = self.list.iter().enumerate().find(|(_, one)| fits(one))?;
-        let beyond =
-            facts.has_payload || facts.rules.iter().any(|rule| [Carriers::RULE, NonDns::RULE].contains(rule));
+        let beyond = facts.is_beyond();
         let exception = Exception {
             name: entry.name.clone(),
             owner: entry.owner.clone(),
@@ -217,7 +243,7 @@ impl Suppress {
 }
 
 /// An exception for one process must not cover another one's.
-fn is_sure(client: &Client) -> bool {
+pub fn is_sure(client: &Client) -> bool {
     !["none", "inferred"].contains(&client.grade)
 }
 
@@ -241,7 +267,7 @@ mod tests {
         let text = format!(
             "[[suppress]]\nname = \"x\"\nowner = \"ann\"\nreason = \"known\"\nexpires = \"2030-01-01\"\n{scope}"
         );
-        Exceptions::new(&Config::parse(&text, "x").unwrap().suppress)
+        Exceptions::new(&Config::parse(&text, "x").unwrap().suppress, false)
     }
 
     fn finding() -> Finding {
@@ -324,7 +350,7 @@ mod tests {
         let finding = finding();
         let facts = Facts { finding: &finding, rules: LEDGER, has_payload: false };
         let (index, _) = exceptions.find(&facts, end - 1).unwrap();
-        exceptions.count(index, true, end - 1);
+        exceptions.count(index.unwrap(), true, end - 1);
         assert!(!exceptions.expire(end - 1) && exceptions.expire(end) && !exceptions.expire(end + 1));
         assert!(exceptions.find(&facts, end).is_none());
         let [news] = &exceptions.news()[..] else { panic!("told once") };
@@ -333,11 +359,11 @@ mod tests {
             "exception x of ann ended (2030-01-01): what it covered (zone example) alerts again"
         );
         let entry = exceptions.list[0].entry.clone();
-        exceptions.retune(&[entry]);
+        exceptions.retune(&[entry], false);
         let status = &exceptions.status()[0];
         assert!(status.is_over && status.hits == Some(1) && status.last_hit.is_some(), "{status:?}");
         assert!(!exceptions.expire(end + 2));
-        exceptions.retune(&[]);
+        exceptions.retune(&[], false);
         assert_eq!(exceptions.status(), []);
     }
 }

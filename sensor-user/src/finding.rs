@@ -75,10 +75,23 @@ impl Finding {
     pub fn is_suppressed(&self) -> bool {
         self.exception.as_ref().is_some_and(|exception| exception.suppressed)
     }
+
+    /// Whether it alerts nobody only because nothing does yet.
+    pub fn is_observed(&self) -> bool {
+        self.exception.as_ref().is_some_and(|exception| exception.name == Exception::OBSERVED)
+    }
+}
+
+impl Exception {
+    /// Name of what keeps everything from alerting while the sensor only observes; none of the configuration's has a dot.
+    pub const OBSERVED: &'static str = "output.observe";
 }
 
 impl fmt::Display for Exception {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name == Self::OBSERVED {
+            return write!(out, "{}: {}", self.name, self.reason);
+        }
         let Self { name, owner, reason, expires, why, .. } = self;
         write!(out, "{name} of {owner}, until {expires}: {reason}")?;
         why.as_ref().map_or(Ok(()), |why| write!(out, "; it alerts all the same: {why}"))

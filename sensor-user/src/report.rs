@@ -49,6 +49,8 @@ pub struct Settings {
     pub process: config::Process,
     /// What is to alert nobody.
     pub exceptions: Vec<config::Suppress>,
+    /// Nothing is to alert anybody.
+    pub observe: bool,
 }
 
 impl Default for Settings {
@@ -58,6 +60,7 @@ impl Default for Settings {
             max_samples: entry::SAMPLES,
             process: config::Process::default(),
             exceptions: Vec::new(),
+            observe: false,
         }
     }
 }
@@ -142,7 +145,7 @@ impl Reports {
         origin: Origin,
     ) -> Self {
         Self {
-            exceptions: Exceptions::new(&settings.exceptions),
+            exceptions: Exceptions::new(&settings.exceptions, settings.observe),
             settings,
             bounds: ledger.bounds(),
             attribute,
@@ -160,7 +163,7 @@ impl Reports {
 
     /// Takes other bounds; what is open stays so. How many may be open stays too. To be followed by `review`.
     pub fn retune(&mut self, settings: Settings, ledger: &ledger::Settings, attribute: attribute::Settings) {
-        self.exceptions.retune(&settings.exceptions);
+        self.exceptions.retune(&settings.exceptions, settings.observe);
         self.settings = Settings { max_open: self.settings.max_open, ..settings };
         self.bounds = ledger.bounds();
         self.attribute = attribute;

@@ -27,12 +27,13 @@ pub struct TopArgs {
     pub config: Option<PathBuf>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "Columns: S is o for open, c for closed; OUT the most that can have left.\n\n\
     Examples:\n  earthdog alerts --severity medium --since 24h\n  \
+    earthdog alerts --burn-in --since 7d >> /etc/earthdog/conf.d/known.toml\n  \
     earthdog alerts --client iodine --zone example.com --json\n  \
     earthdog replay --output json --trail trace.pcap > findings.json; earthdog alerts findings.json")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct AlertsArgs {
     /// Findings that `replay --output json` wrote [default: those of the running sensor, or of the store where none runs]
     #[arg(value_name = "FILE", conflicts_with = "follow")]
@@ -55,6 +56,10 @@ pub struct AlertsArgs {
     /// Only those that alerted nobody, since an exception (`[[suppress]]`) covers them [default: only the others]
     #[arg(long)]
     pub suppressed: bool,
+    /// Sum up what would have alerted, by client, zone and rule, with exceptions for it to fill in: after a time with
+    /// `output.observe`
+    #[arg(long, conflicts_with_all = ["suppressed", "follow", "wide"])]
+    pub burn_in: bool,
     /// Go on with what the running sensor finds: new findings, higher severities and ends
     #[arg(long, short = 'f')]
     pub follow: bool,

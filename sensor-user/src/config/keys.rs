@@ -452,6 +452,8 @@ keys! {
         format: OutputFormat = OutputFormat::Human, Allowed::OneOf(OutputFormat::NAMES), restart: OPENED;
         /// Least severity of the findings on standard output.
         least: Least = Least::Low, Allowed::OneOf(Least::NAMES);
+        /// Whether findings alert nobody, here or at a sink, and are made, counted and kept all the same: for the first days on a host. `earthdog alerts --burn-in` sums them up.
+        observe: bool = false, Allowed::Boolean;
         /// File that gets every decoded DNS message as a line of JSON: who sent it, and which look-up it is part of. A running sensor appends to it, a replay begins it anew.
         messages: String = String::new(), Allowed::Text("a path, or \"\" for no such file"), restart: OPENED;
         /// Version of the OCSF schema that records in that form keep to.

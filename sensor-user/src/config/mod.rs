@@ -144,6 +144,7 @@ impl Config {
                 max_samples: self.pipeline.max_samples as usize,
                 process: self.process.clone(),
                 exceptions: self.suppress.clone(),
+                observe: self.output.observe,
             },
             config: self.clone(),
             ..pipeline::Settings::default()

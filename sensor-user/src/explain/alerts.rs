@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::burn_in;
 use super::records::{self, Records};
 use crate::cli::AlertsArgs;
 use crate::clock;
@@ -28,6 +29,9 @@ const REMEMBERED: usize = 65_536;
 pub fn run(args: &AlertsArgs, config: &Config) -> anyhow::Result<Code> {
     let filter = Filter::of(args, clock::unix_ns())?;
     let out = io::stdout().lock();
+    if args.burn_in {
+        return sum_up(args, config, &filter, out);
+    }
     let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut list = List { out, colour, args, heading: false };
     let Records { findings, problem, cursor } =
@@ -53,6 +57,15 @@ pub fn run(args: &AlertsArgs, config: &Config) -> anyhow::Result<Code> {
         follow(config, cursor, &filter, &mut seen, &mut list)?;
     }
     Ok(Code::Ok)
+}
+
+/// What would have alerted, and exceptions for it.
+fn sum_up(args: &AlertsArgs, config: &Config, filter: &Filter, mut out: impl Write) -> anyhow::Result<Code> {
+    let Records { findings, problem, .. } = records::all(config, args.file.as_deref())?;
+    let mut latest = latest(findings);
+    latest.retain(|finding| filter.takes(finding));
+    burn_in::write(&latest, args.json, &mut out).map_err(|error| Error::stdout(&error))?;
+    problem.map_or(Ok(Code::Ok), |problem| Err(problem.into()))
 }
 
 fn follow(

@@ -5,6 +5,7 @@
 //! `--json` are that value in three forms, so they cannot tell different stories.
 
 pub mod alerts;
+mod burn_in;
 pub mod records;
 
 pub mod decode;

@@ -23,6 +23,9 @@ pub fn text(status: &Value) -> String {
         "version",
         &format!("{}, since {since} ({})", status["version"].as_str().unwrap_or("?"), duration(seconds)),
     );
+    if status["observe"] == true {
+        line("OBSERVING", "findings alert nobody (output.observe); `earthdog alerts --burn-in` sums them up");
+    }
     for hook in status["hooks"].as_array().into_iter().flatten() {
         line("hook", &format!("{}: {}", word(&hook["hook"]), word(&hook["program"])));
     }

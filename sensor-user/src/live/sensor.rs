@@ -391,6 +391,9 @@ impl Sensor {
         }
         self.printer.line(&format!("who asked: {}", self.owner));
         self.printer.line(&self.store.announcement(self.pipeline.history()));
+        if self.reloads.in_force.output.observe {
+            self.printer.line("observing: findings alert nobody (output.observe)");
+        }
         for warning in &self.attached.warnings {
             self.printer.line(&format!("warning: {warning}"));
         }

@@ -32,7 +32,7 @@ impl Reports {
 impl Open {
     /// It alerts nobody, and by now there is something in it that no exception covers.
     pub(super) fn is_uncovered(&self) -> bool {
-        self.has_payload && self.finding.is_suppressed()
+        self.has_payload && self.finding.is_suppressed() && !self.finding.is_observed()
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) fn consider(open: &mut Open, exceptions: &mut Exceptions, suppressed:
     let facts = Facts { finding: &open.finding, rules: &open.rules, has_payload: open.has_payload };
     let found = exceptions.find(&facts, now_ns);
     let before = open.finding.exception.take();
-    if let Some((index, exception)) = &found
+    if let Some((Some(index), exception)) = &found
         && before
             .as_ref()
             .is_none_or(|before| (&before.name, before.suppressed) != (&exception.name, exception.suppressed))

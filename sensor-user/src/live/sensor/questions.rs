@@ -21,6 +21,7 @@ impl Sensor {
                 status["stdout"] = self.out.status().into();
                 status["cost"] = self.cost.json();
                 status["exceptions"] = json!(self.pipeline.exceptions());
+                status["observe"] = self.reloads.config().output.observe.into();
                 status["configuration"] = self.reloads.json();
                 status["limits"] = self.limits.json(&self.maps.counters());
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
