@@ -13,11 +13,14 @@ use crate::deadline::Deadline;
 use crate::host::Host;
 use crate::process::{Process, Stream};
 
-/// The binary beside this test's executable (`SENSOR_BIN` names another). `Err` says how to build it.
+/// The binary that `SENSOR_BIN` names, else [`beside`].
 pub fn binary() -> Result<PathBuf, String> {
-    if let Some(path) = std::env::var_os("SENSOR_BIN") {
-        return Ok(path.into());
-    }
+    std::env::var_os("SENSOR_BIN").map_or_else(beside, |path| Ok(path.into()))
+}
+
+/// The binary beside this test's executable, of the same profile: a debug build has switches that stop its stages. `Err`
+/// says how to build it.
+pub fn beside() -> Result<PathBuf, String> {
     let test = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
     // target/<profile>/deps/<test>; a program of this package lies beside it.
     let folder = test.parent().unwrap_or(&test);

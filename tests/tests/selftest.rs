@@ -11,7 +11,7 @@ use std::path::Path;
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::Host;
 use earthdog_tests::process::{Process, Stream};
-use earthdog_tests::sensor::{Finished, binary};
+use earthdog_tests::sensor::{self, Finished, binary};
 use earthdog_tests::{emulate, hazard, kernel, require, serial, traffic};
 use serde_json::Value;
 
@@ -174,7 +174,8 @@ fn processes(cgroup: &Path) -> usize {
 fn watching(host: &Host, sinks: &str, cgroup: &str, stopped: Option<&str>) -> Process {
     let config = host.file("/run/earthdog.toml");
     fs::write(&config, sinks).unwrap();
-    let mut command = host.command(binary().unwrap());
+    let binary = if stopped.is_some() { sensor::beside() } else { binary() };
+    let mut command = host.command(binary.unwrap());
     command.args([
         "run",
         "-c",

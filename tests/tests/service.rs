@@ -11,7 +11,7 @@ use std::time::Duration;
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{Host, SERVER_V4};
 use earthdog_tests::process::{Process, Stream};
-use earthdog_tests::sensor::binary;
+use earthdog_tests::sensor::{self, Finished, binary};
 use earthdog_tests::{host, require, serial, traffic};
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
@@ -55,7 +55,8 @@ impl Told {
 }
 
 fn start(client: &Host, environment: &[(&str, &str)]) -> Process {
-    let mut command = client.command(binary().unwrap());
+    let binary = if environment.is_empty() { binary() } else { sensor::beside() };
+    let mut command = client.command(binary.unwrap());
     command.args(["run", "--output", "json"]).env("NOTIFY_SOCKET", "/run/notify.sock");
     command.env("WATCHDOG_USEC", "3000000").envs(environment.iter().copied());
     Process::spawn(command)
@@ -104,7 +105,7 @@ fn a_pipeline_that_hangs_feeds_no_watchdog() {
     assert_eq!(told.next(&["STATUS="], Deadline::secs(5)), None, "five ticks and no sign of life");
     let mut status = client.command(binary().unwrap());
     status.arg("status");
-    let status = earthdog_tests::sensor::Finished::of(Process::spawn(status));
+    let status = Finished::of(Process::spawn(status));
     assert!(status.code() == Some(0) && status.stdout.contains("hook "), "{}", status.stdout);
     drop(sensor);
 }
@@ -187,7 +188,7 @@ fn the_units_filter_refuses_no_system_call_that_the_sensor_makes() {
     sensor.wait_for_text("watching with ", Deadline::secs(30));
     let mut status = client.command(binary().unwrap());
     status.arg("status");
-    assert_eq!(earthdog_tests::sensor::Finished::of(Process::spawn(status)).code(), Some(0));
+    assert_eq!(Finished::of(Process::spawn(status)).code(), Some(0));
     assert_eq!(sensor.wait(Deadline::secs(60)).code(), Some(0), "{}", sensor.transcript());
     let log = std::fs::read_to_string(client.file("/run/calls")).unwrap();
     let name = |line: &str| Some(line.split_whitespace().nth(1)?.split_once('(')?.0.to_owned());
