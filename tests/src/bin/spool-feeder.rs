@@ -36,7 +36,9 @@ fn feed(config: &str, first: &str) -> Result<(), String> {
     let about = About { hostname: None, ocsf: OcsfVersion::V1_1 };
     let (sinks, news) = Sinks::start(&config, &about)?;
     // A record that the kill before cut in two was not said to be taken in.
-    news.iter().for_each(|line| eprintln!("spool-feeder: {line}"));
+    for line in news {
+        eprintln!("spool-feeder: {line}");
+    }
     let mut finding = outputs::of_process(b"x").findings.remove(0);
     let first: u64 = first.parse().map_err(|error| format!("FIRST: {error}"))?;
     let mut number = first;
