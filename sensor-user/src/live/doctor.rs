@@ -13,7 +13,7 @@ use super::link::links;
 use super::pins::Pins;
 use super::plan::{self, Plan, Request};
 use super::programs::PROGRAMS;
-use super::{attach, clsact, control, object, permission, sensor, status};
+use super::{attach, clsact, control, object, permission, start, status};
 use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::exit::{Code, Error};
@@ -37,8 +37,8 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     }
     let request = Request { role: args.role, interfaces: args.interfaces.clone(), xdp_mode: args.xdp_mode };
     let links = links().context("cannot list the network interfaces")?;
-    plan::check(&request, &links).map_err(sensor::refused)?;
-    let cgroup = args.cgroup.as_ref().map(|path| sensor::cgroup_directory(path)).transpose()?;
+    plan::check(&request, &links).map_err(start::refused)?;
+    let cgroup = args.cgroup.as_ref().map(|path| start::cgroup_directory(path)).transpose()?;
     let permitted = permission::permitted();
     let features = Features::probe();
     let plan = match permitted {
@@ -48,8 +48,8 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
                 "this binary was built without its kernel side: run `cargo xtask setup` and build again";
             Err(Error::new(Code::NoHook, message))
         }
-        Ok(()) => sensor::host(&features, links, cgroup, config)
-            .and_then(|host| plan::plan(&request, &host).map_err(sensor::refused)),
+        Ok(()) => start::host(&features, links, cgroup, config)
+            .and_then(|host| plan::plan(&request, &host).map_err(start::refused)),
     };
     let text = if args.json {
         format!("{}\n", report_json(&features, plan.as_ref(), config))

@@ -26,6 +26,8 @@ pub mod cgroup_path;
 pub mod local;
 pub mod process;
 
+mod start;
+
 pub mod sensor;
 mod service;
 mod stop;

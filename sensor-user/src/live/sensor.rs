@@ -7,43 +7,40 @@ mod questions;
 mod reload;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sensor_ebpf::abi::{ABI_VERSION, KernelOffsets, Options, feature};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use reload::Reloads;
 
-use super::attach::{self, Attached, Failed};
+use super::attach::Attached;
 use super::canary::{self, Canary, Route};
 use super::control::{self, Question};
 use super::cost::Cost;
-use super::features::{Feature, Features};
-use super::link::{Link, default_route_interfaces, links};
+use super::features::Features;
+use super::link::links;
 use super::local::{self, SearchList};
 use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
 use super::metrics::endpoint::{self, Endpoint};
 use super::output::Findings;
-use super::pins::Pins;
-use super::plan::{self, Host, Plan, Refusal, Request};
+use super::plan::{self, Host, Request};
 use super::process::Processes;
 use super::ring::Rings;
 use super::service::Service;
-use super::source::{Choice, Source};
+use super::source::Choice;
+use super::start::{attach_best, cgroup_directory, host, random, refused};
 use super::status::{Askers, Numbers, Printer};
 use super::stop::{Hangup, Hung, Stop};
-use super::{cgroup, clsact, object, permission, ring, status};
+use super::{clsact, object, permission, ring, status};
 use crate::cli::{Role, RunArgs};
 use crate::clock::{self, BootClock};
-use crate::config::{Config, Live, OwnerSource};
+use crate::config::{Config, Live};
 use crate::event::{Event, View};
 use crate::exit::{Code, Error};
 use crate::finding::Origin;
@@ -64,8 +61,6 @@ const PROC_WAITING: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at whether the watched interfaces are still there.
 const LOOK_AT_LINKS: Duration = Duration::from_secs(10);
-/// One of so many repeats passes where a self-limit has the filter on, at least.
-const SAMPLE: u64 = 64;
 /// Drains at the end: what was in the rings when the sensor was told to stop, at most.
 const LAST_DRAINS: usize = 4096;
 
@@ -98,89 +93,6 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
         stop.after(args.duration);
         Box::pin(sensor.watch(stop, hangup)).await
     })
-}
-
-/// What there is here to choose from; an error where the sensor cannot run at all.
-pub fn host(
-    features: &Features,
-    links: Vec<Link>,
-    cgroup: Option<PathBuf>,
-    config: &Config,
-) -> Result<Host, Error> {
-    let missing = features.missing();
-    if !missing.is_empty() {
-        let message =
-            format!("Linux {} lacks what the sensor needs: {}", features.release, missing.join(", "));
-        return Err(Error::new(Code::NoHook, message));
-    }
-    Ok(Host {
-        links,
-        default_routes: default_route_interfaces(),
-        cgroup: cgroup.map_or_else(|| features.cgroup.clone(), Ok),
-        features: features.present(),
-        owners: features.owners(config.live.owner_source.into()),
-        exec: features.exec(),
-    })
-}
-
-/// Plans and attaches; an owner source that fails its probe makes way for the next.
-fn attach_best(
-    request: &Request,
-    mut host: Host,
-    features: &Features,
-    config: &Config,
-) -> anyhow::Result<(Plan, Option<clsact::Lock>, Attached)> {
-    let mut clsact = None;
-    let mut removed = None;
-    let mut news = Vec::new();
-    let filter = config.filters_repeats(request.role == Role::Gateway) || config.has_limits();
-    let mut pins = Pins::open(config, filter).unwrap_or_else(|why| {
-        news.push(why);
-        None
-    });
-    if let Some(pins) = &pins {
-        pins.own_xdp(&mut host.links);
-    }
-    loop {
-        let plan = plan::plan(request, &host).map_err(refused)?;
-        if clsact.is_none() && !features.has(Feature::Tcx) {
-            let (lock, left) = clsact::start(plan.needs_clsact(), &host.links, clsact::DIRECTORY.as_ref())?;
-            (clsact, removed) = (lock, left.or(removed));
-        }
-        match attach::attach(&plan, &options(&plan, features, config, request.role)?, config, &mut pins) {
-            Ok(mut attached) => {
-                attached.warnings.splice(0..0, removed);
-                attached.warnings.splice(0..0, plan.warnings.iter().cloned());
-                attached.warnings.append(&mut news);
-                return Ok((plan, clsact, attached));
-            }
-            // Once: then there are none.
-            Err(Failed::Pins(why)) => {
-                news.push(format!("nothing is kept over a restart: {why}"));
-                pins = None;
-            }
-            // Each is refused once, so this ends.
-            Err(Failed::Source(source, why)) => host.owners.refuse(source, why),
-            Err(Failed::Other(error)) => return Err(error.into()),
-        }
-    }
-}
-
-/// A directory named with `--cgroup`.
-pub fn cgroup_directory(path: &Path) -> Result<PathBuf, Error> {
-    if cgroup::is_cgroup2(path) {
-        return Ok(path.to_owned());
-    }
-    let what = if path.exists() { "is no cgroup2 directory" } else { "does not exist" };
-    let hint = "name a directory of the cgroup2 hierarchy (`findmnt -t cgroup2` shows where it is mounted)";
-    Err(Error::new(Code::Usage, format!("--cgroup {} {what}; {hint}", path.display())))
-}
-
-pub fn refused(refusal: Refusal) -> Error {
-    match refusal {
-        Refusal::Usage(message) => Error::new(Code::Usage, message),
-        Refusal::NoHook(message) => Error::new(Code::NoHook, message),
-    }
 }
 
 struct Sensor {
@@ -354,7 +266,7 @@ impl Sensor {
     }
 
     fn tell_metrics(&mut self, sender: mpsc::Sender<Question>) -> Option<Endpoint> {
-        let listen = &self.reloads.in_force.metrics.listen;
+        let listen = &self.reloads.config().metrics.listen;
         if listen.is_empty() {
             return None;
         }
@@ -391,7 +303,7 @@ impl Sensor {
         }
         self.printer.line(&format!("who asked: {}", self.owner));
         self.printer.line(&self.store.announcement(self.pipeline.history()));
-        if self.reloads.in_force.output.observe {
+        if self.reloads.config().output.observe {
             self.printer.line("observing: findings alert nobody (output.observe)");
         }
         for warning in &self.attached.warnings {
@@ -674,58 +586,4 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     let mut ticker = interval(period);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
-}
-
-fn options(plan: &Plan, features: &Features, config: &Config, role: Role) -> io::Result<Options> {
-    let mut bits = feature::DEFAULT;
-    bits |= match plan.owner.source {
-        None => 0,
-        Some(Source::CurrentTask) => feature::CURRENT_TASK,
-        Some(Source::Fentry | Source::Kprobe) => feature::BY_SOCKET,
-        Some(Source::SockAddr) => feature::BY_COOKIE,
-    };
-    if plan.all_sockets {
-        bits |= feature::ALL_SOCKETS;
-    }
-    if features.offsets.is_ok() {
-        bits |= feature::OFFSETS;
-    }
-    if features.task_btf {
-        bits |= feature::TASK_BTF;
-    }
-    let filter = config.filters_repeats(role == Role::Gateway);
-    if filter || config.has_limits() {
-        // In force only once `control` says so.
-        bits |= feature::NOVELTY;
-    }
-    Ok(Options {
-        abi_version: ABI_VERSION,
-        features: bits,
-        lookup_ns: config.pipeline.lookup_ms * 1_000_000,
-        // Forced on by a limit, the filter samples.
-        novelty_sample: if filter { config.novelty.sample } else { config.novelty.sample.max(SAMPLE) },
-        hash_key: random()?,
-        offsets: features.offsets.as_ref().map_or_else(|_| KernelOffsets::new_zeroed(), |offsets| *offsets),
-        // The sizes of maps are `attach`'s to say.
-        ..Options::new_zeroed()
-    })
-}
-
-impl From<OwnerSource> for Option<Source> {
-    fn from(asked: OwnerSource) -> Self {
-        match asked {
-            OwnerSource::Auto => None,
-            OwnerSource::CurrentTask => Some(Source::CurrentTask),
-            OwnerSource::Fentry => Some(Source::Fentry),
-            OwnerSource::Kprobe => Some(Source::Kprobe),
-            OwnerSource::SockAddr => Some(Source::SockAddr),
-        }
-    }
-}
-
-/// From the kernel's generator, so that nobody can aim at the hashes.
-fn random<const WORDS: usize>() -> io::Result<[u64; WORDS]> {
-    let mut words = [0; WORDS];
-    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, words.as_mut_bytes())?;
-    Ok(words)
 }

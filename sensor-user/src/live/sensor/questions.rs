@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Sensor, random};
+use super::Sensor;
 use crate::clock;
 use crate::live::canary::{self, Canary};
 use crate::live::control::{self, Command, Question};
 use crate::live::flows;
+use crate::live::start::random;
 use crate::store::History;
 
 impl Sensor {

@@ -19,7 +19,7 @@ use crate::source::feeds;
 pub(super) struct Reloads {
     /// `-c`.
     file: Option<PathBuf>,
-    pub(super) in_force: Config,
+    in_force: Config,
     applied: u64,
     refused: u64,
     last: Option<Last>,
