@@ -204,6 +204,33 @@ pub struct Client {
     pub grade: Word,
 }
 
+impl Client {
+    /// Of whom nothing is known but how surely.
+    pub fn unknown(kind: ClientKind, grade: Word) -> Self {
+        Self {
+            kind,
+            ip: None,
+            pid: None,
+            pids: Vec::new(),
+            start_time: None,
+            exe: None,
+            comm: None,
+            cmdline: None,
+            uid: None,
+            user: None,
+            unit: None,
+            container: None,
+            pod: None,
+            script: None,
+            interpreter: None,
+            stdio_socket: None,
+            ancestry: Vec::new(),
+            via: None,
+            grade,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKind {

@@ -127,6 +127,11 @@ impl Ladder {
         &self.budget
     }
 
+    /// Goes by another budget from here on; what was taken stays until it is not needed under that.
+    pub fn retune(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
     /// How many steps are in force, from the first.
     pub fn taken(&self) -> usize {
         self.taken
@@ -193,25 +198,10 @@ pub fn finding(
         scope: Scope::NoZone,
         zone: None,
         client: Client {
-            kind: ClientKind::Process,
-            ip: None,
             pid: Some(me.pid),
             pids: vec![me.pid],
-            start_time: None,
             exe: me.exe.clone(),
-            comm: None,
-            cmdline: None,
-            uid: None,
-            user: None,
-            unit: None,
-            container: None,
-            pod: None,
-            script: None,
-            interpreter: None,
-            stdio_socket: None,
-            ancestry: Vec::new(),
-            via: None,
-            grade: "exact",
+            ..Client::unknown(ClientKind::Process, "exact")
         },
         resolver: None,
         view: "host",
@@ -299,6 +289,16 @@ mod tests {
             [(5, Change::Down(2)), (10, Change::Down(1)), (15, Change::Down(0))]
         );
         assert_eq!(ladder.taken(), 0);
+    }
+
+    #[test]
+    fn another_budget_counts_at_once() {
+        let mut ladder = Ladder::new(BUDGET);
+        assert_eq!(during(&mut ladder, cpu(0.4), 10), []);
+        ladder.retune(Budget { cpu: 0.3, ..BUDGET });
+        assert_eq!(during(&mut ladder, cpu(0.4), 4), [(3, Change::Up(0))]);
+        ladder.retune(Budget { cpu: 0.0, ..BUDGET });
+        assert_eq!(during(&mut ladder, cpu(0.4), 5), [(5, Change::Down(0))]);
     }
 
     #[test]

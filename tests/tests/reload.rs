@@ -168,3 +168,25 @@ fn a_terminal_that_goes_away_ends_the_run() {
     });
     assert!(gone.is_some(), "still there: {:?}", attached::to(&client, TRAFFIC));
 }
+
+#[test]
+fn limits_and_their_switch_are_taken_over() {
+    let _alone = serial::lock();
+    let (client, _server) = require!(host::pair());
+    write(&client, CONFIG, "");
+    let mut sensor = require!(Sensor::start(&client, &["-c", CONFIG]));
+    let hooks = |status: &Value| status["hooks"].as_array().unwrap().len();
+    assert!(hooks(&sensor.status()) > 0);
+    write(&client, CONFIG, "[limits]\ncpu_share = 0.25\nkill_switch = \"/run/off\"\n[live]\npin = true\n");
+    let told = reload(&mut sensor);
+    let keys = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|change| change["key"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(keys(&told["last"]["changed"]), ["limits.cpu_share", "limits.kill_switch"], "{told:#}");
+    assert_eq!(keys(&told["waiting"]), ["live.pin"], "{told:#}");
+    assert_eq!(sensor.status()["limits"]["budget"]["cpu_share"], 0.25);
+    write(&client, "/run/off", "");
+    let off = Deadline::secs(10).poll(|| Some(sensor.status()).filter(|status| hooks(status) == 0));
+    let off = off.unwrap_or_else(|| panic!("still there:\n{}", sensor.process().transcript()));
+    assert!(off["limits"]["detached"]["why"].as_str().unwrap().contains("/run/off"), "{off:#}");
+}

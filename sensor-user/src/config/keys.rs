@@ -403,9 +403,9 @@ keys! {
         /// Milliseconds between two drains of the rings.
         drain_interval_ms: u64 = 20, integer(1, 1000);
         /// Whether hooks and counters stay in the kernel when the sensor ends, however it ends: the next start takes them over without a packet unseen (Linux 5.9 and later; tcx 6.6). Until then they go on, and `earthdog doctor --clean` takes them off.
-        pin: bool = false, Allowed::Boolean;
+        pin: bool = false, Allowed::Boolean, restart: MAP;
         /// Folder of a bpffs for that.
-        pin_path: String = "/sys/fs/bpf/earthdog".into(), Allowed::Text("an absolute path");
+        pin_path: String = "/sys/fs/bpf/earthdog".into(), Allowed::Text("an absolute path"), restart: MAP;
         /// Where a running sensor answers.
         control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path"), restart: "the socket is made at the start";
     }

@@ -161,11 +161,6 @@ impl Config {
         wanted && !self.logs_messages()
     }
 
-    /// Whether a running sensor watches its own cost.
-    pub fn has_limits(&self) -> bool {
-        self.limits.cpu_share > 0.0 || self.limits.gateway_cpu_share > 0.0 || self.limits.memory_mib > 0
-    }
-
     /// Whether anything takes every decoded message.
     pub fn logs_messages(&self) -> bool {
         !self.output.messages.is_empty() || self.sinks.iter().any(|sink| sink.takes().messages)

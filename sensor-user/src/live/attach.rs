@@ -140,7 +140,7 @@ impl Attached {
     fn carry_out(&mut self, plan: &Plan) -> Result<(), Failed> {
         for hook in &plan.hooks {
             // The verifier takes 0.1 s and more for each program: all are loaded before the first is attached, or one
-            // direction would be seen for a while without the other. What is refused here is told when it is to be self.
+            // direction would be seen for a while without the other. What is refused here is told when it is to be attached.
             let _ = self.load(hook);
         }
         let (senders, others): (Vec<_>, Vec<_>) =

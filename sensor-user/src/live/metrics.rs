@@ -136,6 +136,42 @@ pub const METRICS: &[Metric] = &[
         },
     ),
     counter(
+        "earthdog_answers_kept_back",
+        &[],
+        "Answers to names just answered that a self-limit left in the kernel.",
+        |s, put| one(&s["counters"]["known_answer"], put),
+    ),
+    gauge("earthdog_limit_step", &[], "Steps of the self-limits in force, 0 to 3.", |s, put| {
+        one(&s["limits"]["step"], put);
+    }),
+    counter("earthdog_limit_steps_taken", &["step"], "Times that a step was taken.", |s, put| {
+        for step in list(&s["limits"]["steps"]) {
+            sample(&step["taken"], &[text(&step["step"])], put);
+        }
+    }),
+    gauge(
+        "earthdog_limit_cpu_share",
+        &["of"],
+        "Share of one core that the sensor takes, and that it may take; 0 is no limit.",
+        |s, put| {
+            sample(&s["limits"]["cpu_share"], &["taken"], put);
+            sample(&s["limits"]["budget"]["cpu_share"], &["budget"], put);
+        },
+    ),
+    counter("earthdog_messages_untold", &[], "Messages not told one by one at the last step.", |s, put| {
+        one(&s["limits"]["messages_untold"], put);
+    }),
+    gauge(
+        "earthdog_detached",
+        &[],
+        "1 once the sensor is off its hooks by its switch or limits.",
+        |s, put| {
+            if let Some(limits) = s["limits"].as_object() {
+                put(&[], f64::from(u8::from(limits.get("detached").is_some_and(Value::is_object))));
+            }
+        },
+    ),
+    counter(
         "earthdog_process_events_lost",
         &["event"],
         "Starts and ends of processes that were not told.",
@@ -435,6 +471,10 @@ mod tests {
             "version": "1\"\\\n\u{1b}",
             "counters": {"seen": 7, "lost_bulk_ring_full": 2, "skip_busy": 1, "skip_truncated": 3},
             "sinks": [{"name": "http", "taken": 5, "lost": {"queue_full": 2}, "spool": {"bytes": 11}}],
+            "limits": {
+                "step": 2, "cpu_share": 0.75, "budget": {"cpu_share": 0.5}, "messages_untold": 9,
+                "steps": [{"step": "repeats", "taken": 4}], "detached": {"why": "x"},
+            },
             "exceptions": [{"name": "x", "owner": "é".repeat(100), "hits": 4, "is_over": true}],
         });
         let text = render(&status, Form::Text);
@@ -446,6 +486,11 @@ mod tests {
             "earthdog_sink_lost_total{sink=\"http\",reason=\"queue_full\"} 2\n",
             "earthdog_sink_spool_bytes{sink=\"http\"} 11\n",
             "\"} 4\n",
+            "earthdog_limit_step 2\n",
+            "earthdog_limit_steps_taken_total{step=\"repeats\"} 4\n",
+            "earthdog_limit_cpu_share{of=\"taken\"} 0.75\nearthdog_limit_cpu_share{of=\"budget\"} 0.5\n",
+            "earthdog_messages_untold_total 9\n",
+            "earthdog_detached 1\n",
         ] {
             assert!(text.contains(says), "{says:?} not in:\n{text}");
         }

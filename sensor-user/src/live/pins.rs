@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::EbpfLoader;
 use aya::maps::{Array, Map, MapData};
-
 use aya::programs::links::{FdLink, PinnedLink};
 use sensor_ebpf::abi::ABI_VERSION;
 use sensor_ebpf::question::KEY_WORDS;
@@ -24,6 +24,7 @@ use super::hook::{Hook, Point};
 use super::link::{Link, links};
 use crate::attribute::clients::{FNV_START, fnv};
 use crate::config::Config;
+use crate::escape::escape;
 use crate::exit::{Code, Error};
 
 /// Maps that the next run goes on with; the others hold nothing between two packets.
@@ -62,7 +63,7 @@ pub struct Pins {
 
 impl Pins {
     /// Where the configuration asks for it; an error says why it cannot be. Of other layouts nothing is left behind it.
-    pub fn open(config: &Config, filter: bool) -> Result<Option<Self>, String> {
+    pub fn open(config: &Config) -> Result<Option<Self>, String> {
         if !config.live.pin {
             return Ok(None);
         }
@@ -77,7 +78,7 @@ impl Pins {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        let name = format!("{LAYOUT}{:016x}", layout(config, filter));
+        let name = format!("{LAYOUT}{:016x}", layout(config));
         let folder = root.join(&name);
         let mut notes = Vec::new();
         for other in layouts(root).map_err(failed)?.into_iter().filter(|other| *other != folder) {
@@ -218,7 +219,7 @@ impl Pins {
 
 /// All that programs and maps of one run have to have in common with those of the next: what is in the maps, which
 /// `ABI_VERSION` stands for, and their sizes. Programs may be others: that is an upgrade.
-fn layout(config: &Config, filter: bool) -> u64 {
+fn layout(config: &Config) -> u64 {
     let live = &config.live;
     let sizes = [
         u64::from(ABI_VERSION),
@@ -226,7 +227,7 @@ fn layout(config: &Config, filter: bool) -> u64 {
         live.bulk_ring_kib,
         live.flow_entries,
         live.owner_entries,
-        config.novelty.entries * u64::from(filter),
+        config.novelty.entries,
     ];
     let mut hash = FNV_START;
     for size in sizes {
@@ -269,5 +270,5 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 fn shown(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
+    escape(path.as_os_str().as_bytes()).into_owned()
 }

@@ -41,6 +41,7 @@ use super::{clsact, object, permission, ring, status};
 use crate::cli::{Role, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live};
+use crate::escape::escape;
 use crate::event::{Event, View};
 use crate::exit::{Code, Error};
 use crate::finding::Origin;
@@ -122,6 +123,7 @@ struct Sensor {
     cost: Cost,
     canary: Option<Canary>,
     limits: Limits,
+    as_gateway: bool,
     settings: Live,
     reloads: Reloads,
     service: Service,
@@ -166,7 +168,8 @@ impl Sensor {
         let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
         let max_processes = settings.attribute.max_processes;
-        let filter = config.filters_repeats(args.role == Role::Gateway);
+        let as_gateway = args.role == Role::Gateway;
+        let filter = config.filters_repeats(as_gateway);
         let cgroup = args.cgroup.as_deref().or(features.cgroup.as_deref().ok());
         let origin = if args.selftest { Origin::Selftest } else { Origin::Live };
         let mut pipeline = Pipeline::new(settings, origin);
@@ -196,7 +199,8 @@ impl Sensor {
             printer: Printer::new(),
             cost: Cost::new(),
             canary: None,
-            limits: Limits::new(config, args.role == Role::Gateway, filter),
+            limits: Limits::new(config, as_gateway, filter),
+            as_gateway,
             settings: config.live.clone(),
             reloads: Reloads::new(args.config.clone(), config),
             service: Service::new(),
@@ -276,7 +280,7 @@ impl Sensor {
                 Some(endpoint)
             }
             Err(error) => {
-                let warning = format!("no metrics at {}: {error}", listen.escape_debug());
+                let warning = format!("no metrics at {}: {error}", escape(listen));
                 self.attached.warnings.push(warning);
                 None
             }

@@ -54,8 +54,7 @@ pub(super) fn attach_best(
     let mut clsact = None;
     let mut removed = None;
     let mut news = Vec::new();
-    let filter = config.filters_repeats(request.role == Role::Gateway) || config.has_limits();
-    let mut pins = Pins::open(config, filter).unwrap_or_else(|why| {
+    let mut pins = Pins::open(config).unwrap_or_else(|why| {
         news.push(why);
         None
     });
@@ -105,7 +104,8 @@ pub(super) fn refused(refusal: Refusal) -> Error {
 }
 
 fn options(plan: &Plan, features: &Features, config: &Config, role: Role) -> io::Result<Options> {
-    let mut bits = feature::DEFAULT;
+    // The filter is always there: it keeps nothing back before `control` says so, which a self-limit may do at any time.
+    let mut bits = feature::DEFAULT | feature::NOVELTY;
     bits |= match plan.owner.source {
         None => 0,
         Some(Source::CurrentTask) => feature::CURRENT_TASK,
@@ -122,10 +122,6 @@ fn options(plan: &Plan, features: &Features, config: &Config, role: Role) -> io:
         bits |= feature::TASK_BTF;
     }
     let filter = config.filters_repeats(role == Role::Gateway);
-    if filter || config.has_limits() {
-        // In force only once `control` says so.
-        bits |= feature::NOVELTY;
-    }
     Ok(Options {
         abi_version: ABI_VERSION,
         features: bits,

@@ -9,27 +9,9 @@ use crate::logged::grade_name;
 
 /// Everything known of a client; an address that is not known if there is none.
 pub fn describe(client: Option<&Client>, names: &Names, settings: &attribute::Settings) -> finding::Client {
-    let mut out = finding::Client {
-        kind: ClientKind::Address,
-        ip: client.map(|c| c.ip),
-        pid: None,
-        pids: Vec::new(),
-        start_time: None,
-        exe: None,
-        comm: None,
-        cmdline: None,
-        uid: None,
-        user: None,
-        unit: None,
-        container: None,
-        pod: None,
-        script: None,
-        interpreter: None,
-        stdio_socket: None,
-        ancestry: Vec::new(),
-        via: None,
-        grade: grade_name(client.map_or(grade::NONE, |c| c.grade)),
-    };
+    let grade = grade_name(client.map_or(grade::NONE, |c| c.grade));
+    let mut out =
+        finding::Client { ip: client.map(|c| c.ip), ..finding::Client::unknown(ClientKind::Address, grade) };
     let Some(Client { identity: Identity::Process { uid, .. }, pids, comm: name, image, .. }) = client else {
         return out;
     };

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Sensor;
 use crate::clock;
 use crate::config::Config;
+use crate::escape::escape;
 use crate::finding::{Evidence, Finding, State};
 use crate::limits::{self, Budget, Change, Ladder, Load, Myself, STEPS, Step};
 use crate::live::maps::Counters;
@@ -43,6 +44,16 @@ pub(super) struct Limits {
     detached: Option<(u64, String)>,
 }
 
+fn budget(config: &Config, as_gateway: bool) -> Budget {
+    let limits = &config.limits;
+    Budget {
+        cpu: if as_gateway { limits.gateway_cpu_share } else { limits.cpu_share },
+        memory: limits.memory_mib << 20,
+        after_s: limits.after_s,
+        calm_s: limits.calm_s,
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Before {
     cpu_ns: u64,
@@ -55,16 +66,9 @@ struct Before {
 impl Limits {
     /// `filter`: whether repeats are kept back without any step.
     pub(super) fn new(config: &Config, as_gateway: bool, filter: bool) -> Self {
-        let Config { limits, .. } = config;
-        let budget = Budget {
-            cpu: if as_gateway { limits.gateway_cpu_share } else { limits.cpu_share },
-            memory: limits.memory_mib << 20,
-            after_s: limits.after_s,
-            calm_s: limits.calm_s,
-        };
         let exe = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
         Self {
-            ladder: Ladder::new(budget),
+            ladder: Ladder::new(budget(config, as_gateway)),
             always: if filter { control::REPEATS } else { 0 },
             telemetry: config.logs_messages(),
             me: Myself { pid: std::process::id(), exe },
@@ -73,10 +77,17 @@ impl Limits {
             before: Before::default(),
             looks: 0,
             untold: 0,
-            switch: limits.kill_switch.clone(),
-            may_detach: limits.detach,
+            switch: config.limits.kill_switch.clone(),
+            may_detach: config.limits.detach,
             detached: None,
         }
+    }
+
+    /// Takes other limits over.
+    pub(super) fn retune(&mut self, config: &Config, as_gateway: bool) {
+        self.ladder.retune(budget(config, as_gateway));
+        self.switch.clone_from(&config.limits.kill_switch);
+        self.may_detach = config.limits.detach;
     }
 
     /// `abi::control` bits as they should be now.
@@ -238,7 +249,7 @@ impl Sensor {
     fn look_at_switch(&mut self, now_ns: u64) {
         let is_thrown = !self.limits.switch.is_empty() && Path::new(&self.limits.switch).exists();
         if is_thrown && self.limits.detached.is_none() {
-            let why = format!("{} is there (`limits.kill_switch`)", self.limits.switch.escape_debug());
+            let why = format!("{} is there (`limits.kill_switch`)", escape(&self.limits.switch));
             self.switch_off(why, now_ns);
         }
     }

@@ -142,6 +142,7 @@ impl Sensor {
             self.printer.line(&format!("full tables now add at most {:.1} MB", self.worst_case as f64 / 1e6));
         }
         self.out.retune(config.output.least.into());
+        self.limits.retune(config, self.as_gateway);
         let Self { pipeline, out, sinks, store, printer, .. } = self;
         let now_ns = clock::unix_ns();
         pipeline.retune(settings, now_ns, &mut |finding| {
