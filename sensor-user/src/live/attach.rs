@@ -294,11 +294,7 @@ impl Attached {
                 let cgroup = File::open(path).map_err(ProgramError::IOError)?;
                 let program: &mut CgroupSockAddr = self.program(hook.program)?;
                 let id = program.attach(cgroup, CgroupAttachMode::Single)?;
-                if self.pins.is_some() {
-                    let link = self.program::<CgroupSockAddr>(hook.program)?.take_link(id)?;
-                    self.keep(hook, link)?;
-                }
-                Ok(())
+                self.keep(hook, |program: &mut CgroupSockAddr| program.take_link(id))
             }
             Point::Kprobe { function } => {
                 let program: &mut KProbe = self.program(hook.program)?;
@@ -325,23 +321,27 @@ impl Attached {
         Ok(pins.renew(hook, program.fd()?.as_fd()))
     }
 
-    /// Leaves a link to the next run.
-    fn keep<L>(&mut self, hook: &Hook, link: L) -> Result<(), ProgramError>
+    /// Leaves the link that a program has just been given to the next run, where there are pins.
+    fn keep<'a, P: 'a, L>(
+        &'a mut self,
+        hook: &Hook,
+        take: impl FnOnce(&'a mut P) -> Result<L, ProgramError>,
+    ) -> Result<(), ProgramError>
     where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
         FdLink: TryFrom<L, Error = LinkError>,
     {
+        let Self { pins: Some(pins), bpf, .. } = self else { return Ok(()) };
+        let program = bpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
+        let link = take(program.try_into()?)?;
         let link = FdLink::try_from(link).map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
-        self.pins.as_mut().map_or(Ok(()), |pins| pins.keep(hook, link)).map_err(ProgramError::IOError)
+        pins.keep(hook, link).map_err(ProgramError::IOError)
     }
 
     fn xdp(&mut self, hook: &Hook, interface: &str, mode: XdpMode) -> Result<(), ProgramError> {
         let program: &mut Xdp = self.program(hook.program)?;
         let id = program.attach(interface, mode)?;
-        if self.pins.is_some() {
-            let link = self.program::<Xdp>(hook.program)?.take_link(id)?;
-            self.keep(hook, link)?;
-        }
-        Ok(())
+        self.keep(hook, |program: &mut Xdp| program.take_link(id))
     }
 
     /// First in line: our return value lets every program behind run, but one before us may end the walk.
@@ -349,11 +349,7 @@ impl Attached {
         let program: &mut SchedClassifier = self.program(hook.program)?;
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program.attach_with_options(interface, direction, first)?;
-        if self.pins.is_some() {
-            let link = self.program::<SchedClassifier>(hook.program)?.take_link(id)?;
-            self.keep(hook, link)?;
-        }
-        Ok(())
+        self.keep(hook, |program: &mut SchedClassifier| program.take_link(id))
     }
 
     /// A qdisc that is there stays there, and one that we add too: others may have put filters on it by the time we go.
@@ -381,11 +377,7 @@ impl Attached {
         // aya attaches by link from 5.7 on, and a link always allows others beside it: the kernel sets
         // BPF_F_ALLOW_MULTI itself and refuses to be given it (kernel/bpf/cgroup.c, cgroup_bpf_link_attach).
         let id = program.attach(cgroup, direction, CgroupAttachMode::Single)?;
-        if self.pins.is_some() {
-            let link = self.program::<CgroupSkb>(hook.program)?.take_link(id)?;
-            self.keep(hook, link)?;
-        }
-        Ok(())
+        self.keep(hook, |program: &mut CgroupSkb| program.take_link(id))
     }
 
     fn program<'a, P>(&'a mut self, name: &str) -> Result<&'a mut P, ProgramError>
