@@ -57,7 +57,8 @@ const BEATS: usize = 32;
 const BEAT_NS: u64 = 500_000_000;
 /// Beats between two looks at the pace.
 const EVERY: u32 = 4;
-/// What takes so long for its first beats has no more of them in a day, and is looked at one look sooner.
+/// What takes so long for its first beats has few more of them in a day: it is looked at one look sooner, and at each beat
+/// from there on.
 const SLOW_NS: u64 = 12 * 3600 * 1_000_000_000;
 /// What was silent for so long begins anew.
 const SILENT_NS: u64 = 12 * 3600 * 1_000_000_000;
@@ -124,7 +125,8 @@ impl Detector for Beacon {
         pace.bypasses = pace.bypasses << 1 | u32::from(bypasses);
         (pace.last_ns, pace.name, pace.until_ns) = (now_ns, look.name_hash, 0);
         let is_slow = now_ns.saturating_sub(pace.first_ns) >= SLOW_NS;
-        if pace.beats + u32::from(is_slow) <= self.min_beats || !pace.beats.is_multiple_of(EVERY) {
+        let is_due = is_slow || pace.beats.is_multiple_of(EVERY);
+        if !is_due || pace.beats + u32::from(is_slow) <= self.min_beats {
             return;
         }
         let Some(brings) = pace.brings() else { return };
