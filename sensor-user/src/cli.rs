@@ -14,7 +14,7 @@ pub use selftest::{PartArgs, SelftestArgs};
 
 use crate::{
     config::{Config, Loaded, files},
-    coverage,
+    coverage, diagnose,
     exit::{self, Code},
     explain, live, replay,
     rules::list,
@@ -62,6 +62,8 @@ enum Command {
     Baseline(BaselineCommand),
     /// Say what this kernel offers, which hooks would be used and what they cannot see
     Doctor(DoctorArgs),
+    /// Pack what somebody else needs to help, without names, addresses or anything else of this host's own
+    Diagnose(DiagnoseArgs),
     /// List the rules: evidence, severity, ATT&CK ids and configuration keys
     Rules(RulesArgs),
     /// Print or check the configuration
@@ -201,6 +203,22 @@ pub struct DoctorArgs {
     pub config: Option<PathBuf>,
 }
 
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Examples:\n  earthdog diagnose\n  earthdog diagnose -o - | tar tzv\n  earthdog diagnose --show | less"
+)]
+pub struct DiagnoseArgs {
+    /// Where to; - for standard output [default: earthdog-diagnose-TIME.tar.gz here]
+    #[arg(short = 'o', long = "output", value_name = "FILE", conflicts_with = "show")]
+    pub output: Option<PathBuf>,
+    /// Print all that would be in it, and write no file
+    #[arg(long)]
+    pub show: bool,
+    /// Configuration file of the running sensor
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 struct RulesArgs {
     /// One JSON object instead of a table
@@ -318,6 +336,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
             print(&ask::reset(&args, &load(&args.memory.config)?)?)
         }
         Command::Doctor(args) => live::doctor(&args, &load(&args.config)?),
+        Command::Diagnose(args) => diagnose::run(&args, &load(&args.config)?),
         Command::Rules(args) => print(&if args.json { list::json() } else { list::text() }),
         Command::Config(ConfigCommand::Print(args)) => {
             let text = load(&args.config)?.to_toml();

@@ -70,3 +70,5 @@ pub mod top;
 pub mod selftest;
 
 pub mod coverage;
+
+pub mod diagnose;

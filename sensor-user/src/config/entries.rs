@@ -212,6 +212,17 @@ pub(super) fn to_toml<T: Entry>(list: &[T]) -> String {
     text
 }
 
+/// Keys of the entries whose value is not the default: see `Config::other_than_default`.
+pub(super) fn other_than_default<T: Entry>(list: &[T]) -> impl Iterator<Item = (String, Allowed, String)> {
+    let default = T::default();
+    list.iter().enumerate().flat_map(move |(at, entry)| {
+        let keys =
+            T::KEYS.iter().filter(|key| key.is_for(entry) && (key.show)(entry) != (key.show)(&default));
+        let named = |key: &Key<T>| format!("{}[{at}].{}", T::SECTION, key.name);
+        keys.map(|key| (named(key), key.allowed, (key.show)(entry))).collect::<Vec<_>>()
+    })
+}
+
 /// What `config explain` prints of a key of such entries, or of all.
 pub(super) fn explain<T: Entry>(list: &[T], asked: Option<&str>) -> Result<String, String> {
     let section = T::SECTION;

@@ -96,6 +96,21 @@ impl Config {
         text + &entries::to_toml(&self.sinks) + &entries::to_toml(&self.suppress)
     }
 
+    /// Keys whose value is not the default, as `section.key` or `sink[0].key`, with what they may be and their value as
+    /// TOML.
+    pub fn other_than_default(&self) -> Vec<(String, Allowed, String)> {
+        let default = Self::default();
+        let mut set: Vec<_> = KEYS
+            .iter()
+            .map(|key| (key, (key.show)(self)))
+            .filter(|(key, shown)| *shown != (key.show)(&default))
+            .map(|(key, shown)| (format!("{}.{}", key.section, key.name), key.allowed, shown))
+            .collect();
+        set.extend(entries::other_than_default(&self.sinks));
+        set.extend(entries::other_than_default(&self.suppress));
+        set
+    }
+
     /// The settings of the stages between source and sink.
     pub fn pipeline(&self) -> pipeline::Settings {
         pipeline::Settings {

@@ -25,7 +25,7 @@ use crate::exit::{Code, Error};
 /// Version of the protocol.
 pub const VERSION: u32 = 1;
 /// Members of this group may ask.
-const GROUP: &str = "earthdog";
+pub(super) const GROUP: &str = "earthdog";
 const MODE: u32 = 0o660;
 const MAX_CLIENTS: usize = 8;
 const MAX_REQUEST: u64 = 4096;

@@ -1,5 +1,7 @@
 //! `earthdog doctor`: what this kernel offers, what would be attached and why, and what nobody would see.
 
+pub mod hints;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -16,7 +18,12 @@ use super::programs::PROGRAMS;
 use super::{attach, clsact, control, object, permission, start, status};
 use crate::cli::DoctorArgs;
 use crate::config::Config;
+use crate::escape::escape;
 use crate::exit::{Code, Error};
+use hints::{Facts, Hint};
+
+/// Of the answer in JSON.
+const VERSION: u32 = 1;
 
 /// What no hook of this version sees.
 const BLIND_SPOTS: &[&str] = &[
@@ -35,6 +42,13 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     if args.clean {
         return clean(config);
     }
+    let (text, plan) = report(args, config)?;
+    print(&text)?;
+    plan.map(|_| Code::Ok).map_err(Into::into)
+}
+
+/// The report, and why the sensor cannot run here, if so.
+pub fn report(args: &DoctorArgs, config: &Config) -> anyhow::Result<(String, Result<Plan, Error>)> {
     let request = Request { role: args.role, interfaces: args.interfaces.clone(), xdp_mode: args.xdp_mode };
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(start::refused)?;
@@ -51,13 +65,14 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
         Ok(()) => start::host(&features, links, cgroup, config)
             .and_then(|host| plan::plan(&request, &host).map_err(start::refused)),
     };
+    let facts = Facts::read(&features, plan.as_ref().err(), config);
+    let hints = hints::hints(&facts);
     let text = if args.json {
-        format!("{}\n", report_json(&features, plan.as_ref(), config))
+        format!("{}\n", report_json(&features, plan.as_ref(), &hints, config))
     } else {
-        report_text(&features, plan.as_ref(), config)
+        report_text(&features, plan.as_ref(), &hints, config)
     };
-    print(&text)?;
-    plan.map(|_| Code::Ok).map_err(Into::into)
+    Ok((text, plan))
 }
 
 /// Removes what a sensor that was killed before 6.6 left on clsact, and what one with `live.pin` left in the kernel.
@@ -88,7 +103,7 @@ fn print(text: &str) -> Result<(), Error> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Error::stdout(&error))
 }
 
-fn report_text(features: &Features, plan: Result<&Plan, &Error>, config: &Config) -> String {
+fn report_text(features: &Features, plan: Result<&Plan, &Error>, hints: &[Hint], config: &Config) -> String {
     let mut out = format!("Linux {}\n\nKernel features\n", features.release);
     for (row, outcome) in &features.probes {
         let mark = match outcome {
@@ -145,11 +160,20 @@ fn report_text(features: &Features, plan: Result<&Plan, &Error>, config: &Config
     for text in BLIND_SPOTS {
         let _ = writeln!(out, "  {text}");
     }
+    out.push_str("\nTo do\n");
+    if hints.is_empty() {
+        out.push_str("  nothing\n");
+    }
+    for Hint { row, problem } in hints {
+        let _ = writeln!(out, "  {}: {}", row.id, escape(problem));
+        let _ = writeln!(out, "    it costs {}", row.costs);
+        let _ = writeln!(out, "    {}", row.fix);
+    }
     let _ = writeln!(out, "\nControl socket: {}", config.live.control_socket.escape_debug());
     out
 }
 
-fn report_json(features: &Features, plan: Result<&Plan, &Error>, config: &Config) -> Value {
+fn report_json(features: &Features, plan: Result<&Plan, &Error>, hints: &[Hint], config: &Config) -> Value {
     let probes: Vec<_> = features
         .probes
         .iter()
@@ -165,6 +189,8 @@ fn report_json(features: &Features, plan: Result<&Plan, &Error>, config: &Config
         .collect();
     let hooks: Vec<_> = plan.iter().flat_map(|plan| &plan.hooks).map(hook_json).collect();
     let mut report = json!({
+        "v": VERSION,
+        "hints": hints.iter().map(Hint::json).collect::<Vec<_>>(),
         "release": features.release,
         "features": probes,
         "programs": PROGRAMS.iter().map(|program| json!({
