@@ -19,7 +19,7 @@ pub struct Step {
     pub name: &'static str,
     pub about: &'static str,
     /// What the sensor does, for the title.
-    does: &'static str,
+    pub does: &'static str,
 }
 
 /// In the order in which they are taken.

@@ -1,6 +1,8 @@
 //! `earthdog doctor`: what this kernel offers, what would be attached and why, and what nobody would see.
 
 pub mod hints;
+#[cfg(test)]
+mod operating;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -50,7 +50,7 @@ fn refusal(error: &io::Error) -> Error {
 }
 
 /// Capabilities needed (5.8 and later; CAP_SYS_ADMIN stands for the first two).
-const NEEDED: [(u32, &str, &str); 3] = [
+pub(super) const NEEDED: [(u32, &str, &str); 3] = [
     (39, "CAP_BPF", "to load programs"),
     (38, "CAP_PERFMON", "to read process fields"),
     (12, "CAP_NET_ADMIN", "to attach to interfaces and cgroups"),
