@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and which part answers.
 
 mod analyst;
+mod manual;
 mod selftest;
 
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ pub use analyst::{AlertsArgs, CoverageArgs, ExplainArgs, ReportArgs, TopArgs};
 pub use selftest::{PartArgs, SelftestArgs};
 
 use crate::{
-    config::{Config, Loaded, files},
+    config::{Config, Loaded, files, shipped},
     coverage, diagnose,
     exit::{self, Code},
     explain, live, replay,
@@ -69,6 +70,11 @@ enum Command {
     /// Print or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print what makes a shell complete earthdog's commands and options
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -229,7 +235,7 @@ struct RulesArgs {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Every key with its meaning, default and value in force, as a file that can be used
-    Print(ConfigArgs),
+    Print(PrintArgs),
     /// Say whether the configuration is valid
     Check(ConfigArgs),
     /// Say what a key means, what it may be, what it is and which file says so
@@ -241,6 +247,15 @@ struct ConfigArgs {
     /// Configuration file [default: /etc/earthdog/earthdog.toml and conf.d/*.toml there, as far as there are any]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct PrintArgs {
+    /// Every key at its default and commented out, as packages ship it
+    #[arg(long, conflicts_with = "config")]
+    defaults: bool,
+    #[command(flatten)]
+    file: ConfigArgs,
 }
 
 #[derive(Debug, Args)]
@@ -339,8 +354,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Diagnose(args) => diagnose::run(&args, &load(&args.config)?),
         Command::Rules(args) => print(&if args.json { list::json() } else { list::text() }),
         Command::Config(ConfigCommand::Print(args)) => {
-            let text = load(&args.config)?.to_toml();
-            print(&text)
+            print(&if args.defaults { shipped::commented() } else { load(&args.file.config)?.to_toml() })
         }
         Command::Config(ConfigCommand::Check(args)) => {
             print(&Loaded::read(args.config.as_deref(), Path::new(files::DIRECTORY))?.check())
@@ -348,6 +362,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
         Command::Config(ConfigCommand::Explain(args)) => print(
             &Loaded::read(args.file.config.as_deref(), Path::new(files::DIRECTORY))?.explain(&args.key)?,
         ),
+        Command::Completions(args) => print(&manual::completions(args.shell)),
+        Command::Manual(args) => manual::write(&args.folder).map(|()| Code::Ok),
     }
 }
 

@@ -55,7 +55,7 @@ impl<T: Entry> Key<T> {
     }
 
     /// `http, file`; nothing where it is for all.
-    fn whose(&self) -> String {
+    pub(super) fn whose(&self) -> String {
         let names: Vec<_> = self.only.iter().map(|kind| T::kind_name(*kind)).collect();
         names.join(", ")
     }

@@ -5,6 +5,7 @@ mod entries;
 pub mod files;
 mod keys;
 pub mod list;
+pub mod shipped;
 pub mod sinks;
 pub mod suppress;
 mod value;
