@@ -208,7 +208,7 @@ fn systemd_has_nothing_to_say_against_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("earthdog.service");
     // `verify` wants to see the program.
-    let installed = "/usr/local/bin/earthdog";
+    let installed = "/usr/bin/earthdog";
     let text = unit();
     assert_eq!(text.matches(installed).count(), 2);
     std::fs::write(&path, text.replace(installed, &require!(binary()).display().to_string())).unwrap();

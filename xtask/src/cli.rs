@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cache::Cache;
 use crate::setup::{self, Needs};
-use crate::{ci, demo, eval, fuzz, model, preflight, process, run, test, tidy, vm};
+use crate::{ci, demo, dist, eval, fuzz, model, preflight, process, run, test, tidy, vm};
 
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask", about = "Set-up, tests and CI of earthdog")]
@@ -27,6 +27,9 @@ enum Command {
         /// Also a browser, for the test that renders the page of a finding
         #[arg(long)]
         browser: bool,
+        /// Also the tools that build and judge packages
+        #[arg(long)]
+        packages: bool,
     },
     /// Build the sensor and run it on this host, through sudo where that is needed
     Run {
@@ -49,6 +52,8 @@ enum Command {
     },
     /// Run every check: what CI runs
     Ci,
+    /// Build a release into target/dist: static binary, .deb, .rpm, checksums
+    Dist(dist::Options),
     /// Check the house rules
     Tidy {
         /// Record the ABI as it is now
@@ -105,9 +110,10 @@ fn run(command: &Command) -> Result<bool> {
         _ => Cache::open()?,
     };
     match command {
-        Command::Setup { vm, browser } => {
+        Command::Setup { vm, browser, packages } => {
             preflight::build()?;
-            setup::run(&cache, Needs { toolchain: true, peers: true, vm: *vm, browser: *browser })?;
+            let (vm, browser, packages) = (*vm, *browser, *packages);
+            setup::run(&cache, Needs { toolchain: true, peers: true, vm, browser, packages })?;
         }
         Command::Run { arguments } => run::run(&cache, arguments)?,
         Command::Demo { stage, .. } => demo::run(&cache, *stage)?,
@@ -120,6 +126,7 @@ fn run(command: &Command) -> Result<bool> {
             return Ok(outcome.failed == 0);
         }
         Command::Ci => return ci::run(),
+        Command::Dist(options) => dist::run(&cache, options)?,
         Command::Tidy { bless } => return Ok(tidy::run(*bless)? == 0),
         Command::Fuzz { target, seconds, replay } => {
             let mode = if *replay { fuzz::Mode::Replay } else { fuzz::Mode::Fuzz { seconds: *seconds } };

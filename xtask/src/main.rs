@@ -6,6 +6,7 @@ mod ci;
 mod cli;
 mod data;
 mod demo;
+mod dist;
 mod eval;
 mod fuzz;
 mod model;

@@ -22,6 +22,7 @@ pub(crate) struct Needs {
     pub(crate) peers: bool,
     pub(crate) vm: bool,
     pub(crate) browser: bool,
+    pub(crate) packages: bool,
 }
 
 pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
@@ -30,7 +31,8 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     let metrics = needs.peers && !peers::METRICS.is_done(cache);
     let vm = needs.vm && !peers::VM.is_done(cache);
     let browser = needs.browser && !peers::BROWSER.is_done(cache);
-    if !(toolchain || peers || metrics || vm || browser) {
+    let packages = needs.packages && !peers::PACKAGES.is_done(cache);
+    if !(toolchain || peers || metrics || vm || browser || packages) {
         return Ok(());
     }
     preflight::build()?;
@@ -43,9 +45,13 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     if toolchain && !toolchain::is_done(cache) {
         toolchain::fetch(cache, apt.as_ref())?;
     }
-    for (group, wanted) in
-        [(&peers::TESTS, peers), (&peers::METRICS, metrics), (&peers::VM, vm), (&peers::BROWSER, browser)]
-    {
+    for (group, wanted) in [
+        (&peers::TESTS, peers),
+        (&peers::METRICS, metrics),
+        (&peers::VM, vm),
+        (&peers::BROWSER, browser),
+        (&peers::PACKAGES, packages),
+    ] {
         if wanted && !group.is_done(cache) {
             group.fetch(cache, apt.as_ref())?;
         }

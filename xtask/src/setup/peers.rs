@@ -58,6 +58,21 @@ pub(crate) const VM: Group = Group {
     libraries: &[],
 };
 
+/// For `cargo xtask dist` and the tests of packages.
+pub(crate) const PACKAGES: Group = Group {
+    name: "packages",
+    purpose: "package tools (build and judge packages, read deployment recipes)",
+    tools: &[
+        tool("rpm", "rpm", "usr/bin/rpm"),
+        tool("rpmbuild", "rpm", "usr/bin/rpmbuild"),
+        tool("rpmlint", "rpmlint", "usr/bin/rpmlint"),
+        tool("lintian", "lintian", "usr/bin/lintian"),
+        tool("ansible-playbook", "ansible-core", "usr/bin/ansible-playbook"),
+    ],
+    beside: &[],
+    libraries: &[],
+};
+
 /// For the test that renders a finding's page.
 pub(crate) const BROWSER: Group = Group {
     name: "browser",
