@@ -36,6 +36,7 @@ pub mod attached;
 pub mod drop_all;
 pub mod generator;
 pub mod host;
+pub mod machine;
 pub mod peer;
 pub mod process;
 pub mod replayed;

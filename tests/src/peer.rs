@@ -31,6 +31,12 @@ pub fn search_path() -> OsString {
     env::join_paths(dirs).unwrap_or(own)
 }
 
+/// Packages unpacked as they would be installed, below which `name` is; for a root of its own.
+pub fn packages(name: &str) -> Result<PathBuf, String> {
+    let root = cache().map(|cache| cache.join("packages/root")).filter(|root| root.join(name).is_file());
+    root.ok_or_else(|| format!("{name} is missing: `cargo xtask setup --packages` fetches the package tools"))
+}
+
 /// The project's cache folder: `EARTHDOG_CACHE`, else `XDG_CACHE_HOME`/earthdog, else ~/.cache/earthdog.
 fn cache() -> Option<PathBuf> {
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

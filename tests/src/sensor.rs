@@ -21,23 +21,25 @@ pub fn binary() -> Result<PathBuf, String> {
 /// The binary beside this test's executable, of the same profile: a debug build has switches that stop its stages. `Err`
 /// says how to build it.
 pub fn beside() -> Result<PathBuf, String> {
+    program("earthdog", "sensor-user")
+}
+
+/// A program of the workspace's, as [`beside`].
+pub fn program(name: &str, package: &str) -> Result<PathBuf, String> {
     let test = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
     // target/<profile>/deps/<test>; a program of this package lies beside it.
     let folder = test.parent().unwrap_or(&test);
     let by_cargo = folder.ends_with("deps");
     let folder = if by_cargo { folder.parent().unwrap_or(folder) } else { folder };
-    let path = folder.join("earthdog");
+    let path = folder.join(name);
     if !path.is_file() {
-        return Err(format!("{} is missing: build it with `cargo build -p sensor-user`", path.display()));
+        return Err(format!("{} is missing: build it with `cargo build -p {package}`", path.display()));
     }
     if by_cargo && !path.with_extension("d").is_file() {
-        return Err(format!(
-            "what {} was built of is not known: `cargo build -p sensor-user`",
-            path.display()
-        ));
+        return Err(format!("what {} was built of is not known: `cargo build -p {package}`", path.display()));
     }
     if let Some(newer) = newer_source(&path) {
-        return Err(format!("{newer} is newer than {}: `cargo build -p sensor-user`", path.display()));
+        return Err(format!("{newer} is newer than {}: `cargo build -p {package}`", path.display()));
     }
     Ok(path)
 }
