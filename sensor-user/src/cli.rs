@@ -189,9 +189,12 @@ pub struct DoctorArgs {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
-    /// Remove what a killed sensor left behind
+    /// Remove what a killed sensor left behind, and what live.pin keeps
     #[arg(long)]
     pub clean: bool,
+    /// With --clean: leave what live.pin keeps for the next start, where the configuration asks for it
+    #[arg(long, requires = "clean")]
+    pub keep_pins: bool,
     /// As for `run`
     #[arg(long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,

@@ -86,6 +86,8 @@ fn a_restart_under_traffic_leaves_no_packet_unseen() {
     eprintln!("{restarts} restarts, {killed} by kill -9, {} packets seen", counters["seen"]);
     assert!(restarts >= 3 && killed >= 1, "{restarts} restarts, {killed} kills");
     sensor.stop();
+    let kept = client.run(&format!("{} doctor --clean --keep-pins -c {config}", binary().unwrap().display()));
+    assert_eq!(kept, "nothing was left behind\n", "the unit calls this between two runs");
     let cleaned = client.run(&format!("{} doctor --clean -c {config}", binary().unwrap().display()));
     assert!(cleaned.contains("removed pins /run/bpf/earthdog/layout-"), "{cleaned}");
     assert_eq!(attached::to(&client, TRAFFIC), Vec::<String>::new());

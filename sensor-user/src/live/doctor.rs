@@ -42,7 +42,7 @@ const BLIND_SPOTS: &[&str] = &[
 /// Prints the report to stdout. An error carries 69 or 77 and names what is missing.
 pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     if args.clean {
-        return clean(config);
+        return clean(config, args.keep_pins && config.live.pin);
     }
     let (text, plan) = report(args, config)?;
     print(&text)?;
@@ -78,7 +78,7 @@ pub fn report(args: &DoctorArgs, config: &Config) -> anyhow::Result<(String, Res
 }
 
 /// Removes what a sensor that was killed before 6.6 left on clsact, and what one with `live.pin` left in the kernel.
-fn clean(config: &Config) -> anyhow::Result<Code> {
+fn clean(config: &Config, keep_pins: bool) -> anyhow::Result<Code> {
     let socket = Path::new(&config.live.control_socket);
     if control::request(socket, "status").is_ok() {
         let message = format!("a sensor is running (it answers at {}): stop it first", socket.display());
@@ -88,7 +88,9 @@ fn clean(config: &Config) -> anyhow::Result<Code> {
     // Held to the end: a sensor that starts meanwhile is not taken for a dead one.
     let _lock = clsact::Lock::take(Path::new(clsact::DIRECTORY))?;
     let mut removed = attach::clean(&links().context("cannot list the network interfaces")?);
-    removed.extend(Pins::clean(config)?);
+    if !keep_pins {
+        removed.extend(Pins::clean(config)?);
+    }
     let mut text = String::new();
     for what in &removed {
         let _ = writeln!(text, "removed {what}");
