@@ -66,6 +66,13 @@ fn a_bundle_has_what_helps_and_nothing_of_the_hosts_own() {
     sensor.settled(Deadline::secs(10));
     let status = sensor.status();
 
+    // Where the doctor looks what a running sensor has to say.
+    for pointer in
+        ["/lost", "/counters/seen", "/limits/step", "/evictions/ledger keys", "/configuration/waiting"]
+    {
+        assert!(status.pointer(pointer).is_some(), "{pointer} in {status:#}");
+    }
+
     let done = ask(&client, &["diagnose", "-o", "/run/bundle.tar.gz"]);
     assert_eq!((done.code(), &*done.stdout), (Some(0), "/run/bundle.tar.gz"), "{}", done.stderr);
     let path = client.file("/run/bundle.tar.gz");

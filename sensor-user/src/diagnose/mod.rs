@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::cli::{DiagnoseArgs, DoctorArgs};
 use crate::config::Config;
 use crate::exit::{Code, Error};
-use crate::live::{self, control, link::links};
+use crate::live::{control, doctor::examine, link::links};
 use crate::selftest::{outcome::Outcome, state};
 use crate::{clock, finding};
 use redact::Redactor;
@@ -93,9 +93,9 @@ fn parts(config: &Config) -> Vec<Part> {
         },
         Part { file: "selftest.json", what: "the last self-test", text: json(selftest(config)) },
     ];
-    let mut text = README.to_owned();
+    let mut text = format!("{README}\n");
     for part in &parts {
-        let _ = writeln!(text, "\n{:<14} {}", part.file, part.what);
+        let _ = writeln!(text, "{:<14} {}", part.file, part.what);
     }
     parts.insert(0, Part { file: "README.txt", what: "what is in it, and what is not", text });
     parts
@@ -151,9 +151,8 @@ fn host(redactor: &Redactor) -> Value {
 }
 
 fn doctor(config: &Config) -> Result<Value, String> {
-    let args = DoctorArgs { json: true, ..DoctorArgs::default() };
-    let text = live::doctor_report(&args, config).map_err(|error| format!("{error:#}"))?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+    let found = examine(&DoctorArgs::default(), config).map_err(|error| format!("{error:#}"))?;
+    Ok(found.json(config))
 }
 
 fn status(config: &Config) -> Result<Value, String> {

@@ -44,13 +44,22 @@ pub fn run(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     if args.clean {
         return clean(config, args.keep_pins && config.live.pin);
     }
-    let (text, plan) = report(args, config)?;
-    print(&text)?;
-    plan.map(|_| Code::Ok).map_err(Into::into)
+    let found = examine(args, config)?;
+    print(&if args.json { format!("{}\n", found.json(config)) } else { found.text(config) })?;
+    found.plan.map(|_| Code::Ok).map_err(Into::into)
 }
 
-/// The report, and why the sensor cannot run here, if so.
-pub fn report(args: &DoctorArgs, config: &Config) -> anyhow::Result<(String, Result<Plan, Error>)> {
+/// What the kernel and the host offer, and what would be done with it.
+#[derive(Debug)]
+pub struct Found {
+    features: Features,
+    /// Or why the sensor cannot run here.
+    plan: Result<Plan, Error>,
+    hints: Vec<Hint>,
+}
+
+/// Looks; nothing is attached. An error says what of the request cannot be.
+pub fn examine(args: &DoctorArgs, config: &Config) -> anyhow::Result<Found> {
     let request = Request { role: args.role, interfaces: args.interfaces.clone(), xdp_mode: args.xdp_mode };
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(start::refused)?;
@@ -67,14 +76,19 @@ pub fn report(args: &DoctorArgs, config: &Config) -> anyhow::Result<(String, Res
         Ok(()) => start::host(&features, links, cgroup, config)
             .and_then(|host| plan::plan(&request, &host).map_err(start::refused)),
     };
-    let facts = Facts::read(&features, plan.as_ref().err(), config);
-    let hints = hints::hints(&facts);
-    let text = if args.json {
-        format!("{}\n", report_json(&features, plan.as_ref(), &hints, config))
-    } else {
-        report_text(&features, plan.as_ref(), &hints, config)
-    };
-    Ok((text, plan))
+    let hints = hints::hints(&Facts::read(&features, plan.as_ref().err(), config));
+    Ok(Found { features, plan, hints })
+}
+
+impl Found {
+    /// As `doctor --json` prints it.
+    pub fn json(&self, config: &Config) -> Value {
+        report_json(&self.features, self.plan.as_ref(), &self.hints, config)
+    }
+
+    fn text(&self, config: &Config) -> String {
+        report_text(&self.features, self.plan.as_ref(), &self.hints, config)
+    }
 }
 
 /// Removes what a sensor that was killed before 6.6 left on clsact, and what one with `live.pin` left in the kernel.

@@ -63,11 +63,6 @@ pub fn doctor(args: &DoctorArgs, config: &Config) -> anyhow::Result<Code> {
     doctor::run(args, config)
 }
 
-/// As `doctor` prints it, in JSON; why nothing can run here stands in it.
-pub fn doctor_report(args: &DoctorArgs, config: &Config) -> anyhow::Result<String> {
-    Ok(doctor::report(args, config)?.0)
-}
-
 /// Prints the running sensor's flow map.
 pub fn flows(args: &AskArgs, config: &Config) -> anyhow::Result<Code> {
     let socket = Path::new(&config.live.control_socket);

@@ -63,6 +63,7 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     };
     let into = process::workspace().join(&options.into);
     if into.exists() {
+        is_ours(&into)?;
         fs::remove_dir_all(&into).with_context(|| format!("cannot empty {}", into.display()))?;
     }
     let work = into.join("work");
@@ -84,6 +85,18 @@ pub(crate) fn run(cache: &Cache, options: &Options) -> Result<()> {
     checksums(&release, &into)?;
     for (name, bytes) in listed(&into)? {
         println!("{:>10} {name}", format!("{:.1} MB", bytes as f64 / 1e6));
+    }
+    Ok(())
+}
+
+/// A folder that is emptied holds nothing but what was made here before.
+fn is_ours(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with("earthdog") || name == "SHA256SUMS" || name == "work") {
+            bail!("{} holds {name}, which is no part of a release: name another folder", folder.display());
+        }
     }
     Ok(())
 }
@@ -220,6 +233,18 @@ fn listed(folder: &Path) -> Result<Vec<(String, u64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_release_makes_way_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["earthdog_0.1.0-1_amd64.deb", "SHA256SUMS", "work"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        is_ours(folder.path()).unwrap();
+        fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        let refused = is_ours(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("thesis.tex"), "{refused}");
+    }
 
     #[test]
     fn a_template_is_filled_or_refused() {
