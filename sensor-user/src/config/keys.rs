@@ -406,6 +406,8 @@ keys! {
         pin: bool = false, Allowed::Boolean, restart: MAP;
         /// Folder of a bpffs for that.
         pin_path: String = "/sys/fs/bpf/earthdog".into(), Allowed::Text("an absolute path"), restart: MAP;
+        /// Whether an interface may be named that is not there yet: it is watched as soon as it comes. Otherwise the start is refused.
+        wait_for_interfaces: bool = false, Allowed::Boolean, restart: "interfaces are chosen at the start";
         /// Where a running sensor answers.
         control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path"), restart: "the socket is made at the start";
     }

@@ -18,6 +18,7 @@ use sensor_ebpf::abi::{ABI_VERSION, FLOW_PLACES, Options, OwnerEntry};
 use zerocopy::IntoBytes;
 
 use super::features::{chain, os_error};
+use super::held::{Grip, Held};
 use super::hook::{Hook, Point};
 use super::link::Link;
 use super::pins::Pins;
@@ -36,6 +37,8 @@ pub struct Attached {
     pub warnings: Vec<String>,
     /// What stays for the next run, where that is asked for.
     pub pins: Option<Pins>,
+    /// What holds the hooks on interfaces.
+    pub(super) held: Vec<Held>,
     /// The kernel's types as fentry needs them, while programs are attached.
     btf: Option<Btf>,
 }
@@ -101,8 +104,14 @@ pub fn attach(
             return Err(Failed::Pins(format!("the key of the hashes: {kept:?}")));
         }
     }
-    let mut attached =
-        Attached { bpf, hooks: Vec::new(), warnings: Vec::new(), pins: pins.take(), btf: None };
+    let mut attached = Attached {
+        bpf,
+        hooks: Vec::new(),
+        warnings: Vec::new(),
+        pins: pins.take(),
+        held: Vec::new(),
+        btf: None,
+    };
     if let Err(error) = attached.carry_out(plan) {
         *pins = attached.pins.take();
         return Err(error);
@@ -155,7 +164,7 @@ impl Attached {
         for hook in others {
             self.hook(hook)?;
         }
-        if !self.hooks.iter().any(|hook| hook.point.sees_packets()) {
+        if !plan.waits && !self.hooks.iter().any(|hook| hook.point.sees_packets()) {
             let reasons = self.warnings.join("; ");
             return Err(Error::new(Code::NoHook, format!("no usable hook: {reasons}")).into());
         }
@@ -171,6 +180,7 @@ impl Attached {
         if let Some(pins) = &mut self.pins {
             pins.detach();
         }
+        self.held.clear();
         for (_, program) in self.bpf.programs_mut() {
             // An error says that it was never loaded, or that its interface is gone.
             let _ = match program {
@@ -250,7 +260,7 @@ impl Attached {
         Ok(())
     }
 
-    fn hook(&mut self, hook: &Hook) -> Result<(), Error> {
+    pub(super) fn hook(&mut self, hook: &Hook) -> Result<(), Error> {
         let error = match self.place(hook) {
             Ok(()) => {
                 self.hooks.push(hook.clone());
@@ -278,16 +288,16 @@ impl Attached {
 
     fn place(&mut self, hook: &Hook) -> Result<(), ProgramError> {
         self.load(hook)?;
-        if self.is_renewed(hook)? {
-            return Ok(());
+        if let Some(pin) = self.renewed(hook)? {
+            return self.hold(hook, Grip::Pin(pin));
         }
         match &hook.point {
             Point::XdpNative { interface } => self.xdp(hook, interface, XdpMode::Driver),
             Point::XdpGeneric { interface } => self.xdp(hook, interface, XdpMode::Skb),
             Point::TcxIngress { interface } => self.tcx(hook, interface, TcAttachType::Ingress),
             Point::TcxEgress { interface } => self.tcx(hook, interface, TcAttachType::Egress),
-            Point::ClsactIngress { interface } => self.clsact(hook.program, interface, TcAttachType::Ingress),
-            Point::ClsactEgress { interface } => self.clsact(hook.program, interface, TcAttachType::Egress),
+            Point::ClsactIngress { interface } => self.clsact(hook, interface, TcAttachType::Ingress),
+            Point::ClsactEgress { interface } => self.clsact(hook, interface, TcAttachType::Egress),
             Point::CgroupEgress { path } => self.cgroup(hook, path, CgroupSkbAttachType::Egress),
             Point::CgroupIngress { path } => self.cgroup(hook, path, CgroupSkbAttachType::Ingress),
             Point::SockAddr { path, .. } => {
@@ -312,10 +322,10 @@ impl Attached {
     }
 
     /// Puts the program into the link that the run before left there, if it did.
-    fn is_renewed(&mut self, hook: &Hook) -> Result<bool, ProgramError> {
-        let Self { pins: Some(pins), bpf, .. } = self else { return Ok(false) };
+    fn renewed(&mut self, hook: &Hook) -> Result<Option<String>, ProgramError> {
+        let Self { pins: Some(pins), bpf, .. } = self else { return Ok(None) };
         if !Pins::takes(hook) {
-            return Ok(false);
+            return Ok(None);
         }
         let program = bpf.program(hook.program).ok_or(ProgramError::NotLoaded)?;
         Ok(pins.renew(hook, program.fd()?.as_fd()))
@@ -335,13 +345,14 @@ impl Attached {
         let program = bpf.program_mut(hook.program).ok_or(ProgramError::NotLoaded)?;
         let link = take(program.try_into()?)?;
         let link = FdLink::try_from(link).map_err(|error| ProgramError::IOError(io::Error::other(error)))?;
-        pins.keep(hook, link).map_err(ProgramError::IOError)
+        pins.keep(hook, link).map(drop).map_err(ProgramError::IOError)
     }
 
     fn xdp(&mut self, hook: &Hook, interface: &str, mode: XdpMode) -> Result<(), ProgramError> {
         let program: &mut Xdp = self.program(hook.program)?;
         let id = program.attach(interface, mode)?;
-        self.keep(hook, |program: &mut Xdp| program.take_link(id))
+        let link = program.take_link(id)?;
+        self.hold_link(hook, link, Grip::Xdp)
     }
 
     /// First in line: our return value lets every program behind run, but one before us may end the walk.
@@ -349,11 +360,12 @@ impl Attached {
         let program: &mut SchedClassifier = self.program(hook.program)?;
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program.attach_with_options(interface, direction, first)?;
-        self.keep(hook, |program: &mut SchedClassifier| program.take_link(id))
+        let link = program.take_link(id)?;
+        self.hold_link(hook, link, Grip::Tc)
     }
 
     /// A qdisc that is there stays there, and one that we add too: others may have put filters on it by the time we go.
-    fn clsact(&mut self, name: &str, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
+    fn clsact(&mut self, hook: &Hook, interface: &str, direction: TcAttachType) -> Result<(), ProgramError> {
         match qdisc_add_clsact(interface) {
             Ok(()) => {}
             Err(error) if os_error(&error) == Some(libc::EEXIST) => {
@@ -361,9 +373,11 @@ impl Attached {
             }
             Err(error) => return Err(error.into()),
         }
-        let program: &mut SchedClassifier = self.program(name)?;
+        let program: &mut SchedClassifier = self.program(hook.program)?;
         let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
-        program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options)).map(drop)
+        let id = program.attach_with_options(interface, direction, TcAttachOptions::Netlink(options))?;
+        let link = program.take_link(id)?;
+        self.hold(hook, Grip::Tc(link))
     }
 
     fn cgroup(

@@ -60,7 +60,12 @@ pub struct Found {
 
 /// Looks; nothing is attached. An error says what of the request cannot be.
 pub fn examine(args: &DoctorArgs, config: &Config) -> anyhow::Result<Found> {
-    let request = Request { role: args.role, interfaces: args.interfaces.clone(), xdp_mode: args.xdp_mode };
+    let request = Request {
+        role: args.role,
+        interfaces: args.interfaces.clone(),
+        xdp_mode: args.xdp_mode,
+        waits: config.live.wait_for_interfaces,
+    };
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(start::refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| start::cgroup_directory(path)).transpose()?;

@@ -82,6 +82,19 @@ impl Point {
         }
     }
 
+    /// The interface has another name; nothing happens to what is on none.
+    pub(super) fn rename(&mut self, name: &str) {
+        match self {
+            Self::XdpNative { interface }
+            | Self::XdpGeneric { interface }
+            | Self::TcxIngress { interface }
+            | Self::TcxEgress { interface }
+            | Self::ClsactIngress { interface }
+            | Self::ClsactEgress { interface } => name.clone_into(interface),
+            _ => {}
+        }
+    }
+
     /// Whether DNS is seen there; the others tell about processes.
     pub fn sees_packets(&self) -> bool {
         self.interface().is_some() || matches!(self, Self::CgroupEgress { .. } | Self::CgroupIngress { .. })

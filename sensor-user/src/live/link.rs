@@ -20,6 +20,9 @@ pub struct Link {
     pub driver: String,
     /// Id of an XDP program that is on it already.
     pub xdp: Option<u32>,
+    pub mtu: u32,
+    /// Index of the bridge, bond or VRF that it belongs to; 0 for none.
+    pub master: u32,
 }
 
 pub const ARPHRD_ETHER: u16 = 1;
@@ -60,6 +63,48 @@ pub fn links() -> io::Result<Vec<Link>> {
     Ok(links)
 }
 
+/// The interface of this name in the calling thread's network namespace. Costs the same on a host with many.
+pub fn named(name: &str) -> io::Result<Option<Link>> {
+    // IFNAMSIZ has the terminating zero in it; a longer one the kernel refuses.
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+        return Ok(None);
+    }
+    let mut attribute = ((4 + name.len() + 1) as u16).to_ne_bytes().to_vec();
+    attribute.extend_from_slice(&libc::IFLA_IFNAME.to_ne_bytes());
+    attribute.extend_from_slice(name.as_bytes());
+    attribute.push(0);
+    attribute.resize(attribute.len().next_multiple_of(4), 0);
+    one(0, &attribute)
+}
+
+/// The interface of this index, whatever its name is now.
+pub fn numbered(index: u32) -> io::Result<Option<Link>> {
+    one(index, &[])
+}
+
+fn one(index: u32, attributes: &[u8]) -> io::Result<Option<Link>> {
+    let mut request = dump_request().to_vec();
+    request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    request[NLMSG_HEADER + 4..NLMSG_HEADER + 8].copy_from_slice(&index.to_ne_bytes());
+    request.extend_from_slice(attributes);
+    let len = request.len() as u32;
+    request[..4].copy_from_slice(&len.to_ne_bytes());
+    let mut socket = netlink(libc::NETLINK_ROUTE)?;
+    socket.write_all(&request)?;
+    let mut buffer = vec![0; BUFFER];
+    let len = socket.read(&mut buffer)?;
+    let mut links = Vec::new();
+    match read_dump(&buffer[..len], &mut links) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+        other => other?,
+    };
+    let Some(mut link) = links.pop() else { return Ok(None) };
+    if link.driver.is_empty() {
+        link.driver = driver(&link.name).unwrap_or_default();
+    }
+    Ok(Some(link))
+}
+
 /// Interfaces that carry a default route, IPv4 first, each once.
 pub fn default_route_interfaces() -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -76,6 +121,52 @@ pub(crate) fn netlink(family: libc::c_int) -> io::Result<File> {
     // SAFETY: `fd` was just returned by socket() and is owned by nobody else. Reads and writes of a netlink socket
     // without an address go to and come from the kernel, so a File serves.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// A socket that is told of changes, and never waits: of interfaces, and where asked for of routes.
+pub(super) fn subscription(with_routes: bool) -> io::Result<File> {
+    let groups =
+        libc::RTMGRP_LINK | if with_routes { libc::RTMGRP_IPV4_ROUTE | libc::RTMGRP_IPV6_ROUTE } else { 0 };
+    let socket = netlink(libc::NETLINK_ROUTE)?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    // SAFETY: all zeros is a valid address; the call reads it before it returns, and its size is given.
+    let bound = unsafe {
+        let mut address: libc::sockaddr_nl = std::mem::zeroed();
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        address.nl_groups = groups.cast_unsigned();
+        let size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        libc::bind(fd, (&raw const address).cast(), size)
+    };
+    // SAFETY: no pointers are passed.
+    if bound != 0 || unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(socket)
+}
+
+/// What one message of a subscription is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Link { index: u32, name: String },
+    DefaultRoute,
+}
+
+/// Changes in one buffer; what is cut or of another kind is passed over.
+pub(super) fn changes(mut buffer: &[u8], take: &mut impl FnMut(Change)) {
+    while let (Some(len), Some(kind)) = (u32_at(buffer, 0), u16_at(buffer, 4)) {
+        let Some(body) = buffer.get(NLMSG_HEADER..len as usize) else { return };
+        match kind {
+            libc::RTM_NEWLINK | libc::RTM_DELLINK => {
+                if let Some(link) = link(body) {
+                    take(Change::Link { index: link.index, name: link.name });
+                }
+            }
+            // struct rtmsg: family, length of the destination's prefix.
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE if body.get(1) == Some(&0) => take(Change::DefaultRoute),
+            _ => {}
+        }
+        buffer = &buffer[(len as usize).next_multiple_of(4).min(buffer.len())..];
+    }
 }
 
 const NLMSG_HEADER: usize = 16;
@@ -125,6 +216,8 @@ fn link(body: &[u8]) -> Option<Link> {
         up: u32_at(body, 8)? & libc::IFF_UP as u32 != 0,
         driver: String::new(),
         xdp: None,
+        mtu: 0,
+        master: 0,
     };
     for (kind, value) in attributes(body.get(IFINFO..)?) {
         match kind {
@@ -134,6 +227,8 @@ fn link(body: &[u8]) -> Option<Link> {
                     .find(|(kind, _)| *kind == IFLA_INFO_KIND)
                     .map_or_else(String::new, |(_, v)| text(v));
             }
+            libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            libc::IFLA_MASTER => link.master = u32_at(value, 0)?,
             IFLA_XDP => {
                 let id = attributes(value)
                     .find(|(kind, _)| *kind == IFLA_XDP_PROG_ID)
@@ -220,6 +315,16 @@ mod tests {
     }
 
     #[test]
+    fn one_interface_is_asked_for_by_name_and_by_index() {
+        let lo = named("lo").unwrap().expect("every namespace has lo");
+        assert_eq!(numbered(lo.index).unwrap(), Some(lo));
+        for none in ["", "earthdog-none0", "a name of more than fifteen bytes"] {
+            assert_eq!(named(none).unwrap(), None, "{none}");
+        }
+        assert_eq!(numbered(u32::MAX >> 1).unwrap(), None);
+    }
+
+    #[test]
     fn a_message_is_read_and_a_cut_one_refused() {
         let mut body = vec![0, 0];
         body.extend_from_slice(&ARPHRD_ETHER.to_ne_bytes());
@@ -234,6 +339,7 @@ mod tests {
             out
         };
         body.extend(attribute(libc::IFLA_IFNAME, b"veth0\0"));
+        body.extend(attribute(libc::IFLA_MTU, &1500u32.to_ne_bytes()));
         body.extend(attribute(libc::IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, b"veth\0")));
         body.extend(attribute(IFLA_XDP | 0x8000, &attribute(IFLA_XDP_PROG_ID, &9u32.to_ne_bytes())));
         let expected = Link {
@@ -243,6 +349,8 @@ mod tests {
             hardware: 1,
             driver: "veth".into(),
             xdp: Some(9),
+            mtu: 1500,
+            master: 0,
         };
         assert_eq!(link(&body), Some(expected));
 
@@ -250,6 +358,10 @@ mod tests {
         message.extend_from_slice(&libc::RTM_NEWLINK.to_ne_bytes());
         message.resize(NLMSG_HEADER, 0);
         message.extend_from_slice(&body);
+        let mut told = Vec::new();
+        changes(&message, &mut |change| told.push(change));
+        assert_eq!(told, [Change::Link { index: 7, name: "veth0".into() }]);
+        changes(&message[..message.len() - 1], &mut |change| panic!("{change:?}"));
         let mut links = Vec::new();
         assert!(read_dump(&message, &mut links).unwrap());
         assert_eq!(links.len(), 1);

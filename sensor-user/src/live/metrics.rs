@@ -93,6 +93,32 @@ pub const METRICS: &[Metric] = &[
             put(&[name], programs.iter().filter(|program| program == &name).count() as f64);
         }
     }),
+    gauge(
+        "earthdog_interfaces",
+        &["state"],
+        "Interfaces that are watched, and that are waited for.",
+        |s, put| {
+            for state in ["watched", "waiting"] {
+                if let Some(names) = s["links"][state].as_array() {
+                    put(&[state], names.len() as f64);
+                }
+            }
+        },
+    ),
+    counter("earthdog_link_changes", &["kind"], "Changes to watched interfaces.", |s, put| {
+        for (kind, count) in pairs(&s["links"]["changes"]) {
+            put(&[kind], count);
+        }
+    }),
+    counter(
+        "earthdog_link_notices",
+        &["fate"],
+        "Notices of changes to any interface or default route; dropped counts how often there was no room for more.",
+        |s, put| {
+            sample(&s["links"]["notices"], &["read"], put);
+            sample(&s["links"]["notices_dropped"], &["dropped"], put);
+        },
+    ),
     gauge("earthdog_warnings", &[], "Warnings that `earthdog status` tells.", |s, put| {
         put(&[], list(&s["warnings"]).count() as f64);
     }),

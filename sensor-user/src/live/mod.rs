@@ -15,6 +15,7 @@ pub mod object;
 
 pub mod attach;
 pub mod clsact;
+mod held;
 pub mod maps;
 pub mod pins;
 pub mod self_probe;
@@ -31,6 +32,7 @@ mod start;
 pub mod sensor;
 mod service;
 mod stop;
+mod watch;
 
 mod output;
 

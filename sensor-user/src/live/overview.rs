@@ -29,6 +29,7 @@ pub fn text(status: &Value) -> String {
     for hook in status["hooks"].as_array().into_iter().flatten() {
         line("hook", &format!("{}: {}", word(&hook["hook"]), word(&hook["program"])));
     }
+    line("links", &links(&status["links"]));
     let owner = &status["owner_source"];
     line(
         "who asked",
@@ -87,6 +88,15 @@ fn configuration(configuration: &Value) -> String {
         let _ = write!(text, "; a restart is needed for {}", waiting.join(", "));
     }
     text
+}
+
+/// What is waited for and what changed; nothing where neither is.
+fn links(links: &Value) -> String {
+    let waiting: Vec<_> = links["waiting"].as_array().into_iter().flatten().map(word).collect();
+    let waiting =
+        if waiting.is_empty() { String::new() } else { format!("waiting for {}", waiting.join(", ")) };
+    let changes = some(&links["changes"]);
+    [waiting, changes].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// Its name, where to, and what became of its records.

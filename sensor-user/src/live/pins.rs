@@ -21,7 +21,7 @@ use zerocopy::IntoBytes as _;
 
 use super::features::{pinned_link, update_link};
 use super::hook::{Hook, Point};
-use super::link::{Link, links};
+use super::link::{Link, named};
 use crate::attribute::clients::{FNV_START, fnv};
 use crate::config::Config;
 use crate::escape::escape;
@@ -167,34 +167,41 @@ impl Pins {
         )
     }
 
-    /// Puts a program into the link that the run before left at this place; false if there is none that still holds.
-    pub fn renew(&mut self, hook: &Hook, program: BorrowedFd<'_>) -> bool {
+    /// Puts a program into the link that the run before left at this place, and returns its
+    /// name; `None` if there is none that still holds.
+    pub fn renew(&mut self, hook: &Hook, program: BorrowedFd<'_>) -> Option<String> {
         let name = name(hook);
         let path = self.folder.join(&name);
         if !path.exists() {
-            return false;
+            return None;
         }
         let renewed = pinned_link(&path).and_then(|link| update_link(&link, program));
         match renewed {
             Ok(()) => {
-                self.used.insert(name);
-                true
+                self.used.insert(name.clone());
+                Some(name)
             }
             Err(error) => {
                 self.notes.push(format!("{} is attached anew: its link was lost ({error})", hook.point));
                 // Its interface or cgroup is gone.
                 let _ = fs::remove_file(path);
-                false
+                None
             }
         }
     }
 
-    /// Leaves a link to the next run.
-    pub fn keep(&mut self, hook: &Hook, link: FdLink) -> io::Result<()> {
+    /// Leaves a link to the next run, by a name that is returned.
+    pub fn keep(&mut self, hook: &Hook, link: FdLink) -> io::Result<String> {
         let name = name(hook);
         link.pin(self.folder.join(&name)).map_err(io::Error::other)?;
-        self.used.insert(name);
-        Ok(())
+        self.used.insert(name.clone());
+        Ok(name)
+    }
+
+    /// Takes one link off.
+    pub fn release(&mut self, name: &str) {
+        self.used.remove(name);
+        let _ = fs::remove_file(self.folder.join(name));
     }
 
     /// Takes off what the run before left and this one has no use for.
@@ -236,14 +243,17 @@ fn layout(config: &Config) -> u64 {
     hash
 }
 
-/// Of a link: the place it is at, with the interface's index, since one made anew under its name is another.
+/// Of a link: the place it is at. An interface goes by its index: one made anew under its name is another, and under
+/// another name it is the same.
 fn name(hook: &Hook) -> String {
     let kind = hook.point.kind().split(' ').next().unwrap_or_default();
-    let index = hook.point.interface().and_then(|name| {
-        let links = links().ok()?;
-        links.into_iter().find(|link| link.name == name).map(|link| link.index)
-    });
-    let place = fnv(fnv(FNV_START, hook.point.to_string().as_bytes()), &index.unwrap_or(0).to_le_bytes());
+    let place = match hook.point.interface() {
+        Some(interface) => {
+            let index = named(interface).ok().flatten().map_or(0, |link| link.index);
+            fnv(fnv(FNV_START, hook.point.kind().as_bytes()), &index.to_le_bytes())
+        }
+        None => fnv(FNV_START, hook.point.to_string().as_bytes()),
+    };
     format!("{LINK}{kind}-{}-{place:016x}", hook.program)
 }
 

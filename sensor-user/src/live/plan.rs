@@ -16,6 +16,8 @@ pub struct Request {
     pub role: Role,
     pub interfaces: Vec<String>,
     pub xdp_mode: XdpMode,
+    /// Interfaces may be named that are not there yet.
+    pub waits: bool,
 }
 
 /// What the host has.
@@ -39,6 +41,8 @@ pub struct Plan {
     pub hooks: Vec<Hook>,
     /// Who asked, in the host view.
     pub owner: Choice,
+    /// What it has may be nothing yet: interfaces may come.
+    pub waits: bool,
     /// There is no cgroup2: the host view is at the device.
     pub all_sockets: bool,
     /// What the operator should know, in the order it was found.
@@ -95,10 +99,19 @@ const NATIVE_XDP: &[Driver] = &[
 /// Whether what was asked makes sense with these interfaces; `plan` asks it too.
 pub fn check(request: &Request, links: &[Link]) -> Result<(), Refusal> {
     let there = |name: &String| links.iter().any(|link| link.name == *name);
-    if let Some(missing) = request.interfaces.iter().find(|name| !there(name)) {
+    if let Some(wrong) = request.interfaces.iter().find(|name| request.waits && !is_name(name)) {
+        let wrong = wrong.escape_debug();
+        return Err(Refusal::Usage(format!(
+            "`{wrong}` can be no interface's name: 1 to 15 bytes without `/`, `:` and spaces"
+        )));
+    }
+    if let Some(missing) = request.interfaces.iter().find(|name| !request.waits && !there(name)) {
         let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
         let missing = missing.escape_debug();
-        return Err(Refusal::Usage(format!("no interface `{missing}`; there are: {}", names.join(", "))));
+        return Err(Refusal::Usage(format!(
+            "no interface `{missing}`; there are: {} (live.wait_for_interfaces waits for it)",
+            names.join(", ")
+        )));
     }
     if request.role == Role::Gateway && request.interfaces.is_empty() {
         return Err(Refusal::Usage(
@@ -109,32 +122,36 @@ pub fn check(request: &Request, links: &[Link]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// As the kernel takes it (net/core/dev.c, dev_valid_name).
+fn is_name(name: &str) -> bool {
+    let bad = |byte: u8| matches!(byte, b'/' | b':') || byte.is_ascii_whitespace();
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.bytes().any(bad)
+}
+
 /// Chooses the hooks.
 pub fn plan(request: &Request, host: &Host) -> Result<Plan, Refusal> {
     check(request, &host.links)?;
-    let mut plan = Plan::default();
+    let mut plan = Plan { waits: request.waits, ..Plan::default() };
     let links = chosen_links(request, host, &mut plan.warnings);
     owner_source(host, &mut plan)?;
     host_view(host, &mut plan);
-    let egress = match (request.role, &host.cgroup) {
-        (Role::Gateway, _) => ("tc_egress", "answers to clients behind this gateway, after NAT is undone"),
-        (Role::Host, Err(_)) => {
-            plan.all_sockets = true;
-            ("packet_egress", "queries that leave, since there is no cgroup2 to see them at the socket")
-        }
-        (Role::Host, Ok(_)) => {
-            ("packet_egress", "queries of AF_PACKET sockets, which pass no hook at the socket")
-        }
-    };
+    plan.all_sockets = request.role == Role::Host && host.cgroup.is_err();
     for link in links {
-        wire_view(request, host, link, egress, &mut plan);
+        wire_view(request, host, link, &mut plan);
     }
-    if !plan.hooks.iter().any(|hook| hook.point.sees_packets()) {
+    if !request.waits && !plan.hooks.iter().any(|hook| hook.point.sees_packets()) {
         let reasons = plan.warnings.join("; ");
         return Err(Refusal::NoHook(format!("no usable hook: {reasons}")));
     }
     exec_events(host, &mut plan);
     Ok(plan)
+}
+
+/// The hooks for one interface that came later, and what the operator should know; by the same rules.
+pub fn wire(request: &Request, host: &Host, link: &Link) -> Plan {
+    let mut plan = Plan::default();
+    wire_view(request, host, link, &mut plan);
+    plan
 }
 
 /// Interfaces for the wire view.
@@ -152,7 +169,9 @@ fn chosen_links<'h>(request: &Request, host: &'h Host, warnings: &mut Vec<String
             links.push(link);
         }
     }
-    if links.is_empty() {
+    if links.is_empty() && named {
+        warnings.push("no wire view yet: none of the named interfaces is there".into());
+    } else if links.is_empty() {
         warnings.push("no wire view: there is no default route; name interfaces with --interface".into());
     }
     links
@@ -226,7 +245,7 @@ fn host_view(host: &Host, plan: &mut Plan) {
     });
 }
 
-fn wire_view(request: &Request, host: &Host, link: &Link, egress: (&'static str, &str), plan: &mut Plan) {
+fn wire_view(request: &Request, host: &Host, link: &Link, plan: &mut Plan) {
     let name = &link.name;
     if !link.has_ethernet_header() {
         plan.warnings.push(format!(
@@ -239,7 +258,15 @@ fn wire_view(request: &Request, host: &Host, link: &Link, egress: (&'static str,
         Ok(hook) => plan.hooks.push(hook),
         Err(why) => plan.warnings.push(format!("no wire view on {name}: {why}")),
     }
-    let (program, why) = egress;
+    let (program, why) = match (request.role, &host.cgroup) {
+        (Role::Gateway, _) => ("tc_egress", "answers to clients behind this gateway, after NAT is undone"),
+        (Role::Host, Err(_)) => {
+            ("packet_egress", "queries that leave, since there is no cgroup2 to see them at the socket")
+        }
+        (Role::Host, Ok(_)) => {
+            ("packet_egress", "queries of AF_PACKET sockets, which pass no hook at the socket")
+        }
+    };
     match tc_egress(host, program, name, why) {
         Some(hook) => plan.hooks.push(hook),
         None => {
@@ -367,7 +394,16 @@ mod tests {
 
     fn link(index: u32, name: &str, driver: &str) -> Link {
         let hardware = if name == "lo" { ARPHRD_LOOPBACK } else { ARPHRD_ETHER };
-        Link { name: name.into(), index, up: true, hardware, driver: driver.into(), xdp: None }
+        Link {
+            name: name.into(),
+            index,
+            up: true,
+            hardware,
+            driver: driver.into(),
+            xdp: None,
+            mtu: 1500,
+            master: 0,
+        }
     }
 
     /// 6.18 with everything.
@@ -400,7 +436,8 @@ mod tests {
     }
 
     fn request(role: Role, xdp_mode: XdpMode, interfaces: &[&str]) -> Request {
-        Request { role, xdp_mode, interfaces: interfaces.iter().map(|&name| name.into()).collect() }
+        let interfaces = interfaces.iter().map(|&name| name.into()).collect();
+        Request { role, xdp_mode, interfaces, waits: false }
     }
 
     fn wire(plan: &Plan) -> Vec<String> {
@@ -536,7 +573,15 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_to_do() {
         let missing = plan(&request(HostRole, Auto, &["nope"]), &host()).unwrap_err();
         let Refusal::Usage(message) = &missing else { panic!("{missing:?}") };
-        assert_eq!(message, "no interface `nope`; there are: lo, eth0, veth0, tun0, busy0, br0");
+        assert_eq!(
+            message,
+            "no interface `nope`; there are: lo, eth0, veth0, tun0, busy0, br0 (live.wait_for_interfaces waits for it)"
+        );
+        let waiting = Request { waits: true, ..request(Gateway, Auto, &["nope"]) };
+        let waits = plan(&waiting, &host()).unwrap();
+        assert!(wire(&waits).is_empty() && waits.warnings[0].contains("none of the named"), "{waits:?}");
+        let bad = Request { waits: true, ..request(Gateway, Auto, &["a/b"]) };
+        assert!(matches!(plan(&bad, &host()), Err(Refusal::Usage(why)) if why.contains("`a/b`")));
         let gateway = plan(&request(Gateway, Auto, &[]), &host()).unwrap_err();
         assert!(matches!(&gateway, Refusal::Usage(text) if text.contains("--interface")), "{gateway:?}");
 

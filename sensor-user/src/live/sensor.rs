@@ -3,10 +3,11 @@
 //! One thread. Everything it does in turn is bounded: a batch of records, a few processes read, one question answered.
 
 mod limits;
+mod links;
 mod questions;
 mod reload;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ use crate::sink::{
 use crate::source::feeds::{Feeds, Loaded};
 use crate::store::keeper::Keeper;
 use limits::Limits;
+use links::Follow;
 
 /// Processes, cgroups and users looked up in one drain, and processes after it; the rest waits for the next.
 const PROC_READS: usize = 64;
@@ -60,7 +62,7 @@ const PROC_READS: usize = 64;
 const PROC_WAITING: usize = 1024;
 /// Between two ticks of the pipeline and two looks at the clocks.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two looks at whether the watched interfaces are still there.
+/// Between two looks at the watched interfaces without any word of a change.
 const LOOK_AT_LINKS: Duration = Duration::from_secs(10);
 /// Drains at the end: what was in the rings when the sensor was told to stop, at most.
 const LAST_DRAINS: usize = 4096;
@@ -72,7 +74,12 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
             "this binary was built without its kernel side: run `cargo xtask setup` and build again";
         return Err(Error::new(Code::NoHook, message).into());
     }
-    let request = Request { role: args.role, interfaces: args.interfaces.clone(), xdp_mode: args.xdp_mode };
+    let request = Request {
+        role: args.role,
+        interfaces: args.interfaces.clone(),
+        xdp_mode: args.xdp_mode,
+        waits: config.live.wait_for_interfaces,
+    };
     let links = links().context("cannot list the network interfaces")?;
     plan::check(&request, &links).map_err(refused)?;
     let cgroup = args.cgroup.as_ref().map(|path| cgroup_directory(path)).transpose()?;
@@ -100,7 +107,7 @@ struct Sensor {
     attached: Attached,
     owner: Choice,
     /// Behind `attached`, so that it is dropped after the filters.
-    _clsact: Option<clsact::Lock>,
+    clsact: Option<clsact::Lock>,
     maps: Maps,
     rings: Rings,
     clock: BootClock,
@@ -113,8 +120,7 @@ struct Sensor {
     netns: u32,
     waiting: VecDeque<(u32, u64)>,
     askers: Askers,
-    /// Index of each interface with a hook.
-    indices: BTreeMap<String, u32>,
+    follow: Follow,
     out: Findings,
     sinks: Sinks,
     messages: Option<Messages>,
@@ -139,7 +145,7 @@ impl Sensor {
         config: &Config,
         features: &Features,
         request: &Request,
-        host: Host,
+        mut host: Host,
         messages: Option<Messages>,
     ) -> anyhow::Result<Self> {
         let mut feeds = config.feeds();
@@ -159,7 +165,7 @@ impl Sensor {
             + sinks.worst_case_bytes()
             + out.worst_case_bytes()
             + store.worst_case_bytes();
-        let (plan, clsact, mut attached) = attach_best(request, host, features, config)?;
+        let (plan, clsact, mut attached) = attach_best(request, &mut host, features, config)?;
         if plan.owner.source.is_some() {
             attached.note_open_sockets();
         }
@@ -179,7 +185,7 @@ impl Sensor {
         let mut sensor = Self {
             attached,
             owner: plan.owner,
-            _clsact: clsact,
+            clsact,
             maps,
             rings,
             kernel_log,
@@ -191,7 +197,7 @@ impl Sensor {
             netns: local::netns(Path::new("/proc/self")).unwrap_or(0),
             waiting: VecDeque::new(),
             askers: Askers::default(),
-            indices: BTreeMap::new(),
+            follow: Follow::new(request.clone(), host),
             out,
             sinks,
             messages,
@@ -247,7 +253,8 @@ impl Sensor {
                 Some(question) = questions.recv() => self.answer(question),
                 _ = tick.tick() => self.tick(),
                 _ = status.tick() => self.status(),
-                _ = look.tick() => self.look_for_lost_links(),
+                () = self.follow.wait() => self.links_changed(),
+                _ = look.tick() => self.follow_links(),
             }
             self.out.flush()?;
         }
@@ -467,28 +474,6 @@ impl Sensor {
             if !self.attached.warnings.contains(&warning) {
                 self.attached.warnings.push(warning);
             }
-        }
-    }
-
-    /// The kernel detaches a hook with its interface, without a word to us.
-    fn look_for_lost_links(&mut self) {
-        let Ok(links) = links() else { return };
-        // The first look comes right after the attach. An interface made anew under the old name is another one.
-        let is_first = self.indices.is_empty();
-        let indices = &mut self.indices;
-        let (kept, gone): (Vec<_>, Vec<_>) = self.attached.hooks.drain(..).partition(|hook| {
-            let Some(name) = hook.point.interface() else { return true };
-            let Some(link) = links.iter().find(|link| link.name == name) else { return false };
-            if is_first {
-                indices.insert(link.name.clone(), link.index);
-            }
-            indices.get(&link.name) == Some(&link.index)
-        });
-        self.attached.hooks = kept;
-        for hook in gone {
-            let warning = format!("{} ended with its interface; start again to watch another", hook.point);
-            self.printer.line(&format!("warning: {warning}"));
-            self.attached.warnings.push(warning);
         }
     }
 

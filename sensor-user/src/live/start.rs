@@ -47,7 +47,7 @@ pub(super) fn host(
 /// Plans and attaches; an owner source that fails its probe makes way for the next.
 pub(super) fn attach_best(
     request: &Request,
-    mut host: Host,
+    host: &mut Host,
     features: &Features,
     config: &Config,
 ) -> anyhow::Result<(Plan, Option<clsact::Lock>, Attached)> {
@@ -62,7 +62,7 @@ pub(super) fn attach_best(
         pins.own_xdp(&mut host.links);
     }
     loop {
-        let plan = plan::plan(request, &host).map_err(refused)?;
+        let plan = plan::plan(request, host).map_err(refused)?;
         if clsact.is_none() && !features.has(Feature::Tcx) {
             let (lock, left) = clsact::start(plan.needs_clsact(), &host.links, clsact::DIRECTORY.as_ref())?;
             (clsact, removed) = (lock, left.or(removed));

@@ -83,6 +83,11 @@ impl Limits {
         }
     }
 
+    /// Whether the sensor is off its hooks.
+    pub(super) const fn is_detached(&self) -> bool {
+        self.detached.is_some()
+    }
+
     /// Takes other limits over.
     pub(super) fn retune(&mut self, config: &Config, as_gateway: bool) {
         self.ladder.retune(budget(config, as_gateway));

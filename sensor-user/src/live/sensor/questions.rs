@@ -25,6 +25,7 @@ impl Sensor {
                 status["observe"] = self.reloads.config().output.observe.into();
                 status["configuration"] = self.reloads.json();
                 status["limits"] = self.limits.json(&self.maps.counters());
+                status["links"] = self.follow.json();
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
             }
