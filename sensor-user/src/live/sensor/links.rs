@@ -41,8 +41,6 @@ pub(super) struct Follow {
     asked: Vec<String>,
     devices: Vec<Device>,
     waiting: Vec<String>,
-    /// Indices of what was there at the start, which the plan of the start decided on.
-    planned: Vec<u32>,
     look_at: Option<Instant>,
     not_before: Instant,
     looks: u64,
@@ -59,9 +57,16 @@ struct Device {
 }
 
 impl Follow {
-    /// Must be called inside the runtime.
+    /// From what was there when the hooks were chosen: what has changed since is a change. Must be called inside the
+    /// runtime.
     pub(super) fn new(request: Request, mut host: Host) -> Self {
-        let planned = host.links.drain(..).map(|link| link.index).collect();
+        let links = std::mem::take(&mut host.links);
+        let asked = asked(&request);
+        let there = |name: &String| {
+            let link = links.iter().find(|link| link.name == *name)?;
+            Some(Device { asked: name.clone(), link: link.clone() })
+        };
+        let devices = asked.iter().filter_map(there).collect();
         let now = Instant::from_std(clock::monotonic());
         let with_routes = request.interfaces.is_empty();
         Self {
@@ -69,10 +74,9 @@ impl Follow {
             watch: Watch::open(with_routes).ok(),
             request,
             host,
-            asked: Vec::new(),
-            devices: Vec::new(),
+            asked,
+            devices,
             waiting: Vec::new(),
-            planned,
             look_at: None,
             not_before: now,
             looks: 0,
@@ -117,16 +121,11 @@ impl Follow {
 
     /// Looks up what is to be watched now. An interface that cannot be asked for stays as it was.
     fn look(&mut self) -> (Vec<Device>, Vec<String>) {
-        let mut asked = if self.request.interfaces.is_empty() {
-            default_route_interfaces()
-        } else {
-            self.request.interfaces.clone()
-        };
+        let mut asked = asked(&self.request);
         // A default route that is gone may come back: until another takes its place, what is there is watched.
         if asked.is_empty() {
             asked.clone_from(&self.asked);
         }
-        asked.truncate(MAX_DEVICES);
         let mut found: Vec<Device> = Vec::new();
         let mut missing = Vec::new();
         for name in &asked {
@@ -165,6 +164,14 @@ impl Follow {
     }
 }
 
+/// Names of what is to be watched.
+fn asked(request: &Request) -> Vec<String> {
+    let mut asked =
+        if request.interfaces.is_empty() { default_route_interfaces() } else { request.interfaces.clone() };
+    asked.truncate(MAX_DEVICES);
+    asked
+}
+
 impl Sensor {
     /// There is word of changes, or it is time to look.
     pub(super) fn links_changed(&mut self) {
@@ -194,7 +201,6 @@ impl Sensor {
         let (found, missing) = self.follow.look();
         self.follow.looks += 1;
         let before = std::mem::take(&mut self.follow.devices);
-        let planned = std::mem::take(&mut self.follow.planned);
         let was = |index: u32| before.iter().find(|device| device.link.index == index);
         // Names first, since they are what hooks are told by.
         let mut leaving = Vec::new();
@@ -217,7 +223,6 @@ impl Sensor {
         for device in &found {
             match was(device.link.index) {
                 Some(old) => self.changed(&old.link, &device.link),
-                None if planned.contains(&device.link.index) => {}
                 None => self.come(&device.link),
             }
         }
