@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::fmt::Write as _;
+
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, CLIENT_V4, Host, LINK, SERVER_V4};
 use earthdog_tests::sensor::{Counters, Finished, Sensor};
@@ -56,7 +58,9 @@ fn a_round_is_seen(sensor: &Sensor, client: &Host, server: &str) {
         let folded = sensor.status()["folded"].clone();
         names.iter().map(|name| folded[*name].as_u64().unwrap()).sum()
     };
+    let named = || sensor.status()["attributions"]["exact"].as_u64().unwrap_or(0);
     let [before, asked, answered] = [seen(sensor), count(&["first", "twin"]), count(&["answer"])];
+    let owned = named();
     look_up(client, server);
     let counters = sensor.settled(Deadline::secs(20));
     conserved(&counters);
@@ -65,6 +69,7 @@ fn a_round_is_seen(sensor: &Sensor, client: &Host, server: &str) {
     assert_eq!(count(&["first", "twin"]) - asked, ROUND, "{status:#}");
     assert_eq!(count(&["answer"]) - answered, ROUND, "{status:#}");
     assert_eq!(status["folded"]["unsolicited"], 0, "{status:#}");
+    assert_eq!(named() - owned, ROUND, "each query has its sender: {status:#}");
 }
 
 fn seen(sensor: &Sensor) -> u64 {
@@ -160,19 +165,28 @@ fn another_mtu_leaves_the_hooks_alone() {
 }
 
 #[rstest]
-#[case("bond")]
-#[case("bridge")]
+#[case("bond miimon 10")]
+#[case("bridge forward_delay 0")]
 fn an_enslaved_interface_stays_watched(#[case] kind: &str) {
     let _alone = serial::lock();
-    let (client, _server) = require!(host::pair());
+    let (client, server) = require!(host::pair());
+    let _dns = traffic::ready(TRAFFIC, &server, &["dns", "0.0.0.0:53"]);
     let sensor = require!(Sensor::start(&client, &["--interface", LINK]));
     if !client.try_run(&format!("ip link add over0 type {kind}")).status.success() {
-        return eprintln!("SKIPPED: this kernel has no {kind} devices");
+        return eprintln!("skipped: this kernel makes no `{kind}`");
     }
     client.ip(&format!("link set {LINK} down"));
     client.ip(&format!("link set {LINK} master over0"));
     let status = changed(&sensor, "master", 1);
     assert_eq!(hooks(&status), on(LINK), "{status:#}");
+    // Packets of the one above pass the watched one: once.
+    client.ip(&format!("addr flush dev {LINK}"));
+    client.ip(&format!("addr add {CLIENT_V4}/24 dev over0"));
+    client.ip(&format!("link set {LINK} up"));
+    client.ip("link set over0 up");
+    let up = Deadline::secs(10).poll(|| client.ip("link show over0").contains("state UP").then_some(()));
+    assert!(up.is_some(), "{}", client.ip("addr"));
+    a_round_is_seen(&sensor, &client, SERVER_V4);
     sensor.stop();
 }
 
@@ -229,9 +243,9 @@ fn a_storm_of_changes_costs_a_few_looks() {
     let looks = |status: &Value| status["links"]["looks"].as_u64().unwrap();
     let mut storm = String::new();
     for number in 0..PAIRS {
-        storm += &format!("link add s{number} type veth peer name t{number}\n");
-        storm += &format!("link set {LINK} mtu {}\n", 1400 + number % 100);
-        storm += &format!("link del s{number}\n");
+        let _ = writeln!(storm, "link add s{number} type veth peer name t{number}");
+        let _ = writeln!(storm, "link set {LINK} mtu {}", 1400 + number % 100);
+        let _ = writeln!(storm, "link del s{number}");
     }
     std::fs::write(client.file("/run/storm"), storm).unwrap();
     let before = sensor.status();
