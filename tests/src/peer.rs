@@ -4,11 +4,14 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// Of the cache.
+const FOLDERS: [&str; 5] = ["peers/bin", "metrics/bin", "browser/bin", "readers/bin", "suricata/bin"];
+
 /// Path of a peer: from the cache that `cargo xtask setup` fills, else from PATH. `Err` says how to get it.
 pub fn find(name: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
     cache()
-        .map(|cache| ["peers/bin", "metrics/bin", "browser/bin"].map(|folder| cache.join(folder)))
+        .map(|cache| FOLDERS.map(|folder| cache.join(folder)))
         .into_iter()
         .flatten()
         .chain(env::split_paths(&path))

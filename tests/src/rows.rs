@@ -1,6 +1,7 @@
 //! What benches measured, for other programs: `--json FILE` writes a row as a line of JSON.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -8,8 +9,18 @@ use serde_json::Value;
 
 /// Rows of `{part, case, metric, unit, value, floor, peer?}`; a floor that is null is none.
 pub fn write(file: &Path, rows: &[Value]) -> Result<()> {
-    let lines: Vec<String> = rows.iter().map(ToString::to_string).collect();
-    fs::write(file, lines.join("\n") + "\n").with_context(|| format!("cannot write {}", file.display()))
+    fs::write(file, lines(rows)).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// More rows behind those of [`write`].
+pub fn append(file: &Path, rows: &[Value]) -> Result<()> {
+    let open = fs::OpenOptions::new().append(true).create(true).open(file);
+    open.and_then(|mut file| file.write_all(lines(rows).as_bytes()))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
 /// The file after `--json` in a bench's arguments, and the other arguments.

@@ -32,8 +32,22 @@ impl Apt {
         Self::with_sources(cache, "apt", "")
     }
 
+    /// Other suites than the machine's, from the mirror that it uses, in a folder of their own; the last is preferred.
+    pub(crate) fn of_suites(&self, cache: &Cache, folder: &str, suites: &[&str]) -> Result<Option<Self>> {
+        let list = cache.path(folder).join("sources.list");
+        let mirror = self.mirror().context("this machine's package sources name no Debian mirror")?;
+        let lines: String = suites.iter().map(|suite| format!("deb {mirror} {suite} main\n")).collect();
+        cache::write(&list, &lines, false)?;
+        let preferred = suites.last().context("no suite was named")?;
+        let more = format!(
+            "Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"/dev/null\";\nAPT::Default-Release \"{preferred}\";\n",
+            list.display()
+        );
+        Self::with_sources(cache, folder, &more)
+    }
+
     /// As [`Apt::open`], in a folder of its own and with more configuration (other sources).
-    pub(crate) fn with_sources(cache: &Cache, folder: &str, more: &str) -> Result<Option<Self>> {
+    fn with_sources(cache: &Cache, folder: &str, more: &str) -> Result<Option<Self>> {
         if process::find("apt-get").is_none() || process::find("dpkg").is_none() {
             return Ok(None);
         }
@@ -173,6 +187,14 @@ impl Apt {
         command.arg("-c").arg(&self.config).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
+}
+
+/// Name of the release that this machine is (os-release(5), VERSION_CODENAME).
+pub(crate) fn release() -> Option<String> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_owned())
 }
 
 /// One line of `apt-get --print-uris`: `'uri' file bytes [hash]`.

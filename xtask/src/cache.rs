@@ -4,6 +4,7 @@
 //! toolchain.env            what sensor-user/build.rs reads; written last
 //! toolchain/{prefix,linker,bin}
 //! peers/{root,bin}         test peers; bin holds one wrapper a tool
+//! readers, suricata        what benches compare with, likewise
 //! vm/{root,bin,kernels}    qemu, busybox, kernels
 //! apt/                     package lists and archives of our own
 //! lock                     held while something is fetched

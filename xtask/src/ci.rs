@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<bool> {
     preflight::ci()?;
     let mut ci = Ci::default();
     let cache = Cache::open()?;
-    let all = Needs { toolchain: true, peers: true, vm: true, browser: true, packages: true };
+    let all = Needs { toolchain: true, peers: true, vm: true, browser: true, packages: true, bench: false };
     ci.check("setup", || setup::run(&cache, all).map(|()| Verdict::Passed));
     ci.check("fmt", || cargo(&["fmt", "--all", "--check"]));
     ci.check("tidy", || match tidy::run(false)? {

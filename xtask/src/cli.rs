@@ -30,6 +30,9 @@ enum Command {
         /// Also the tools that build and judge packages
         #[arg(long)]
         packages: bool,
+        /// Also what benches compare with: tshark, dnscap, suricata
+        #[arg(long)]
+        bench: bool,
     },
     /// Build the sensor and run it on this host, through sudo where that is needed
     Run {
@@ -110,10 +113,17 @@ fn run(command: &Command) -> Result<bool> {
         _ => Cache::open()?,
     };
     match command {
-        Command::Setup { vm, browser, packages } => {
+        Command::Setup { vm, browser, packages, bench } => {
             preflight::build()?;
-            let (vm, browser, packages) = (*vm, *browser, *packages);
-            setup::run(&cache, Needs { toolchain: true, peers: true, vm, browser, packages })?;
+            let needs = Needs {
+                toolchain: true,
+                peers: true,
+                vm: *vm,
+                browser: *browser,
+                packages: *packages,
+                bench: *bench,
+            };
+            setup::run(&cache, needs)?;
         }
         Command::Run { arguments } => run::run(&cache, arguments)?,
         Command::Demo { stage, .. } => demo::run(&cache, *stage)?,
@@ -137,9 +147,10 @@ fn run(command: &Command) -> Result<bool> {
         Command::Eval(options) => return eval::run(&cache, options),
         Command::Model { dir } => model::run(process::workspace(), dir.as_deref())?,
         Command::Bench { arguments } => {
-            setup::run(&cache, Needs { toolchain: true, ..Needs::default() })?;
             let (name, rest) =
                 arguments.split_first().map_or(("kernel", arguments.as_slice()), |(n, r)| (n, r));
+            let (peers, bench) = (name == "host" || name == "live", name == "pipeline");
+            setup::run(&cache, Needs { toolchain: true, peers, bench, ..Needs::default() })?;
             // Those that measure the whole sensor start it from beside them.
             if name != "kernel" {
                 process::run(process::cargo().args(["build", "--locked", "--release", "-p", "sensor-user"]))?;

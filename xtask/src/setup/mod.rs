@@ -8,9 +8,9 @@ mod peers;
 mod rustup;
 mod toolchain;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::apt::Apt;
+use crate::apt::{self, Apt};
 use crate::cache::Cache;
 use crate::preflight;
 
@@ -23,6 +23,8 @@ pub(crate) struct Needs {
     pub(crate) vm: bool,
     pub(crate) browser: bool,
     pub(crate) packages: bool,
+    /// What benches compare with. Without it they say so: not worth an error.
+    pub(crate) bench: bool,
 }
 
 pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
@@ -32,7 +34,9 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
     let vm = needs.vm && !peers::VM.is_done(cache);
     let browser = needs.browser && !peers::BROWSER.is_done(cache);
     let packages = needs.packages && !peers::PACKAGES.is_done(cache);
-    if !(toolchain || peers || metrics || vm || browser || packages) {
+    let readers = needs.bench && !peers::READERS.is_done(cache);
+    let suricata = needs.bench && !peers::SURICATA.is_done(cache);
+    if !(toolchain || peers || metrics || vm || browser || packages || readers || suricata) {
         return Ok(());
     }
     preflight::build()?;
@@ -56,9 +60,32 @@ pub(crate) fn run(cache: &Cache, needs: Needs) -> Result<()> {
             group.fetch(cache, apt.as_ref())?;
         }
     }
+    if readers && !peers::READERS.is_done(cache) {
+        optional(peers::READERS.fetch(cache, apt.as_ref()));
+    }
+    if suricata && !peers::SURICATA.is_done(cache) {
+        optional(backport(cache, apt.as_ref(), &peers::SURICATA));
+    }
     if let Some(apt) = &apt {
         apt.forget_archives()?;
     }
     eprintln!("setup: done ({})", cache.root().display());
     Ok(())
+}
+
+/// A group out of the backports of this machine's release, with all else from that release.
+fn backport(cache: &Cache, apt: Option<&Apt>, group: &peers::Group) -> Result<()> {
+    let Some(own) = apt else { return group.fetch(cache, None) };
+    let release = apt::release().context("/etc/os-release names no release")?;
+    let backports = format!("{release}-backports");
+    let apt = own.of_suites(cache, "apt-backports", &[&release, &backports])?.context("no apt")?;
+    apt.update()?;
+    group.fetch(cache, Some(&apt))?;
+    apt.forget_archives()
+}
+
+fn optional(fetched: Result<()>) {
+    if let Err(error) = fetched {
+        eprintln!("setup: goes on without: {error:#}");
+    }
 }

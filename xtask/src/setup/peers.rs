@@ -83,6 +83,24 @@ pub(crate) const BROWSER: Group = Group {
     libraries: &["pulseaudio"],
 };
 
+/// For `cargo xtask bench pipeline`: what else reads DNS out of a capture.
+pub(crate) const READERS: Group = Group {
+    name: "readers",
+    purpose: "other readers of captures (compared with in a bench)",
+    tools: &[tool("tshark", "tshark", "usr/bin/tshark"), tool("dnscap", "dnscap", "usr/bin/dnscap")],
+    beside: &[],
+    libraries: &[],
+};
+
+/// The same; of Debian's backports, where the version is that of its makers.
+pub(crate) const SURICATA: Group = Group {
+    name: "suricata",
+    purpose: "suricata (compared with in a bench)",
+    tools: &[tool("suricata", "suricata", "usr/bin/suricata")],
+    beside: &[],
+    libraries: &[],
+};
+
 /// Tools that are fetched together.
 #[derive(Debug)]
 pub(crate) struct Group {

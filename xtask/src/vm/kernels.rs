@@ -64,7 +64,8 @@ pub(super) fn fetch(cache: &Cache, kernel: &Kernel) -> Result<Image> {
         match packages(&apt, kernel.release)? {
             packages if !packages.is_empty() => unpack(&apt, &packages, &folder)?,
             _ => {
-                let apt = other_suite(cache, &apt, kernel.suite)?;
+                let lists = format!("vm/apt-{}", kernel.suite);
+                let apt = apt.of_suites(cache, &lists, &[kernel.suite])?.context("no apt")?;
                 apt.update()?;
                 let packages = packages(&apt, kernel.release)?;
                 if packages.is_empty() {
@@ -134,17 +135,6 @@ fn packages(apt: &Apt, release: &str) -> Result<Vec<String>> {
 /// Numbers in a name, for comparing versions.
 fn numbers(name: &str) -> Vec<u32> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
-}
-
-/// The suite from the mirror that this machine uses, in a folder of its own.
-fn other_suite(cache: &Cache, own: &Apt, suite: &str) -> Result<Apt> {
-    let folder = format!("vm/apt-{suite}");
-    let list = cache.path(&folder).join("sources.list");
-    let mirror = own.mirror().context("this machine's package sources name no Debian mirror")?;
-    cache::write(&list, &format!("deb {mirror} {suite} main\n"), false)?;
-    let more =
-        format!("Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"/dev/null\";\n", list.display());
-    Apt::with_sources(cache, &folder, &more)?.context("no apt")
 }
 
 /// Modules in the order to load them, each behind those it needs, unpacked.

@@ -1,7 +1,8 @@
 //! `cargo xtask vm`: boots other kernels in software emulation; there the sensor meets a live tunnel, and every way to
 //! send DNS under each of its owner sources.
 //!
-//! A run passes when the guest's serial console says that every program loaded, that the sensor ended well as a gateway
+//! A run passes when the guest's serial console says that every program loaded and that the verifier walked none further
+//! than its ceiling (tests/data/verified.toml), that the sensor ended well as a gateway
 //! and as a host with no hook refused, carries a finding that names iodine and its zone, and a summary for each owner
 //! source whose table came out as expected (tests/src/truth).
 
@@ -65,6 +66,7 @@ pub(crate) fn run(cache: &Cache, releases: &[String]) -> Result<()> {
         match result {
             Ok((passed, version)) => {
                 println!("vm {} ({version}; {}): {}", kernel.release, kernel.covers, passed.finding);
+                println!("vm {} programs: {}", kernel.release, passed.loaded);
                 for line in passed.truths {
                     println!("vm {line}");
                 }
@@ -136,6 +138,8 @@ fn initramfs(cache: &Cache, kernel: &Kernel, image: &Image, programs: &Path) -> 
 #[derive(Debug, PartialEq)]
 struct Passed {
     finding: String,
+    /// How many programs were refused or over their ceiling, and which is nearest to its own.
+    loaded: String,
     /// One for each owner source, and one for its races.
     truths: Vec<String>,
     /// What each owner source costs a send, in emulated time: to compare them with each other, not with a budget.
@@ -205,6 +209,7 @@ fn judge(log: &[String], sources: &[&str], costs: bool) -> Result<Passed, String
         let line = log.iter().find_map(|line| line.split_once("vm:")?.1.strip_prefix(run)?.strip_prefix(' '));
         match line {
             Some("0") => {}
+            Some(code) if run == "load" => return Err(format!("{run} ended with {code}{}", unloaded(log))),
             Some(code) if run == "truth" => return Err(format!("{run} ended with {code}{}", untrue(log))),
             Some(code) => return Err(format!("{run} ended with {code}")),
             None => return Err(format!("{run} did not end")),
@@ -217,6 +222,8 @@ fn judge(log: &[String], sources: &[&str], costs: bool) -> Result<Passed, String
     let finding = findings
         .find_map(|finding| names_iodine(&finding))
         .ok_or(format!("no finding that names iodine and {ZONE}"))?;
+    let loaded =
+        log.iter().find_map(|line| line.strip_prefix("load: in all: ")).ok_or("no sum of the programs")?;
     let mut truths = Vec::new();
     for source in sources {
         for what in ["truth", "races"] {
@@ -230,7 +237,15 @@ fn judge(log: &[String], sources: &[&str], costs: bool) -> Result<Passed, String
         }
     }
     let costs = log.iter().filter_map(|line| line.strip_prefix("cost: ")).map(str::to_owned).collect();
-    Ok(Passed { finding, truths, costs })
+    Ok(Passed { finding, loaded: loaded.to_owned(), truths, costs })
+}
+
+/// Which programs were refused, and how far the others were walked.
+fn unloaded(log: &[String]) -> String {
+    let lines = log.iter().filter_map(|line| line.strip_prefix("load: "));
+    let mut told: Vec<_> = lines.clone().filter(|line| line.contains("REFUSED")).collect();
+    told.extend(lines.skip_while(|line| !line.starts_with("verified on")));
+    told.into_iter().fold(String::new(), |text, line| text + "\n  " + line)
 }
 
 /// What the truth tables say against the sensor, and their summaries.
@@ -293,6 +308,7 @@ mod tests {
         );
         let good = [
             "vm:load 0",
+            "load: in all: 0 refused",
             "[1.0] vm:gateway 0",
             "sensor: watching eth0",
             "vm:exit 0",
@@ -312,22 +328,23 @@ mod tests {
             passed.truths,
             ["6.1 kprobe: 31/31 right, 0 wrong, 0 none", "6.1 kprobe races: 200 sends, 0 wrong"]
         );
-        assert_eq!(passed.costs, ["kprobe 1"]);
+        assert_eq!((passed.loaded.as_str(), passed.costs), ("0 refused", vec!["kprobe 1".to_owned()]));
         let rows = [
-            (8, "vm:cost 1", "cost ended with 1"),
+            (9, "vm:cost 1", "cost ended with 1"),
             (
-                5,
+                6,
                 "vm:truth 1",
                 "truth ended with 1\n  truth 6.1 kprobe: 31/31 right, 0 wrong, 0 none\n  \
                  races 6.1 kprobe: 200 sends, 0 wrong",
             ),
-            (6, "truth: truth 6.1 fentry: 31/31 right", "no truth of kprobe"),
-            (7, "", "no races of kprobe"),
+            (7, "truth: truth 6.1 fentry: 31/31 right", "no truth of kprobe"),
+            (8, "", "no races of kprobe"),
             (0, "vm:load 1", "load ended with 1"),
-            (1, "", "gateway did not end"),
-            (2, "sensor: tcx egress eth0 was refused: no", "sensor: tcx egress eth0 was refused: no"),
-            (3, "vm:exit 69", "exit ended with 69"),
-            (4, "", "no finding that names iodine and t.vm.example"),
+            (1, "", "no sum of the programs"),
+            (2, "", "gateway did not end"),
+            (3, "sensor: tcx egress eth0 was refused: no", "sensor: tcx egress eth0 was refused: no"),
+            (4, "vm:exit 69", "exit ended with 69"),
+            (5, "", "no finding that names iodine and t.vm.example"),
         ];
         for (at, line, why) in rows {
             let mut lines = good;

@@ -29,16 +29,8 @@ const CAPTURES: [&str; 3] = [
 pub(crate) fn all(captures: &[PathBuf]) -> Result<Vec<Workload>> {
     let mut list = vec![
         made("mixed: 100 hosts, Zipf", Lookup::of_a_mix)?,
-        made("random names, one zone", |number| Lookup {
-            client: 1,
-            name: leaking_name(number),
-            qtype: rtype::TXT,
-        })?,
-        made("random zones, spoofed clients", |number| Lookup {
-            client: number * 7919,
-            name: format!("www.z{:x}.example", mix(number)),
-            qtype: rtype::A,
-        })?,
+        made("random names, one zone", Lookup::leaking)?,
+        made("random zones, spoofed clients", Lookup::spoofed)?,
     ];
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/dev");
     let default: Vec<PathBuf> =
@@ -54,13 +46,30 @@ pub(crate) fn all(captures: &[PathBuf]) -> Result<Vec<Workload>> {
     Ok(list)
 }
 
-struct Lookup {
+pub(crate) struct Lookup {
     client: u32,
     name: String,
     qtype: u16,
 }
 
 impl Lookup {
+    /// One in ten leaks, one in ten is of a spoofed client for a zone of its own, the rest is what a gateway sees.
+    pub(crate) fn of_all(number: u32) -> Self {
+        match mix(number ^ 0x5eed) % 10 {
+            0 => Self::leaking(number),
+            1 => Self::spoofed(number),
+            _ => Self::of_a_mix(number),
+        }
+    }
+
+    fn leaking(number: u32) -> Self {
+        Self { client: 1, name: leaking_name(number), qtype: rtype::TXT }
+    }
+
+    fn spoofed(number: u32) -> Self {
+        Self { client: number * 7919, name: format!("www.z{:x}.example", mix(number)), qtype: rtype::A }
+    }
+
     /// What a gateway sees: few names asked often, many seldom; one in fifty new.
     fn of_a_mix(number: u32) -> Self {
         let random = mix(number);
@@ -78,24 +87,32 @@ impl Lookup {
     }
 }
 
-/// A look-up's query and answer, so many messages in all.
 fn made(name: &str, lookup: impl Fn(u32) -> Lookup) -> Result<Workload> {
-    let frames = (0..MESSAGES / 2).flat_map(|number| {
+    let file = tempfile::NamedTempFile::new()?;
+    let frames: Vec<_> = frames(MESSAGES / 2, lookup).collect();
+    std::fs::write(file.path(), Pcap::default().file(ETHERNET, &frames))?;
+    Ok(Workload { name: name.to_owned(), events: read(file.path())? })
+}
+
+/// Each look-up's query and answer, with their times in Unix nanoseconds.
+pub(crate) fn frames(lookups: u32, lookup: impl Fn(u32) -> Lookup) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    (0..lookups).flat_map(move |number| {
         let Lookup { client, name, qtype } = lookup(number);
         let time_ns = START_NS + u64::from(number) * 2_000_000;
         let client = std::net::Ipv4Addr::from(0x0a00_0000 | client & 0xff_ffff);
         let port = 1024 + (mix(number) >> 16) as u16 % 60_000;
         let id = mix(number) as u16;
         let query = Message::query(name.as_str(), qtype).id(id).build();
-        let rdata = if qtype == rtype::AAAA { vec![0x20; 16] } else { vec![192, 0, 2, 1] };
+        let rdata = match qtype {
+            rtype::AAAA => vec![0x20; 16],
+            rtype::TXT => vec![3, b'a', b'c', b'k'],
+            _ => vec![192, 0, 2, 1],
+        };
         let response = Message::response(name.as_str(), qtype).id(id).answer(qtype, 60, rdata).build();
         let out = Frame::v4(client, [10, 255, 255, 53]).udp(port, 53).payload(query).build();
         let back = Frame::v4([10, 255, 255, 53], client).udp(53, port).payload(response).build();
         [(time_ns, out), (time_ns + 1_000_000, back)]
-    });
-    let file = tempfile::NamedTempFile::new()?;
-    std::fs::write(file.path(), Pcap::default().file(ETHERNET, &frames.collect::<Vec<_>>()))?;
-    Ok(Workload { name: name.to_owned(), events: read(file.path())? })
+    })
 }
 
 fn read(file: &Path) -> Result<Vec<Event>> {
