@@ -26,11 +26,19 @@ pub enum Kind {
     Same,
     /// Answers, one address each, for 1,000 names.
     Answers,
+    /// What makes tables grow: each packet a new name, of one zone, of a thousand or of a zone of its own, for or from
+    /// another client; a quarter are answers, and one packet in 16 is the same query again.
+    Flood,
 }
 
 impl Kind {
-    pub const ALL: [(&'static str, Self); 4] =
-        [("new", Self::New), ("zipf", Self::Zipf), ("same", Self::Same), ("answers", Self::Answers)];
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("new", Self::New),
+        ("zipf", Self::Zipf),
+        ("same", Self::Same),
+        ("answers", Self::Answers),
+        ("flood", Self::Flood),
+    ];
 
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
@@ -54,10 +62,12 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 99);
 /// A new name's digits, and where they begin in its frame: Ethernet, IPv4, UDP, DNS header, label length and a letter.
 const DIGITS: usize = 16;
 const DIGITS_AT: usize = 14 + 20 + 8 + 12 + 2;
+/// Of `Kind::Flood`: one frame in so many stays as it is.
+const SAME_EVERY: usize = 16;
 
 /// Sends from `interface` of the calling process's network namespace to `to`, for so long; `rate` packets a second, 0 for
-/// as many as go. What the link refuses is tried again and counts once.
-pub fn run(interface: &str, to: [u8; 6], kind: Kind, time: Duration, rate: u64) -> Result<Sent> {
+/// as many as go. What the link refuses is tried again and counts once. New names begin at number `from`.
+pub fn run(interface: &str, to: [u8; 6], kind: Kind, time: Duration, rate: u64, from: u64) -> Result<Sent> {
     let socket = socket(interface).with_context(|| format!("AF_PACKET on {interface}"))?;
     let mut frames = frames(kind, to);
     let mut vectors: Vec<libc::iovec> = frames
@@ -87,8 +97,15 @@ pub fn run(interface: &str, to: [u8; 6], kind: Kind, time: Duration, rate: u64) 
         }
         let end = (at + BATCH).min(POOL);
         if kind == Kind::New {
-            for (number, frame) in (count..).zip(&mut frames[at..end]) {
+            for (number, frame) in (from + count..).zip(&mut frames[at..end]) {
                 digits(number, frame);
+            }
+        }
+        if kind == Kind::Flood {
+            for (place, frame) in (at..).zip(&mut frames[at..end]) {
+                if !place.is_multiple_of(SAME_EVERY) {
+                    scatter(from + count + (place - at) as u64, frame);
+                }
             }
         }
         let batch = &mut headers[at..end];
@@ -169,6 +186,26 @@ fn frames(kind: Kind, to: [u8; 6]) -> Vec<Vec<u8>> {
                     let message = Message::response(name, 1).id(id).answer(1, 300, address);
                     Frame::v4(server, NOBODY).udp(53, 40_000).payload(message.build()).build()
                 }
+                Kind::Flood => {
+                    let zone = match number % 3 {
+                        0 => "flood.example".to_owned(),
+                        1 => format!("z{:03}.example", random.below(1000)),
+                        _ => "example".to_owned(),
+                    };
+                    let repeated = number.is_multiple_of(SAME_EVERY);
+                    let name = if repeated {
+                        "www.same.example".to_owned()
+                    } else {
+                        format!("n{number:016x}.{zone}")
+                    };
+                    if number % 4 == 3 {
+                        let message = Message::response(name, 1).id(id).answer(1, 300, [192, 0, 2, 1]);
+                        Frame::v4(NOBODY, client).udp(53, 40_000).payload(message.build()).build()
+                    } else {
+                        let message = Message::query(name, 1).id(id);
+                        Frame::v4(client, NOBODY).udp(40_000, 53).payload(message.build()).build()
+                    }
+                }
             };
             frame[..6].copy_from_slice(&to);
             // No checksum: the names change (RFC 768).
@@ -183,6 +220,31 @@ fn digits(number: u64, frame: &mut [u8]) {
     for (place, byte) in frame[DIGITS_AT..DIGITS_AT + DIGITS].iter_mut().enumerate() {
         *byte = b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15];
     }
+}
+
+/// Makes a frame of `Kind::Flood` the one of this number: a name that no other has, a client that few others have.
+fn scatter(number: u64, frame: &mut [u8]) {
+    // splitmix64 (Steele, Lea, Flood 2014), which maps no two numbers to one.
+    let mut random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    random = (random ^ random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    random = (random ^ random >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    random ^= random >> 31;
+    digits(random, frame);
+    // The client is the source of a query and the destination of an answer.
+    let is_answer = frame[14 + 20 + 8 + 2] & 0x80 != 0;
+    let client_at = 14 + if is_answer { 16 } else { 12 };
+    frame[client_at] = 10;
+    frame[client_at + 1..client_at + 4].copy_from_slice(&random.to_be_bytes()[5..]);
+    frame[14 + 10..14 + 12].fill(0);
+    let checksum = !sum(&frame[14..34]);
+    frame[14 + 10..14 + 12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// One's complement sum of 16-bit words (RFC 1071).
+fn sum(header: &[u8]) -> u16 {
+    let sum: u32 = header.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    ((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 fn socket(interface: &str) -> io::Result<OwnedFd> {
@@ -233,11 +295,31 @@ mod tests {
             let payload = &frames[7][14 + 20 + 8..];
             let parsed = Parsed::parse(payload, payload.len());
             assert!(parsed.question.is_some(), "{name}");
-            assert_eq!(parsed.header.is_response(), kind == Kind::Answers);
+            let is_answer = matches!(kind, Kind::Answers | Kind::Flood);
+            assert_eq!(parsed.header.is_response(), is_answer, "{name}");
         }
         let mut frame = frames(Kind::New, [2; 6]).swap_remove(0);
         digits(0x1234_5678_9abc_def0, &mut frame);
         assert!(frame.windows(24).any(|bytes| bytes == b"n123456789abcdef0\x03new\x07ex"), "{frame:?}");
+    }
+
+    #[test]
+    fn a_flood_has_other_names_and_clients_each_time() {
+        for (place, client_at) in [(5, 14 + 12), (7, 14 + 16)] {
+            let made = frames(Kind::Flood, [2; 6]).swap_remove(place);
+            let scattered: Vec<_> = [1, 2]
+                .map(|number| {
+                    let mut frame = made.clone();
+                    scatter(number, &mut frame);
+                    assert_eq!(sum(&frame[14..34]), 0xffff, "RFC 1071: a good header sums up to it");
+                    let parsed = Parsed::parse(&frame[42..], frame.len() - 42);
+                    assert!(parsed.question.is_some());
+                    frame
+                })
+                .into();
+            assert_ne!(scattered[0][DIGITS_AT..], scattered[1][DIGITS_AT..]);
+            assert_ne!(scattered[0][client_at..client_at + 4], scattered[1][client_at..client_at + 4]);
+        }
     }
 
     #[test]

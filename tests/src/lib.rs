@@ -43,6 +43,7 @@ pub mod process;
 pub mod replayed;
 pub mod rows;
 pub mod sensor;
+pub mod size;
 pub mod traffic;
 pub mod words;
 

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::SERVER_V4;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor};
+use earthdog_tests::size::Size;
 use earthdog_tests::{host, require, serial};
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
@@ -29,7 +29,7 @@ fn an_idle_sensor_takes_at_most_40_mb_on_two_cpus() {
     let mut sensor = require!(Sensor::start(&client, &[]));
     sensor.status();
     let pid = sensor.process().pid();
-    let (resident, maps) = (resident_bytes(pid), map_bytes(pid));
+    let Size { resident, maps, .. } = Size::of(pid).unwrap();
     let cpus = available_parallelism().unwrap();
     eprintln!("resident {} KiB, maps {} KiB, {cpus} CPUs", resident >> 10, maps >> 10);
     assert!(maps > 0, "no maps seen in /proc/{pid}/fdinfo");
@@ -65,27 +65,4 @@ fn the_first_event_comes_within_two_seconds_of_the_start() {
         sensor.stop();
     }
     assert!(best < FIRST_EVENT, "{best:?}");
-}
-
-/// `VmRSS` of /proc/pid/status.
-fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
-/// `memlock` of every map the process holds open, each map once.
-fn map_bytes(pid: u32) -> u64 {
-    let mut seen = std::collections::BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap() {
-        let Ok(text) = fs::read_to_string(entry.unwrap().path()) else { continue };
-        let field = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name))?;
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        };
-        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
-            seen.insert(id, bytes);
-        }
-    }
-    seen.values().sum()
 }

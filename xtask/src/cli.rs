@@ -86,6 +86,12 @@ enum Command {
         /// Folder of the lists
         dir: Option<PathBuf>,
     },
+    /// The live sensor under all that one core sends, every detector on: what still grows, what is not accounted for
+    Soak {
+        /// `--minutes N` (30 without it), `--json FILE`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure: `bench kernel` gives nanoseconds a packet, `bench host` what a send takes longer, `bench process` a process's
     /// life, `bench pipeline` what a message costs from packet to finding, `bench live` packets a second into the stack
     Bench {
@@ -146,6 +152,12 @@ fn run(command: &Command) -> Result<bool> {
         Command::Vm { kernels } => vm::run(&cache, kernels)?,
         Command::Eval(options) => return eval::run(&cache, options),
         Command::Model { dir } => model::run(process::workspace(), dir.as_deref())?,
+        Command::Soak { arguments } => {
+            setup::run(&cache, Needs { toolchain: true, peers: true, ..Needs::default() })?;
+            process::run(process::cargo().args(["build", "--locked", "--release", "-p", "sensor-user"]))?;
+            generator()?;
+            program("soak", arguments)?;
+        }
         Command::Bench { arguments } => {
             let (name, rest) =
                 arguments.split_first().map_or(("kernel", arguments.as_slice()), |(n, r)| (n, r));
@@ -156,17 +168,22 @@ fn run(command: &Command) -> Result<bool> {
                 process::run(process::cargo().args(["build", "--locked", "--release", "-p", "sensor-user"]))?;
             }
             if name == "live" {
-                let generator =
-                    ["build", "--locked", "--release", "-p", "earthdog-tests", "--bin", "generator"];
-                process::run(process::cargo().args(generator))?;
+                generator()?;
             }
-            let binary = format!("bench-{name}");
-            let mut cargo = process::cargo();
-            cargo
-                .args(["run", "--locked", "--release", "-p", "earthdog-tests", "--bin", &binary, "--"])
-                .args(rest);
-            process::run(&mut cargo)?;
+            program(&format!("bench-{name}"), rest)?;
         }
     }
     Ok(true)
+}
+
+/// Builds what puts packets on a link.
+fn generator() -> Result<()> {
+    let words = ["build", "--locked", "--release", "-p", "earthdog-tests", "--bin", "generator"];
+    process::run(process::cargo().args(words))
+}
+
+/// Builds and runs a program of the test kit.
+fn program(name: &str, arguments: &[String]) -> Result<()> {
+    let words = ["run", "--locked", "--release", "-p", "earthdog-tests", "--bin", name, "--"];
+    process::run(process::cargo().args(words).args(arguments))
 }

@@ -1,0 +1,56 @@
+//! What a process takes, seen from outside (proc(5)): not what it says of itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+/// Of a process at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// `VmRSS`, bytes.
+    pub resident: u64,
+    /// `memlock` of every BPF map that it holds open, each map once, bytes.
+    pub maps: u64,
+    pub descriptors: u64,
+    pub threads: u64,
+}
+
+impl Size {
+    pub fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let of = |name: &str| number(&status, name).with_context(|| format!("no {name} in {path}"));
+        let mut maps = BTreeMap::new();
+        let mut descriptors = 0;
+        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+            descriptors += 1;
+            // It may be closed by now.
+            let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+            if let (Some(id), Some(bytes)) = (number(&text, "map_id:"), number(&text, "memlock:")) {
+                maps.insert(id, bytes);
+            }
+        }
+        Ok(Self {
+            resident: of("VmRSS:")? << 10,
+            maps: maps.values().sum(),
+            descriptors,
+            threads: of("Threads:")?,
+        })
+    }
+}
+
+fn number(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_size() {
+        let size = Size::of(std::process::id()).unwrap();
+        assert!(size.resident > 1 << 20 && size.descriptors >= 3 && size.threads >= 1, "{size:?}");
+    }
+}
