@@ -190,8 +190,8 @@ impl Walks {
 
     /// As tests/data/verified.toml has it.
     pub fn section(&self) -> String {
-        let lines = self.most.iter().map(|(program, walked)| format!("{program} = {walked}\n"));
-        format!("[\"{}\"]\n{}", self.series, lines.collect::<String>())
+        let head = format!("[\"{}\"]\n", self.series);
+        self.most.iter().fold(head, |text, (program, walked)| text + &format!("{program} = {walked}\n"))
     }
 }
 

@@ -36,7 +36,8 @@ impl Apt {
     pub(crate) fn of_suites(&self, cache: &Cache, folder: &str, suites: &[&str]) -> Result<Option<Self>> {
         let list = cache.path(folder).join("sources.list");
         let mirror = self.mirror().context("this machine's package sources name no Debian mirror")?;
-        let lines: String = suites.iter().map(|suite| format!("deb {mirror} {suite} main\n")).collect();
+        let lines =
+            suites.iter().fold(String::new(), |lines, suite| lines + &format!("deb {mirror} {suite} main\n"));
         cache::write(&list, &lines, false)?;
         let preferred = suites.last().context("no suite was named")?;
         let more = format!(
