@@ -128,7 +128,7 @@ impl Walks {
                 recorded.extend(elsewhere.map(|count| (program.clone(), *count)));
             }
         }
-        Ok(Self { recorded, series, most })
+        Ok(Self { series, most, recorded })
     }
 
     /// A line for each program, most walked first.

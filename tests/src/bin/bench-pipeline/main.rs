@@ -3,8 +3,7 @@
 //! From decoded packets in memory to findings: neither reading nor writing of files is in it. Beside it, from the same
 //! run, the floor: only looking at the message and lower-casing its name. Times are medians over interleaved rounds;
 //! instructions are counted by callgrind, which does not depend on what else the machine does.
-//!
-//! Below, the whole program beside others that read captures (`peers`); `--peers` is that part alone.
+//! Below, the whole program beside others that read captures; `--peers` is that part alone.
 
 mod measure;
 mod peers;
@@ -25,7 +24,6 @@ fn bench() -> Result<bool> {
         return peers::bench(json_file.as_deref());
     }
     let met = measure::bench()?;
-    // What is asked of single workloads or captures is not asked of others.
     Ok(if rest.is_empty() { met & peers::bench(json_file.as_deref())? } else { met })
 }
 
