@@ -448,6 +448,16 @@ keys! {
         kill_switch: String = "/run/earthdog/off".into(), Allowed::Text("an absolute path, or \"\" for none");
     }
 
+    /// Staged rollout: one configuration on a whole fleet, in force on a share of its hosts that grows.
+    rollout: Rollout {
+        /// Percentage of hosts that the sensor works on. Each has its place from 0 to 100, made of /etc/machine-id; those below this take part. `earthdog doctor` tells the place.
+        percent: f64 = 100.0, Allowed::Number { min: 0.0, max: 100.0 };
+        /// What the other hosts do: attach nothing and wait for a reload that lets them in, or have findings alert nobody.
+        others: Others = Others::Idle, Allowed::OneOf(Others::NAMES);
+        /// Another text gives another order, so that it is not always the same hosts that go first.
+        salt: String = String::new(), Allowed::Text("any text");
+    }
+
     /// What is printed.
     output: Output {
         /// Form of the findings on standard output; other places are `[[sink]]`s.
@@ -524,6 +534,11 @@ super::value::choice! {
 super::value::choice! {
     /// Where the novelty filter works.
     NoveltyFilter { Auto = "auto", On = "on", Off = "off" }
+}
+
+super::value::choice! {
+    /// What hosts do that do not take part in a rollout.
+    Others { Idle = "idle", Observe = "observe" }
 }
 
 super::value::choice! {

@@ -17,6 +17,7 @@ use super::link::links;
 use super::pins::Pins;
 use super::plan::{self, Plan, Request};
 use super::programs::PROGRAMS;
+use super::rollout::Rollout;
 use super::{attach, clsact, control, object, permission, start, status};
 use crate::cli::DoctorArgs;
 use crate::config::Config;
@@ -192,6 +193,9 @@ fn report_text(features: &Features, plan: Result<&Plan, &Error>, hints: &[Hint],
         let _ = writeln!(out, "    it costs {}", row.costs);
         let _ = writeln!(out, "    {}", row.fix);
     }
+    if config.rollout.percent < 100.0 {
+        let _ = writeln!(out, "\nRollout: {}", Rollout::new(config));
+    }
     let _ = writeln!(out, "\nControl socket: {}", config.live.control_socket.escape_debug());
     out
 }
@@ -229,6 +233,7 @@ fn report_json(features: &Features, plan: Result<&Plan, &Error>, hints: &[Hint],
         "owner_source": plan.ok().map(|plan| status::owner_json(&plan.owner)),
         "blind_spots": BLIND_SPOTS,
         "control_socket": config.live.control_socket,
+        "rollout": Rollout::new(config).json(),
     });
     match &features.cgroup {
         Ok(path) => report["cgroup2"] = json!(path.to_string_lossy()),

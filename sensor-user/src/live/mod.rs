@@ -29,6 +29,7 @@ pub mod process;
 
 mod start;
 
+pub mod rollout;
 pub mod sensor;
 mod service;
 mod stop;
@@ -55,9 +56,12 @@ use crate::cli::{AskArgs, DoctorArgs, RunArgs};
 use crate::config::Config;
 use crate::exit::{Code, Error};
 
-/// Watches this machine until it is told to stop.
+/// Watches this machine until it is told to stop, once it takes part in the rollout.
 pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
-    sensor::run(args, config)
+    match rollout::wait(args, config)? {
+        Some(config) => sensor::run(args, &config),
+        None => Ok(Code::Ok),
+    }
 }
 
 /// Prints what this kernel offers.

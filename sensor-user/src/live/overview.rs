@@ -26,6 +26,7 @@ pub fn text(status: &Value) -> String {
     if status["observe"] == true {
         line("OBSERVING", "findings alert nobody (output.observe); `earthdog alerts --burn-in` sums them up");
     }
+    line("rollout", &rollout(&status["rollout"]));
     for hook in status["hooks"].as_array().into_iter().flatten() {
         line("hook", &format!("{}: {}", word(&hook["hook"]), word(&hook["program"])));
     }
@@ -91,6 +92,17 @@ fn configuration(configuration: &Value) -> String {
 }
 
 /// What is waited for and what changed; nothing where neither is.
+fn rollout(rollout: &Value) -> String {
+    let percent = rollout["percent"].as_f64().unwrap_or(100.0);
+    if percent >= 100.0 {
+        return String::new();
+    }
+    let place =
+        rollout["place"].as_f64().map_or_else(|| "nowhere".to_owned(), |place| format!("at {place:.2}"));
+    let part = if rollout["takes_part"] == true { "takes part" } else { "takes no part" };
+    format!("this host {part}: it is {place} of 100 and rollout.percent is {percent}")
+}
+
 fn links(links: &Value) -> String {
     let waiting: Vec<_> = links["waiting"].as_array().into_iter().flatten().map(word).collect();
     let waiting =

@@ -33,6 +33,7 @@ use super::output::Findings;
 use super::plan::{self, Host, Request};
 use super::process::Processes;
 use super::ring::Rings;
+use super::rollout::Rollout;
 use super::service::Service;
 use super::source::Choice;
 use super::start::{attach_best, cgroup_directory, host, random, refused};
@@ -61,7 +62,7 @@ const PROC_READS: usize = 64;
 /// Processes that wait to be read; the oldest goes first, since the youngest is the likeliest to be alive still.
 const PROC_WAITING: usize = 1024;
 /// Between two ticks of the pipeline and two looks at the clocks.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at the watched interfaces without any word of a change.
 const LOOK_AT_LINKS: Duration = Duration::from_secs(10);
 /// Drains at the end: what was in the rings when the sensor was told to stop, at most.
@@ -314,6 +315,10 @@ impl Sensor {
         }
         self.printer.line(&format!("who asked: {}", self.owner));
         self.printer.line(&self.store.announcement(self.pipeline.history()));
+        let rollout = Rollout::new(self.reloads.config());
+        if !rollout.takes_part() {
+            self.printer.line(&format!("rollout: {rollout}"));
+        }
         if self.reloads.config().output.observe {
             self.printer.line("observing: findings alert nobody (output.observe)");
         }

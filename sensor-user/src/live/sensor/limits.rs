@@ -259,7 +259,7 @@ impl Sensor {
         }
     }
 
-    fn switch_off(&mut self, why: String, now_ns: u64) {
+    pub(super) fn switch_off(&mut self, why: String, now_ns: u64) {
         if self.limits.detached.is_some() {
             return;
         }

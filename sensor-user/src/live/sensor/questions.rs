@@ -7,6 +7,7 @@ use crate::clock;
 use crate::live::canary::{self, Canary};
 use crate::live::control::{self, Command, Question};
 use crate::live::flows;
+use crate::live::rollout::Rollout;
 use crate::live::start::random;
 use crate::store::History;
 
@@ -23,6 +24,7 @@ impl Sensor {
                 status["cost"] = self.cost.json();
                 status["exceptions"] = json!(self.pipeline.exceptions());
                 status["observe"] = self.reloads.config().output.observe.into();
+                status["rollout"] = Rollout::new(self.reloads.config()).json();
                 status["configuration"] = self.reloads.json();
                 status["limits"] = self.limits.json(&self.maps.counters());
                 status["links"] = self.follow.json();

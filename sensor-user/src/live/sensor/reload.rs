@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::{Change, Config, Loaded, changes, files};
 use crate::escape::escape;
 use crate::finding;
+use crate::live::rollout::Rollout;
 use crate::source::feeds;
 
 /// The configuration in force, and how it came to be.
@@ -53,9 +54,11 @@ impl Reloads {
     fn read(&self) -> Result<Read, String> {
         let loaded =
             Loaded::read(self.file.as_deref(), Path::new(files::DIRECTORY)).map_err(|error| error.message)?;
-        let mut feeds = loaded.config.feeds();
+        let mut config = loaded.config;
+        Rollout::new(&config).settle(&mut config);
+        let mut feeds = config.feeds();
         let lists = feeds.load()?;
-        Ok(Read { config: loaded.config, feeds, lists })
+        Ok(Read { config, feeds, lists })
     }
 
     /// In force.
@@ -153,6 +156,10 @@ impl Sensor {
         self.settings = self.reloads.in_force.live.clone();
         self.feeds = read.feeds;
         self.take_feeds(read.lists);
+        let rollout = Rollout::new(self.reloads.config());
+        if rollout.is_idle() {
+            self.switch_off(rollout.to_string(), now_ns);
+        }
     }
 }
 
