@@ -26,6 +26,7 @@ pub mod deadline;
 pub mod kernel;
 pub mod object;
 pub mod serial;
+pub mod shape;
 pub mod verified;
 
 pub mod outputs;

@@ -122,7 +122,8 @@ impl Sensor {
         self.ask("status").unwrap_or_else(|e| panic!("status: {e}; it said:\n{}", self.process.transcript()))
     }
 
-    fn ask(&self, command: &str) -> io::Result<Value> {
+    /// The data of an answer on the control socket.
+    pub fn ask(&self, command: &str) -> io::Result<Value> {
         let mut stream = UnixStream::connect(&self.control)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         writeln!(stream, "{{\"v\":1,\"command\":\"{command}\"}}")?;

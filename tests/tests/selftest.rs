@@ -12,6 +12,7 @@ use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::Host;
 use earthdog_tests::process::{Process, Stream};
 use earthdog_tests::sensor::{self, Finished, binary};
+use earthdog_tests::shape::{self, Shape};
 use earthdog_tests::{emulate, hazard, kernel, require, serial, traffic};
 use serde_json::Value;
 
@@ -59,6 +60,8 @@ fn every_tool_is_found_every_sender_named_and_honest_traffic_left_alone() {
     let (outcome, errors) = ended(start(&host, &["--json"]), 0);
     assert_eq!(errors, "", "no progress in a pipe");
     assert_eq!((&outcome["v"], &outcome["ok"]), (&1.into(), &true.into()), "{outcome:#}");
+    let untold = shape::untold([("`earthdog selftest --json`", &Shape::of(&outcome))]);
+    assert!(untold.is_empty(), "{}", untold.join("\n"));
     let rows = outcome["cases"].as_array().unwrap();
     for row in rows {
         let known = row["known"] == true;

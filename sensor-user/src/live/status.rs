@@ -15,6 +15,8 @@ use super::source::{Choice, Source};
 use crate::logged::grade_name;
 use crate::pipeline;
 
+/// Version of the answer to `status`, raised when a field changes its meaning or goes.
+const VERSION: u32 = 1;
 /// Between two status lines: on a terminal the line is rewritten in place, elsewhere each is one more line.
 const ON_TERMINAL: Duration = Duration::from_secs(1);
 const ELSEWHERE: Duration = Duration::from_mins(1);
@@ -123,6 +125,7 @@ impl Numbers<'_> {
         };
         let memory = Memory::now();
         json!({
+            "v": VERSION,
             "version": env!("CARGO_PKG_VERSION"),
             "since": since,
             "hooks": attached.hooks.iter().map(|hook| json!({

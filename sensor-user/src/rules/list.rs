@@ -10,6 +10,9 @@ use crate::finding::{Attack, Severity};
 use crate::limits;
 use crate::report;
 
+/// Version of `rules --json`.
+const VERSION: u32 = 1;
+
 /// One rule.
 #[derive(Debug, Serialize)]
 pub struct Row {
@@ -67,10 +70,12 @@ fn keys(section: &str) -> Vec<String> {
 pub fn json() -> String {
     #[derive(Serialize)]
     struct All {
+        v: u32,
+        /// Of the rules themselves.
         version: u32,
         rules: Vec<Row>,
     }
-    let all = All { version: rules().version, rules: rows() };
+    let all = All { v: VERSION, version: rules().version, rules: rows() };
     serde_json::to_string_pretty(&all).unwrap_or_default() + "\n"
 }
 

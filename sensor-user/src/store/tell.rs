@@ -13,7 +13,7 @@ use crate::escape::escape;
 use crate::finding;
 use crate::zone::{Class, Zone};
 
-/// Version of the answer to `pdns`.
+/// Version of the answers to `pdns` and `baseline`.
 pub const VERSION: u32 = 1;
 /// Names shown below a zone, and zones and clients listed.
 pub(super) const LISTED_MAX: usize = 64;
@@ -81,6 +81,9 @@ pub struct Seen {
 /// The answer to `baseline`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
+    /// As of `Pdns`.
+    #[serde(default)]
+    pub v: u32,
     /// Busiest first.
     pub clients: Vec<ClientHabits>,
     pub total: u64,
@@ -181,6 +184,7 @@ impl History {
         clients.sort_by_key(|record| (std::cmp::Reverse(weight(record)), record.client));
         let in_full = which.is_some() && clients.len() <= 4;
         Baselines {
+            v: VERSION,
             total: clients.len() as u64,
             clients: clients
                 .iter()

@@ -155,7 +155,10 @@ const STALE_BREAKPOINT: &str = "Oops: int3";
 fn boot(cache: &Cache, kernel: &Kernel, image: &Image, initramfs: &Path) -> Result<Passed> {
     let mut log = console(cache, image, initramfs)?;
     if log.iter().any(|line| line.contains(STALE_BREAKPOINT)) {
-        println!("vm {}: the emulator ran a stale breakpoint ({STALE_BREAKPOINT}); once more", kernel.release);
+        println!(
+            "vm {}: the emulator ran a stale breakpoint ({STALE_BREAKPOINT}); once more",
+            kernel.release
+        );
         log = console(cache, image, initramfs)?;
     }
     judge(&log, kernel.sources, kernel.costs)
