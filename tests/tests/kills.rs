@@ -43,10 +43,14 @@ fn kill(rounds: u64) {
     // Nobody listens there: everything stays in the spool.
     let sink = format!("[[sink]]\ntype = \"http\"\nto = \"http://127.0.0.1:9/\"\nspool = \"{SPOOL}\"\n");
     std::fs::write(client.file(CONFIG), sink).unwrap();
-    let mut leak = client.command(TRAFFIC);
-    let gap_us = (1_000_000 / PER_SECOND).to_string();
-    leak.args(["leak", &format!("{SERVER_V4}:53"), "100000", &gap_us]);
-    let _leak = Process::spawn(leak);
+    // It ends by itself after two minutes.
+    let leaks = || {
+        let mut command = client.command(TRAFFIC);
+        let gap_us = (1_000_000 / PER_SECOND).to_string();
+        command.args(["leak", &format!("{SERVER_V4}:53"), "100000", &gap_us]);
+        Process::spawn(command)
+    };
+    let mut leak = leaks();
     let remembered = || {
         let mut command = client.command(binary().unwrap());
         command.args(["pdns", ZONE, "--output", "json", "-c", CONFIG]);
@@ -63,10 +67,15 @@ fn kill(rounds: u64) {
         assert!(there >= taken_in, "round {round}: {there} of {taken_in} records are in the spool");
         let status = sensor.status();
         assert_eq!(status["store"]["error"], Value::Null, "round {round}: {:#}", status["store"]);
-        let some = Deadline::secs(20).poll(|| (spool(&sensor)["taken_in"].as_u64() > Some(0)).then_some(()));
+        let some = Deadline::secs(20).poll(|| {
+            if leak.ended().is_some() {
+                leak = leaks();
+            }
+            (spool(&sensor)["taken_in"].as_u64() > Some(0)).then_some(())
+        });
         assert!(some.is_some(), "round {round}: no finding: {:#}", sensor.status());
         // Another moment each time, over more than a second: the store is written once in one.
-        std::thread::sleep(Duration::from_millis(round * 97 % 1300));
+        let _ = Deadline::after(Duration::from_millis(round * 97 % 1300)).poll(|| None::<()>);
         let before = remembered();
         // None is delivered.
         taken_in = spool(&sensor)["records"].as_u64().unwrap();
