@@ -34,12 +34,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch this machine until it is told to stop
+    #[command(
+        after_help = "Examples:\n  earthdog run\n  earthdog run --output json | jq .title\n  earthdog run --role gateway --interface eth1"
+    )]
     Run(RunArgs),
     /// Read captures or logs and report what is in them
+    #[command(
+        after_help = "Examples:\n  earthdog replay trace.pcap.gz\n  earthdog replay --output json --trail trace.pcap > findings.json\n  earthdog replay --output none --fail-on medium dns.log"
+    )]
     Replay(ReplayArgs),
     /// Show what the running sensor sees, loses, holds and costs
+    #[command(after_help = "Examples:\n  earthdog status\n  earthdog status --json | jq .counters")]
     Status(AskArgs),
     /// Show the flow counters of the running sensor
+    #[command(after_help = "Examples:\n  earthdog flows | head\n  earthdog flows --json | jq .flows[0]")]
     Flows(AskArgs),
     /// Watch clients and zones, nearest to a bound first; once, as text, in a pipe
     Top(TopArgs),
@@ -60,17 +68,28 @@ enum Command {
     Pdns(PdnsArgs),
     /// Show or reset what is remembered of clients' habits
     #[command(subcommand)]
+    #[command(
+        after_help = "Examples:\n  earthdog baseline show\n  earthdog baseline show /usr/bin/curl --output json\n  earthdog baseline reset 1f0c2d3e4b5a6978"
+    )]
     Baseline(BaselineCommand),
     /// Say what this kernel offers, which hooks would be used and what they cannot see
+    #[command(
+        after_help = "Examples:\n  earthdog doctor\n  earthdog doctor --json | jq .hints\n  earthdog doctor --role gateway --interface eth1\n  earthdog doctor --clean"
+    )]
     Doctor(DoctorArgs),
     /// Pack what somebody else needs to help, without names, addresses or anything else of this host's own
     Diagnose(DiagnoseArgs),
     /// List the rules: evidence, severity, ATT&CK ids and configuration keys
+    #[command(after_help = "Examples:\n  earthdog rules\n  earthdog rules --json | jq .rules[].rule")]
     Rules(RulesArgs),
     /// Print or check the configuration
     #[command(subcommand)]
+    #[command(
+        after_help = "Examples:\n  earthdog config print\n  earthdog config check -c new.toml\n  earthdog config explain ledger.max_keys"
+    )]
     Config(ConfigCommand),
     /// Print what makes a shell complete earthdog's commands and options
+    #[command(after_help = "Example:\n  earthdog completions bash > /etc/bash_completion.d/earthdog")]
     Completions(manual::CompletionsArgs),
     /// Write the manual pages into a folder
     #[command(hide = true)]

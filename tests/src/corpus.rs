@@ -22,8 +22,25 @@ pub fn seeds() -> Vec<Seed> {
     out.extend(captures().into_iter().map(|(name, bytes)| ("pipeline", name, bytes)));
     out.push(("pipeline", "leak", capture::leak(40)));
     out.push(("pipeline", "hostile-names", hostile_names()));
+    out.extend(questions().into_iter().map(|(name, text)| ("control", name, text.into_bytes())));
     out.extend(requests().into_iter().map(|(name, text)| ("request", name, text.into_bytes())));
     out
+}
+
+fn questions() -> Vec<(&'static str, String)> {
+    let ask = |rest: &str| format!("{{\"v\":1,\"command\":{rest}}}\n");
+    vec![
+        ("status", ask("\"status\"")),
+        ("about", ask("\"pdns\",\"about\":\"example.com\"")),
+        ("about-nothing", ask("\"explain\"")),
+        ("selftest", ask("\"selftest\",\"about\":\"{\\\"show\\\":null}\"")),
+        ("unknown", ask("\"\\u001b[2J\\u202e\"")),
+        ("other-version", "{\"v\":2,\"command\":\"status\"}\n".to_owned()),
+        ("empty", "\n".to_owned()),
+        ("deep", "[".repeat(300)),
+        ("cut", "{\"v\":1,\"comm".to_owned()),
+        ("http", "GET /metrics HTTP/1.1\r\n".to_owned()),
+    ]
 }
 
 fn requests() -> Vec<(&'static str, String)> {

@@ -21,7 +21,7 @@ use sensor_ebpf::{question, record};
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its binary and of its corpus folder.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("frame", frame),
     ("message", message),
     ("name", name),
@@ -31,6 +31,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("reassemble", reassemble),
     ("pipeline", pipeline),
     ("request", request),
+    ("control", control),
 ];
 
 /// Any frame, as Ethernet and as bare IP, through the parser the kernel runs.
@@ -50,6 +51,11 @@ pub fn frame(data: &[u8]) {
             message(payload);
         }
     }
+}
+
+/// Any bytes as a line to the control socket, whose clients send 4,096 at most.
+pub fn control(data: &[u8]) {
+    earthdog::live::control::fuzz(&data[..data.len().min(4096)]);
 }
 
 /// Any bytes as a request to the metrics' endpoint, whole and as they come: what is refused early stays refused, and no

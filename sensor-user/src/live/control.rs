@@ -209,6 +209,16 @@ async fn ask(command: Command, questions: &mpsc::Sender<Question>) -> Result<Vec
     wait.await.map_err(|_| stopping())
 }
 
+/// Fuzz entry: any line is a command or is refused in one line that a terminal can show.
+pub fn fuzz(line: &[u8]) {
+    if let Err(error) = parse(line) {
+        let answer = error_line(&error);
+        assert_eq!(answer.iter().position(|byte| *byte == b'\n'), Some(answer.len() - 1), "{error:?}");
+        assert!(error.len() <= 16 * MAX_REQUEST as usize, "{} bytes for {}", error.len(), line.len());
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+}
+
 fn parse(line: &[u8]) -> Result<Command, String> {
     let request: Request = serde_json::from_slice(line).map_err(|error| {
         format!("not a request ({error}): send {{\"v\":{VERSION},\"command\":\"status\"}}")
