@@ -10,7 +10,11 @@ pub mod describe;
 pub mod mask;
 pub mod names;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use crate::inventory::Inventory;
 
 pub use clients::{Client, Clients, Identity};
 pub use describe::{Description, describe};
@@ -41,6 +45,8 @@ pub struct Settings {
     pub max_pids: usize,
     /// Unix time of CLOCK_BOOTTIME zero, nanoseconds; without it start times are not given.
     pub boot_unix_ns: Option<u64>,
+    /// What is known of the machines behind addresses.
+    pub assets: Arc<Inventory>,
 }
 
 impl Default for Settings {
@@ -52,6 +58,7 @@ impl Default for Settings {
             long_lived_s: 60,
             max_pids: 16,
             boot_unix_ns: None,
+            assets: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod addresses;
 pub mod amplification;
+pub mod asset_policy;
 pub mod beacon;
 pub mod brand;
 pub mod carriers;
@@ -233,6 +234,7 @@ detectors! {
     amplification: amplification::Amplification,
     poisoning: poisoning::Poisoning,
     resolver_policy: resolver_policy::ResolverPolicy,
+    asset_policy: asset_policy::AssetPolicy,
     reputation: reputation::Reputation,
     own_zones: own_zones::OwnZones,
     brand: brand::Brand,

@@ -164,6 +164,9 @@ pub struct Client {
     pub kind: ClientKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
+    /// What the inventory has of that address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<Asset>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -204,12 +207,25 @@ pub struct Client {
     pub grade: Word,
 }
 
+/// A machine as the operator's inventory has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asset {
+    pub name: String,
+    /// `esxi`, `linux`, `macos`, `windows`, `network` or `unknown`.
+    pub platform: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
+    /// `authenticated`, `unauthenticated`, `quarantined` or `unknown`.
+    pub authentication: String,
+}
+
 impl Client {
     /// Of whom nothing is known but how surely.
     pub fn unknown(kind: ClientKind, grade: Word) -> Self {
         Self {
             kind,
             ip: None,
+            asset: None,
             pid: None,
             pids: Vec::new(),
             start_time: None,

@@ -31,6 +31,7 @@ pub mod dns;
 pub mod zone;
 
 pub mod attribute;
+pub mod inventory;
 
 pub mod fold;
 

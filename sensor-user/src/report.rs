@@ -429,6 +429,7 @@ impl Reports {
             open.finding.client = who::describe(Some(client), scene.names, &self.attribute);
             open.finding.client.via = via.or(before);
             open.add_process(client.image.stdio, &self.settings.process);
+            open.add_asset();
         }
         if let Some(history) = scene.history
             && open.is_of_traffic()

@@ -37,6 +37,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         .collect();
     entries::changes(&old.sinks, &new.sinks, &mut list);
     entries::changes(&old.suppress, &new.suppress, &mut list);
+    entries::changes(&old.assets, &new.assets, &mut list);
     list
 }
 

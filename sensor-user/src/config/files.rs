@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::assets::Asset;
 use super::entries::{self, Entry as _};
 use super::sinks::Sink;
 use super::suppress::Suppress;
@@ -55,8 +56,9 @@ impl Loaded {
             0 => String::new(),
             count => format!(", {count} {what}"),
         };
-        let lists =
-            count("sinks", self.config.sinks.len()) + &count("exceptions", self.config.suppress.len());
+        let lists = count("sinks", self.config.sinks.len())
+            + &count("exceptions", self.config.suppress.len())
+            + &count("assets", self.config.assets.len());
         format!("{names}: valid, {changed} of {} keys differ from the default{lists}\n", KEYS.len())
     }
 
@@ -70,6 +72,9 @@ impl Loaded {
         }
         if section == Suppress::SECTION {
             return entries::explain(&self.config.suppress, name).map_err(refused);
+        }
+        if section == Asset::SECTION {
+            return entries::explain(&self.config.assets, name).map_err(refused);
         }
         let Some((_, doc)) = SECTIONS.iter().find(|(known, _)| *known == section) else {
             let having =

@@ -35,6 +35,8 @@ macro_rules! keys {
             pub sinks: Vec<super::sinks::Sink>,
             /// Exceptions; see `suppress`.
             pub suppress: Vec<super::suppress::Suppress>,
+            /// What is known of machines; see `assets`.
+            pub assets: Vec<super::assets::Asset>,
         }
 
         $(
@@ -298,6 +300,16 @@ keys! {
         max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
+    /// Detector dns-asset-policy: assets that ask outside their approved resolvers and zones. The lists are those of `[[asset]]`.
+    asset_policy: AssetPolicy {
+        /// Look-ups of one client outside its lists within the window that make a finding.
+        min_lookups: u64 = 4, integer(1, 1 << 20);
+        /// Length of the window, seconds.
+        window_s: u64 = 600, integer(1, 86_400);
+        /// Clients remembered; the one with fewest such look-ups goes first.
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
+    }
+
     /// Detector dns-reputation: look-ups of listed domains. Files are read again when they change.
     reputation: Reputation {
         /// MITRE's DomainReputationFeed: files with a domain on each line; everything below a listed domain matches. At most 256 files.
@@ -511,6 +523,7 @@ keys! {
 
 /// Keys that went, by section, and what is used now.
 pub const RENAMED: &[(&str, &str, &str)] = &[
+    ("asset", "mac", "no record carries a hardware address: use `addresses`"),
     ("ledger", "window_s", "its windows are fixed; each has a bound of its own, such as `bound_10min_bytes`"),
     ("ledger", "bound_bytes", "it is now `bound_10min_bytes`, beside bounds for a minute, an hour and a day"),
     (

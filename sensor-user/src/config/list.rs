@@ -96,6 +96,20 @@ impl Network {
         (prefix <= most).then_some(Self { base, prefix })
     }
 
+    /// Whether it is of IPv4, its prefix length, and its first bits as [`Self::bits`] gives them.
+    pub fn parts(&self) -> (bool, u8, u128) {
+        (self.base.is_ipv4(), self.prefix, Self::bits(self.base, self.prefix))
+    }
+
+    /// The first bits of an address, at the top; all others are 0.
+    pub fn bits(ip: IpAddr, prefix: u8) -> u128 {
+        let bits = match ip {
+            IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
+            IpAddr::V6(ip) => ip.to_bits(),
+        };
+        bits & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)
+    }
+
     pub fn contains(&self, ip: IpAddr) -> bool {
         let bits = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,

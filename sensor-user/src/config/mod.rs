@@ -1,5 +1,6 @@
 //! Configuration: a strict TOML file over the defaults of one key table.
 
+pub mod assets;
 pub mod change;
 mod entries;
 pub mod files;
@@ -10,7 +11,7 @@ pub mod sinks;
 pub mod suppress;
 mod value;
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use toml::{
     Spanned,
@@ -21,7 +22,9 @@ use crate::{
     attribute,
     escape::escape,
     exit::{Code, Error},
-    fold, ledger, pipeline, reassemble, report,
+    fold,
+    inventory::Inventory,
+    ledger, pipeline, reassemble, report,
     source::feeds::Feeds,
 };
 
@@ -34,11 +37,12 @@ pub use keys::{
 pub use suppress::Suppress;
 pub use value::{Allowed, Refusal};
 
+use assets::Asset;
 use entries::Entry as _;
 use sinks::Sink;
 
 /// What is written in double brackets.
-const LISTS: [&str; 2] = [Sink::SECTION, Suppress::SECTION];
+const LISTS: [&str; 3] = [Sink::SECTION, Suppress::SECTION, Asset::SECTION];
 
 impl Key {
     /// The value in force, as TOML has it.
@@ -94,7 +98,9 @@ impl Config {
                 );
             }
         }
-        text + &entries::to_toml(&self.sinks) + &entries::to_toml(&self.suppress)
+        text + &entries::to_toml(&self.sinks)
+            + &entries::to_toml(&self.suppress)
+            + &entries::to_toml(&self.assets)
     }
 
     /// Keys whose value is not the default, as `section.key` or `sink[0].key`, with what they may be and their value as
@@ -125,6 +131,7 @@ impl Config {
                 max_processes: self.pipeline.max_processes as usize,
                 long_lived_s: self.pipeline.long_lived_s,
                 max_pids: self.pipeline.max_pids as usize,
+                assets: self.inventory(),
                 ..attribute::Settings::default()
             },
             fold: fold::Settings {
@@ -187,6 +194,11 @@ impl Config {
         Feeds::new(&self.reputation.domain_reputation_feed, self.reputation.max_domains as usize)
     }
 
+    /// The assets by address; `parse` refused what cannot be.
+    pub fn inventory(&self) -> Arc<Inventory> {
+        Arc::new(Inventory::new(&self.assets).unwrap_or_default())
+    }
+
     /// The bounds of TCP reassembly.
     fn reassembly(&self) -> reassemble::Settings {
         reassemble::Settings {
@@ -214,6 +226,13 @@ impl Config {
             }
             if section == Suppress::SECTION {
                 entries::read(&mut self.suppress, value, text, problems);
+                continue;
+            }
+            if section == Asset::SECTION {
+                entries::read(&mut self.assets, value, text, problems);
+                if let Err(problem) = Inventory::new(&self.assets) {
+                    problems.push((at, problem));
+                }
                 continue;
             }
             if !SECTIONS.iter().any(|(name, _)| *name == section) {

@@ -12,7 +12,7 @@ macro_rules! pages {
 pages! {
     "dns-leak-ledger" "dns-non-dns" "dns-direct-mode" "dns-carriers" "dns-code-book" "dns-command-channel" "dns-beacon"
     "dns-dga" "dns-recon" "dns-leak-spread" "dns-subdomain-flood" "dns-fast-flux" "dns-short-lived-zone"
-    "dns-rebinding" "dns-amplification" "dns-poisoning" "dns-resolver-policy" "dns-reputation" "dns-own-zone" "dns-brand"
+    "dns-rebinding" "dns-amplification" "dns-poisoning" "dns-resolver-policy" "dns-asset-policy" "dns-reputation" "dns-own-zone" "dns-brand"
     "limit-repeats" "limit-answers" "limit-telemetry" "limit-detached"
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn finding() -> Finding {
         scope: Scope::ClientZone,
         zone: Some("demo.example".into()),
         client: Client {
+            asset: None,
             kind: ClientKind::Process,
             ip: Some("10.0.0.2".parse().unwrap()),
             pid: Some(42),

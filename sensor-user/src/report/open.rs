@@ -170,6 +170,23 @@ impl Open {
         }
     }
 
+    /// A machine that has not shown who it is, or was shut away, and sends all the same: DNS is often let through first.
+    pub(super) fn add_asset(&mut self) {
+        const KEPT_OUT: [&str; 2] = ["unauthenticated", "quarantined"];
+        let list = &mut self.finding.evidence;
+        list.retain(|evidence| !KEPT_OUT.contains(&evidence.name));
+        let Some(asset) = self.finding.client.asset.as_ref().filter(|_| self.is_of_traffic()) else { return };
+        let Some(name) = KEPT_OUT.into_iter().find(|state| asset.authentication == *state) else { return };
+        let evidence = Evidence {
+            family: family::POLICY,
+            name,
+            observed: format!("{} is {name} in the inventory", asset.name),
+            baseline: "an authenticated machine".to_owned(),
+            weight: 1.0,
+        };
+        self.finding.evidence.push(evidence);
+    }
+
     /// What other days add; the heaviest of each name stays.
     pub(super) fn add_past(&mut self, past: Vec<Evidence>) {
         for evidence in past {

@@ -12,6 +12,12 @@ pub fn describe(client: Option<&Client>, names: &Names, settings: &attribute::Se
     let grade = grade_name(client.map_or(grade::NONE, |c| c.grade));
     let mut out =
         finding::Client { ip: client.map(|c| c.ip), ..finding::Client::unknown(ClientKind::Address, grade) };
+    out.asset = out.ip.and_then(|ip| settings.assets.find(ip)).map(|known| finding::Asset {
+        name: known.asset.name.clone(),
+        platform: known.asset.platform.name().to_owned(),
+        role: known.asset.role.clone(),
+        authentication: known.asset.authentication.name().to_owned(),
+    });
     let Some(Client { identity: Identity::Process { uid, .. }, pids, comm: name, image, .. }) = client else {
         return out;
     };

@@ -158,6 +158,9 @@ fn add_client(event: &mut Value, client: &Client) {
     if let Some(ip) = client.ip {
         event["source"] = json!({ "address": ip.to_string(), "ip": ip });
     }
+    if let Some(asset) = &client.asset {
+        event["source"]["domain"] = asset.name.clone().into();
+    }
     if client.kind != ClientKind::Process {
         return;
     }

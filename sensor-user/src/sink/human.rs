@@ -102,7 +102,10 @@ fn who(finding: &Finding) -> String {
             (None, None) => None,
         });
     }
-    parts.extend(client.ip.map(|ip| format!("from {ip}")));
+    parts.extend(client.ip.map(|ip| match &client.asset {
+        Some(asset) => format!("from {ip} ({}, {}, {})", asset.name, asset.platform, asset.authentication),
+        None => format!("from {ip}"),
+    }));
     parts.extend(client.via.as_ref().map(|via| format!("via {via}")));
     if client.kind == ClientKind::Process {
         parts.push(format!("match {}", client.grade));

@@ -233,6 +233,9 @@ fn unmapped(finding: &Finding) -> Value {
             rest[name] = value.clone().into();
         }
     }
+    if let Some(asset) = &client.asset {
+        rest["client"]["asset"] = json!(asset);
+    }
     if let Some(exception) = &finding.exception {
         rest["exception"] = json!(exception);
     }

@@ -32,6 +32,7 @@ pub(super) fn finding() -> Finding {
         scope: Scope::ClientZone,
         zone: Some(EVIL.into()),
         client: Client {
+            asset: None,
             kind: ClientKind::Process,
             ip: Some("10.0.0.2".parse().unwrap()),
             pid: Some(42),
@@ -155,6 +156,7 @@ fn an_analyst_reads_who_what_where_and_how_much() {
     let about = Finding {
         zone: Some("tunnel.test".into()),
         client: Client {
+            asset: None,
             exe: Some("/usr/sbin/iodine".into()),
             user: Some("root".into()),
             pids: vec![42],
