@@ -22,6 +22,20 @@ pub fn of(rule: &str, platform: Platform) -> Attack {
     table().rule(rule, platform)
 }
 
+/// As `of`, and the analytics of the machine that it is about, where the inventory has a platform on which no sensor runs:
+/// ATT&CK has analytics for that one beside those of the network. `machine` is as in the inventory.
+pub fn of_machine(rule: &str, platform: Platform, machine: &str) -> Attack {
+    let name = match machine {
+        "esxi" => "ESXi",
+        "windows" => "Windows",
+        "macos" => "macOS",
+        _ => return of(rule, platform),
+    };
+    let mut attack = of(rule, platform);
+    attack.analytics.extend(table().analytics(rule, name));
+    attack
+}
+
 /// What is compiled in.
 pub fn table() -> &'static Table {
     static TABLE: LazyLock<Table> =
@@ -97,11 +111,18 @@ impl Table {
                 attack.techniques.push(technique.id.clone());
                 attack.tactics.extend(technique.tactics.iter().cloned());
             }
-            let here = strategy.analytics.iter().filter(|a| a.platforms.iter().any(|p| p == platform));
-            attack.analytics.extend(here.map(|a| a.id.clone()));
         }
+        attack.analytics.extend(self.analytics(rule, platform));
         attack.tactics.dedup();
         attack
+    }
+
+    /// Those of a rule's strategies for a platform, as ATT&CK calls it.
+    fn analytics(&self, rule: &str, platform: &str) -> impl Iterator<Item = String> {
+        let ids = rules().rules.get(rule).into_iter().flat_map(|rule| &rule.strategies);
+        let strategies = ids.filter_map(|id| self.strategies.iter().find(|strategy| strategy.id == *id));
+        let here = move |analytic: &&Analytic| analytic.platforms.iter().any(|known| known == platform);
+        strategies.flat_map(|strategy| &strategy.analytics).filter(here).map(|analytic| analytic.id.clone())
     }
 }
 
@@ -118,6 +139,11 @@ mod tests {
         assert_eq!(attack.analytics, ["AN1122", "AN0424"]);
         assert_eq!(attack.tactics, ["command-and-control", "exfiltration"]);
         assert_eq!(of("dns-leak-ledger", Platform::NetworkDevices).analytics, ["AN1124", "AN0427"]);
+        let machine = |name| of_machine("dns-asset-policy", Platform::NetworkDevices, name).analytics;
+        assert_eq!(machine("esxi"), ["AN1124", "AN1125"]);
+        assert_eq!(machine("windows"), ["AN1124", "AN1121"]);
+        assert_eq!(machine("macos"), ["AN1124", "AN1123"]);
+        assert_eq!(machine("network"), ["AN1124"]);
         assert!(of("no-such-rule", Platform::Linux).techniques.is_empty());
         assert_eq!(technique("T1071.004").unwrap().name, "DNS");
         assert_eq!(tactic_name(&technique("T1071.004").unwrap().tactics[0]), "Command and Control");

@@ -4,7 +4,7 @@
 //! sees at its threshold it hands to [`Cases::raise`] as one piece of evidence of one family; the verdict is made there
 //! from all that is on record. Thresholds are configuration keys in a section named after the detector.
 
-mod addresses;
+pub(crate) mod addresses;
 pub mod amplification;
 pub mod asset_policy;
 pub mod beacon;

@@ -219,6 +219,17 @@ pub struct Asset {
     pub authentication: String,
 }
 
+impl fmt::Display for Asset {
+    /// `esx-07: esxi, management, authenticated`, without what is not known.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = |text: &&str| !text.is_empty() && *text != "unknown";
+        let facts = [self.platform.as_str(), &self.role, &self.authentication].into_iter().filter(known);
+        let facts: Vec<_> = facts.collect();
+        let colon = if facts.is_empty() { "" } else { ": " };
+        write!(out, "{}{colon}{}", self.name, facts.join(", "))
+    }
+}
+
 impl Client {
     /// Of whom nothing is known but how surely.
     pub fn unknown(kind: ClientKind, grade: Word) -> Self {

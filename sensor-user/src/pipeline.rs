@@ -63,6 +63,7 @@ impl Settings {
             + Roles::worst_case_bytes(&self.config)
             + Detectors::worst_case_bytes(&self.config)
             + self.reassemble.bytes
+            + self.attribute.assets.bytes()
     }
 }
 

@@ -62,6 +62,13 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     for warning in &lists.warnings {
         let _ = writeln!(errors, "earthdog: {warning}");
     }
+    let left_out = config.known.only_hardware();
+    if left_out > 0 {
+        let _ = writeln!(
+            errors,
+            "earthdog: {left_out} assets have a hardware address alone, which no capture leads to"
+        );
+    }
     replay.pipeline.feed(lists.feed);
     let mut unread = false;
     for file in &args.files {

@@ -3,13 +3,16 @@
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use earthdog::config::Config;
+use earthdog::config::assets::Asset;
 use earthdog::event::{Event, Exec, Fork, Kind, Owner, Packet, Transport, View, no_owner};
 use earthdog::finding::{Finding, Origin};
+use earthdog::inventory::Inventory;
 use earthdog::logged::Logged;
-use earthdog::pipeline::Pipeline;
+use earthdog::pipeline::{Pipeline, Settings};
 use earthdog::source::{Tally, read_from};
 use sensor_ebpf::abi::{flag, grade};
 
@@ -55,7 +58,7 @@ const SECOND: u64 = 1_000_000_000;
 /// What is found in a capture.
 pub fn of_capture(pcap: &[u8]) -> Made {
     let mut made = Made::default();
-    let mut pipeline = pipeline(Origin::Replay);
+    let mut pipeline = Pipeline::new(settings(), Origin::Replay);
     let findings = &mut made.findings;
     let messages = &mut made.messages;
     read_from(Cursor::new(pcap.to_vec()), &mut Tally::default(), &mut |event| {
@@ -69,10 +72,19 @@ pub fn of_capture(pcap: &[u8]) -> Made {
 }
 
 /// What is found of a process that leaks, started by a shell, all of whose strings are this one: program, command line,
-/// user, a label of the zone, and what the answers say.
+/// user, the machine's name and role in the inventory, a label of the zone, and what the answers say.
 pub fn of_process(text: &[u8]) -> Made {
     let mut made = Made::default();
-    let mut pipeline = pipeline(Origin::Live);
+    let mut settings = settings();
+    let said = String::from_utf8_lossy(text).into_owned();
+    let asset = Asset {
+        name: if said.is_empty() { "-".to_owned() } else { said.clone() },
+        role: said,
+        addresses: vec!["10.0.0.2".to_owned()],
+        ..Asset::default()
+    };
+    settings.attribute.assets = Arc::new(Inventory::new(vec![asset], Vec::new()).unwrap_or_default());
+    let mut pipeline = Pipeline::new(settings, Origin::Live);
     pipeline.learn_user(1000, Some(String::from_utf8_lossy(text).into_owned()));
     let path: Bytes = [b"/tmp/", text].concat().into();
     for (tgid, ppid, path) in [(500, 1, Bytes::from_static(b"/usr/bin/bash")), (501, 500, path)] {
@@ -140,11 +152,11 @@ pub fn of_process(text: &[u8]) -> Made {
     made
 }
 
-fn pipeline(origin: Origin) -> Pipeline {
+fn settings() -> Settings {
     let mut settings = Config::default().pipeline();
     settings.log_messages = true;
     settings.attribute.boot_unix_ns = Some(START_NS - 1000 * SECOND);
-    Pipeline::new(settings, origin)
+    settings
 }
 
 #[cfg(test)]
@@ -160,6 +172,7 @@ mod tests {
             assert_eq!(made.messages.len(), 120, "{what}");
             let client = &made.findings[0].client;
             assert!(client.exe.is_some() && client.cmdline.is_some() && client.user.is_some(), "{client:?}");
+            assert!(client.asset.is_some(), "{client:?}");
         }
     }
 }

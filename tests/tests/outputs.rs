@@ -164,6 +164,10 @@ fn a_finding_in_ocsf_says_who_what_and_how_sure() {
     assert_eq!(at("/evidences/0/process/file/path"), "/tmp/curl");
     assert_eq!(at("/evidences/0/process/lineage/0"), "/usr/bin/bash");
     assert_eq!(at("/evidences/0/src_endpoint/ip"), "10.0.0.2");
+    assert_eq!(
+        (at("/evidences/0/src_endpoint/name"), at("/unmapped/client/asset/name")),
+        ("curl".into(), "curl".into())
+    );
     assert_eq!(at("/unmapped/zone"), "curl.example");
     assert_eq!(at("/finding_info/attacks/0/sub_technique/uid"), "T1071.004");
     assert_eq!(at("/finding_info/attacks/0/technique/uid"), "T1071");

@@ -47,7 +47,7 @@ pub struct AlertsArgs {
     /// Only about this zone or one below it
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
-    /// Only of clients whose address, process id or user is this, or whose program or command line has it in it
+    /// Only of clients whose address, asset, process id or user is this, or whose program or command line has it in it
     #[arg(long, value_name = "CLIENT")]
     pub client: Option<String>,
     /// Only what was seen since then: 90m, 24h, 7d, 2026-11-22 or 2026-11-22T11:30:00Z

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Config, KEYS, entries};
+use super::{Config, KEYS, assets, entries};
 use crate::escape::escape;
 
 /// A key with another value. Values are TOML without what may be a secret, escaped and short.
@@ -37,7 +37,13 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         .collect();
     entries::changes(&old.sinks, &new.sinks, &mut list);
     entries::changes(&old.suppress, &new.suppress, &mut list);
-    entries::changes(&old.assets, &new.assets, &mut list);
+    assets::changes(old.known.assets(), new.known.assets(), &mut list);
+    let (vibs, now) = (old.known.vibs(), new.known.vibs());
+    if vibs != now {
+        let count = |vibs: &[assets::vibs::Vib]| format!("{} VIBs", vibs.len());
+        let key = "asset_policy.known_good_vibs: what it says".to_owned();
+        list.push(Change { key, old: count(vibs), new: count(now), restart: None });
+    }
     list
 }
 

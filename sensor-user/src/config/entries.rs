@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::change::{Change, told};
 use super::value::{Allowed, Refusal};
 use super::{as_written, unknown};
+use crate::escape::escape;
 
 /// What a list is made of.
 pub(super) trait Entry: Clone + Default + 'static {
@@ -138,8 +139,10 @@ pub(super) fn read<T: Entry>(
         if let Err(problem) = entry.check() {
             problems.push((at, problem));
         } else if seen.contains(&name) {
-            problems
-                .push((at, format!("two of [[{section}]] are called `{name}`: give each its own `name`")));
+            problems.push((
+                at,
+                format!("two of [[{section}]] are called `{}`: give each its own `name`", escape(&name)),
+            ));
         } else if let Some(same) = list.iter_mut().find(|known| known.name() == name) {
             *same = entry;
         } else if list.len() == T::MAX {
@@ -151,13 +154,20 @@ pub(super) fn read<T: Entry>(
     }
 }
 
-fn one<T: Entry>(table: &DeTable<'_>, at: usize, text: &str, problems: &mut Vec<(usize, String)>) -> T {
+/// One entry; what is wrong with it goes to `problems`, with where in `text`.
+pub(super) fn one<T: Entry>(
+    table: &DeTable<'_>,
+    at: usize,
+    text: &str,
+    problems: &mut Vec<(usize, String)>,
+) -> T {
     let mut entry = T::default();
     let section = T::SECTION;
     let find = |name: &str| T::KEYS.iter().find(|key| key.name == name);
     for needed in T::NEEDED.iter().filter_map(|name| find(name)) {
         if !table.keys().any(|name| name.get_ref() == needed.name) {
-            problems.push((at, format!("a {section} needs its `{}`: {}", needed.name, needed.allowed)));
+            let a = if section.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+            problems.push((at, format!("{a} {section} needs its `{}`: {}", needed.name, needed.allowed)));
         }
     }
     for (name, value) in table {

@@ -43,6 +43,9 @@ impl Loaded {
             };
             problems.extend(loaded.config.over(&text, &name, set));
         }
+        if problems.is_empty() {
+            problems = loaded.config.take_inventory(true);
+        }
         if problems.is_empty() { Ok(loaded) } else { Err(Error::new(Code::Usage, problems.join("\n"))) }
     }
 
@@ -58,7 +61,8 @@ impl Loaded {
         };
         let lists = count("sinks", self.config.sinks.len())
             + &count("exceptions", self.config.suppress.len())
-            + &count("assets", self.config.assets.len());
+            + &count("assets", self.config.known.len())
+            + &count("known good VIBs", self.config.known.vibs().len());
         format!("{names}: valid, {changed} of {} keys differ from the default{lists}\n", KEYS.len())
     }
 

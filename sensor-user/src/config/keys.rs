@@ -37,6 +37,8 @@ macro_rules! keys {
             pub suppress: Vec<super::suppress::Suppress>,
             /// What is known of machines; see `assets`.
             pub assets: Vec<super::assets::Asset>,
+            /// Those, and what the files say that are named beside them.
+            pub known: std::sync::Arc<crate::inventory::Inventory>,
         }
 
         $(
@@ -300,13 +302,25 @@ keys! {
         max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
-    /// Detector dns-asset-policy: assets that ask outside their approved resolvers and zones. The lists are those of `[[asset]]`.
+    /// The inventory beside `[[asset]]`.
+    inventory: InventoryFile {
+        /// File of assets, as comma-separated values: the first line names the columns, which are the keys of `[[asset]]`; what is a list there has spaces or `;` between its parts. At most 65536 rows; read again on SIGHUP, and refused whole if any of it is wrong.
+        file: String = String::new(), Allowed::Text("an absolute path, or \"\" for none");
+    }
+
+    /// Detector dns-asset-policy: assets that ask outside their approved resolvers and zones, or too much. The lists are those of the inventory.
     asset_policy: AssetPolicy {
         /// Look-ups of one client outside its lists within the window that make a finding.
         min_lookups: u64 = 4, integer(1, 1 << 20);
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(1, 86_400);
-        /// Clients remembered; the one with fewest such look-ups goes first.
+        /// MITRE's OutboundDNSVolume: bytes of DNS from one client within an hour that make a finding, of ESXi hosts with the role `management` and of assets with a ceiling of their own; 0: none.
+        outbound_dns_volume_bytes: u64 = 65_536, integer(0, 1 << 32);
+        /// The same within a day; MITRE's OutboundDNSVolume.
+        outbound_dns_volume_day_bytes: u64 = 1_048_576, integer(0, 1 << 32);
+        /// MITRE's KnownGoodVIBs: file of VIBs that may be on ESXi hosts, as `esxcli --formatter=csv software vib list` prints them, with a column `zones` of what they ask for: approved for ESXi hosts that have a list of zones. Read again on SIGHUP.
+        known_good_vibs: String = String::new(), Allowed::Text("an absolute path, or \"\" for none");
+        /// Clients remembered, and as many again with a ceiling; the one with fewest look-ups outside its lists goes first.
         max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
     }
 
@@ -523,7 +537,6 @@ keys! {
 
 /// Keys that went, by section, and what is used now.
 pub const RENAMED: &[(&str, &str, &str)] = &[
-    ("asset", "mac", "no record carries a hardware address: use `addresses`"),
     ("ledger", "window_s", "its windows are fixed; each has a bound of its own, such as `bound_10min_bytes`"),
     ("ledger", "bound_bytes", "it is now `bound_10min_bytes`, beside bounds for a minute, an hour and a day"),
     (

@@ -17,6 +17,8 @@ pub enum Item {
     Domain,
     /// An address or an address with a prefix length.
     Network,
+    /// The address of a network card: six bytes.
+    Hardware,
     OneOf(&'static [&'static str]),
 }
 
@@ -30,6 +32,7 @@ impl fmt::Display for Item {
             Self::Path => "absolute paths",
             Self::Domain => "domain names",
             Self::Network => "addresses or networks like \"192.0.2.0/24\"",
+            Self::Hardware => "hardware addresses like \"00:50:56:00:00:07\"",
             Self::OneOf(names) => {
                 let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
                 return write!(out, "a list of any of {}", quoted.join(", "));
@@ -51,6 +54,7 @@ impl Setting for Vec<String> {
                 Item::Path => text.starts_with('/') && !text.contains('\0'),
                 Item::Domain => is_domain(text),
                 Item::Network => Network::parse(text).is_some(),
+                Item::Hardware => hardware(text).is_some(),
                 Item::OneOf(names) => names.contains(&text),
             };
             if !fits {
@@ -72,6 +76,18 @@ pub fn is_domain(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic());
     name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Six bytes in hexadecimal, with `:` or `-` between them; in any case.
+pub fn hardware(text: &str) -> Option<[u8; 6]> {
+    let mut parts = text.split([':', '-']);
+    let mut bytes = [0; 6];
+    for byte in &mut bytes {
+        let part =
+            parts.next().filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(bytes)
 }
 
 /// Addresses with the same first bits.
@@ -111,11 +127,7 @@ impl Network {
     }
 
     pub fn contains(&self, ip: IpAddr) -> bool {
-        let bits = |ip: IpAddr| match ip {
-            IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
-            IpAddr::V6(ip) => ip.to_bits(),
-        };
-        let differ = bits(self.base) ^ bits(ip);
+        let differ = Self::bits(self.base, 128) ^ Self::bits(ip, 128);
         self.base.is_ipv4() == ip.is_ipv4() && differ.leading_zeros() >= u32::from(self.prefix)
     }
 }
@@ -133,6 +145,23 @@ mod tests {
         assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "2001:db9::"));
         for wrong in ["192.0.2.0/33", "192.0.2/24", "192.0.2.0/", "192.0.2.0/+4", "x", "", "::/129"] {
             assert_eq!(Network::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hardware_addresses_have_six_bytes() {
+        for text in ["00:50:56:ab:CD:07", "00-50-56-AB-cd-07"] {
+            assert_eq!(hardware(text), Some([0, 0x50, 0x56, 0xab, 0xcd, 7]), "{text}");
+        }
+        for wrong in [
+            "",
+            "00:50:56:ab:cd",
+            "00:50:56:ab:cd:07:08",
+            "0:50:56:ab:cd:07",
+            "00:50:56:ab:cd:+7",
+            "g0:50:56:ab:cd:07",
+        ] {
+            assert_eq!(hardware(wrong), None, "{wrong}");
         }
     }
 

@@ -9,9 +9,10 @@ pub mod list;
 pub mod shipped;
 pub mod sinks;
 pub mod suppress;
+mod table;
 mod value;
 
-use std::{fmt::Write as _, path::Path, sync::Arc};
+use std::{collections::HashSet, fmt::Write as _, path::Path, sync::Arc};
 
 use toml::{
     Spanned,
@@ -58,10 +59,13 @@ impl Config {
         Ok(Loaded::read(file, Path::new(files::DIRECTORY))?.config)
     }
 
-    /// As `load`, from text; `name` stands for the file in messages.
+    /// As `load`, from text; `name` stands for the file in messages. Files of assets and VIBs are not read.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         let mut config = Self::default();
-        let problems = config.over(text, name, |_| {});
+        let mut problems = config.over(text, name, |_| {});
+        if problems.is_empty() {
+            problems = config.take_inventory(false);
+        }
         if problems.is_empty() { Ok(config) } else { Err(Error::new(Code::Usage, problems.join("\n"))) }
     }
 
@@ -131,7 +135,7 @@ impl Config {
                 max_processes: self.pipeline.max_processes as usize,
                 long_lived_s: self.pipeline.long_lived_s,
                 max_pids: self.pipeline.max_pids as usize,
-                assets: self.inventory(),
+                assets: Arc::clone(&self.known),
                 ..attribute::Settings::default()
             },
             fold: fold::Settings {
@@ -194,9 +198,36 @@ impl Config {
         Feeds::new(&self.reputation.domain_reputation_feed, self.reputation.max_domains as usize)
     }
 
-    /// The assets by address; `parse` refused what cannot be.
-    pub fn inventory(&self) -> Arc<Inventory> {
-        Arc::new(Inventory::new(&self.assets).unwrap_or_default())
+    /// Puts the inventory together, of the entries and, if they are to be read, of the files that are named. Problems, a
+    /// line each.
+    fn take_inventory(&mut self, reads: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        let (mut assets, mut lines) = (self.assets.clone(), Vec::new());
+        let file = &self.inventory.file;
+        if reads && !file.is_empty() {
+            let rows = assets::file::read(file);
+            problems.extend(rows.problems.into_lines());
+            let own: HashSet<_> = self.assets.iter().map(|asset| asset.name.as_str()).collect();
+            let rows = rows.assets.into_iter().zip(rows.lines);
+            for (asset, line) in rows.filter(|(asset, _)| !own.contains(asset.name.as_str())) {
+                assets.push(asset);
+                lines.push(line);
+            }
+        }
+        let mut vibs = Vec::new();
+        if reads && !self.asset_policy.known_good_vibs.is_empty() {
+            let (list, wrong) = assets::vibs::read(&self.asset_policy.known_good_vibs);
+            problems.extend(wrong.into_lines());
+            vibs = list;
+        }
+        match Inventory::new(assets, vibs) {
+            Ok(inventory) => self.known = Arc::new(inventory),
+            Err(twice) => problems.push(match twice.at.checked_sub(self.assets.len()) {
+                Some(row) => format!("{}:{}: {twice}", shown_path(Path::new(file)), lines[row]),
+                None => twice.to_string(),
+            }),
+        }
+        problems
     }
 
     /// The bounds of TCP reassembly.
@@ -230,8 +261,9 @@ impl Config {
             }
             if section == Asset::SECTION {
                 entries::read(&mut self.assets, value, text, problems);
-                if let Err(problem) = Inventory::new(&self.assets) {
-                    problems.push((at, problem));
+                // Here, where the place is known, and once more when all files are read.
+                if let Err(twice) = Inventory::new(self.assets.clone(), Vec::new()) {
+                    problems.push((at, twice.to_string()));
                 }
                 continue;
             }

@@ -1,5 +1,6 @@
 //! What packages ship of the key table: a configuration that sets nothing, and the words of earthdog.toml(5).
 
+use super::assets::Asset;
 use super::entries::Entry;
 use super::sinks::Sink;
 use super::suppress::Suppress;
@@ -17,7 +18,7 @@ pub struct List {
 
 /// All of them.
 pub fn lists() -> [List; LISTS.len()] {
-    [list::<Sink>(), list::<Suppress>()]
+    [list::<Sink>(), list::<Suppress>(), list::<Asset>()]
 }
 
 fn list<T: Entry>() -> List {

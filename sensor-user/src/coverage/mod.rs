@@ -400,7 +400,14 @@ mod tests {
         let key = |name: &str| tunable(name, &config).in_force;
         assert_eq!(key("DaemonAllowList"), [("process.daemon_allow_list".into(), "[\"unbound\"]".into())]);
         assert!(key("TimeWindow").len() >= 5 && key("SubdomainEntropyScore").len() == 4);
-        assert!(key("KnownGoodVIBs").is_empty());
+        let set = [("asset_policy.known_good_vibs".to_owned(), "\"\"".to_owned())];
+        assert_eq!(key("KnownGoodVIBs"), set, "there is a key, and nothing in it");
+        let ceilings = key("OutboundDNSVolume");
+        assert!(
+            ceilings.contains(&("asset_policy.outbound_dns_volume_bytes".into(), "65536".into())),
+            "{ceilings:?}"
+        );
+        assert!(key("SensitiveDirectoryWatchlist").is_empty());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn addresses<'a>(message: &Message<'a>) -> impl Iterator<Item = (IpAd
 }
 
 /// Only of use within a network: private (RFC 1918, RFC 6598, RFC 4193), loopback, link-local, unspecified.
-pub(super) fn is_inside(ip: IpAddr) -> bool {
+pub(crate) fn is_inside(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();

@@ -202,6 +202,7 @@ fn is_client(client: &Client, wanted: &str) -> bool {
     let is = |value: Option<String>| value.is_some_and(|value| value == wanted);
     let has = |value: &Option<String>| value.as_ref().is_some_and(|value| value.contains(wanted));
     is(client.ip.map(|ip| ip.to_string()))
+        || is(client.asset.as_ref().map(|asset| asset.name.clone()))
         || client.pid.iter().chain(&client.pids).any(|pid| pid.to_string() == wanted)
         || is(client.user.clone())
         || [&client.exe, &client.comm, &client.cmdline, &client.script, &client.unit, &client.container]
@@ -271,7 +272,7 @@ fn line(finding: &Finding, wide: bool, colour: bool) -> String {
         plain(stored::short(&finding.id)).chars().take(8).collect::<String>(),
         bytes(finding.bytes_up.high),
         fit(finding.rule.trim_start_matches("dns-"), 11),
-        fit(&client(finding), 14),
+        fit(&client(finding, wide), 14),
         // What is on the right of a name says more than what is on the left.
         match (&finding.zone, wide) {
             (Some(zone), false) => cut_left(&plain(zone), 13),
@@ -282,8 +283,8 @@ fn line(finding: &Finding, wide: bool, colour: bool) -> String {
     line.trim_end().to_owned()
 }
 
-/// The program, or the address.
-fn client(finding: &Finding) -> String {
+/// The program, the asset, or the address.
+fn client(finding: &Finding, wide: bool) -> String {
     let client = &finding.client;
     let program = || {
         let exe = client.exe.as_deref().and_then(|exe| exe.rsplit('/').next());
@@ -292,7 +293,11 @@ fn client(finding: &Finding) -> String {
     match client.kind {
         _ if finding.scope == finding::Scope::Zone => "(several)".to_owned(),
         ClientKind::Process => program().unwrap_or_else(|| who(finding)),
-        ClientKind::Address => client.ip.map_or_else(|| "?".to_owned(), |ip| ip.to_string()),
+        ClientKind::Address => match (&client.asset, client.ip) {
+            (Some(asset), Some(ip)) if wide => format!("{} {ip}", asset.name),
+            (Some(asset), _) => asset.name.clone(),
+            (None, ip) => ip.map_or_else(|| "?".to_owned(), |ip| ip.to_string()),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use super::habits::{self, Habits};
 use crate::attack;
 use crate::finding::trail::{GAP_ENDS_MS, Point};
 use crate::finding::{Attack, Bounds, ClientKind, Evidence, Finding, Severity, State};
-use crate::report::text::{duration, thousands};
+use crate::report::text::{self, duration, thousands};
 
 /// Version of `explain --json`.
 pub const VERSION: u32 = 1;
@@ -176,6 +176,7 @@ fn facts(finding: &Finding) -> Vec<(&'static str, String)> {
         add("match", Some(client.grade.to_owned()));
     }
     add("address", client.ip.map(|ip| ip.to_string()));
+    add("machine", client.asset.as_ref().map(ToString::to_string));
     add("zone", Some(finding.zone.clone().unwrap_or_else(|| "none that could be delegated".to_owned())));
     add("resolver", finding.resolver.clone());
     add("via", client.via.clone());
@@ -216,7 +217,7 @@ fn facts(finding: &Finding) -> Vec<(&'static str, String)> {
 fn processes(finding: &Finding) -> Vec<String> {
     let client = &finding.client;
     if client.kind == ClientKind::Address {
-        let ip = client.ip.map_or_else(|| "several clients".to_owned(), |ip| ip.to_string());
+        let ip = client.ip.map_or_else(|| "several clients".to_owned(), |_| text::client(client));
         return vec![format!("{ip} (its processes are not seen from here; earthdog run there names them)")];
     }
     let own = client.exe.clone().or_else(|| client.comm.clone()).unwrap_or_else(|| "a process".to_owned());

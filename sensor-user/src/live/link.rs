@@ -42,17 +42,19 @@ impl Link {
 /// Interfaces kept of one dump; a host with more than this many containers names its interfaces with `--interface`.
 const MAX_LINKS: usize = 4096;
 /// rtnetlink fills buffers of up to 32 KiB in a dump.
-const BUFFER: usize = 32 << 10;
+pub(super) const BUFFER: usize = 32 << 10;
 
 /// All interfaces of the calling thread's network namespace, by index.
 pub fn links() -> io::Result<Vec<Link>> {
     let mut socket = netlink(libc::NETLINK_ROUTE)?;
-    socket.write_all(&dump_request())?;
+    socket.write_all(&dump_request::<IFINFO>(libc::RTM_GETLINK))?;
     let mut links = Vec::new();
     let mut buffer = vec![0; BUFFER];
     loop {
         let len = socket.read(&mut buffer)?;
-        if !read_dump(&buffer[..len], &mut links)? || links.len() >= MAX_LINKS {
+        if !read_dump(&buffer[..len], libc::RTM_NEWLINK, &mut |body| links.extend(link(body)))?
+            || links.len() >= MAX_LINKS
+        {
             break;
         }
     }
@@ -172,18 +174,18 @@ pub(super) fn changes(mut buffer: &[u8], take: &mut impl FnMut(Change)) {
 const NLMSG_HEADER: usize = 16;
 const IFINFO: usize = 16;
 
-/// `RTM_GETLINK` with an empty ifinfomsg, as a dump.
-fn dump_request() -> [u8; NLMSG_HEADER + IFINFO] {
-    let mut request = [0; NLMSG_HEADER + IFINFO];
-    request[..4].copy_from_slice(&((NLMSG_HEADER + IFINFO) as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&libc::RTM_GETLINK.to_ne_bytes());
+/// A request of a kind (`RTM_GET*`) as a dump; its own header, of `HEADER` bytes, is left empty.
+pub(super) fn dump_request<const HEADER: usize>(kind: u16) -> Vec<u8> {
+    let mut request = vec![0; NLMSG_HEADER + HEADER];
+    request[..4].copy_from_slice(&((NLMSG_HEADER + HEADER) as u32).to_ne_bytes());
+    request[4..6].copy_from_slice(&kind.to_ne_bytes());
     request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
     request[8..12].copy_from_slice(&1u32.to_ne_bytes());
     request
 }
 
-/// Reads the messages of one buffer; false after the last one.
-fn read_dump(mut buffer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
+/// Hands on the bodies of one buffer's messages of a kind (`RTM_NEW*`); false after the last one.
+pub(super) fn read_dump(mut buffer: &[u8], wanted: u16, take: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
     while let (Some(len), Some(kind)) = (u32_at(buffer, 0), u16_at(buffer, 4)) {
         let len = len as usize;
         if len < NLMSG_HEADER || len > buffer.len() {
@@ -196,7 +198,7 @@ fn read_dump(mut buffer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
                 let code = u32_at(body, 0).unwrap_or(0).cast_signed();
                 return Err(io::Error::from_raw_os_error(code.wrapping_neg()));
             }
-            _ if kind == libc::RTM_NEWLINK => links.extend(link(body)),
+            _ if kind == wanted => take(body),
             _ => {}
         }
         buffer = &buffer[len.next_multiple_of(4).min(buffer.len())..];
@@ -242,7 +244,7 @@ fn link(body: &[u8]) -> Option<Link> {
 }
 
 /// Type and value of each attribute; ends at the first that does not fit.
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let len = u16_at(rest, 0)? as usize;
         // The two top bits say "nested" and "network byte order".
@@ -258,7 +260,7 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
-fn u16_at(data: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(data: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*data.get(at..)?.first_chunk()?))
 }
 
@@ -363,9 +365,9 @@ mod tests {
         assert_eq!(told, [Change::Link { index: 7, name: "veth0".into() }]);
         changes(&message[..message.len() - 1], &mut |change| panic!("{change:?}"));
         let mut links = Vec::new();
-        assert!(read_dump(&message, &mut links).unwrap());
+        assert!(read_dump(&message, libc::RTM_NEWLINK, &mut |body| links.extend(link(body))).unwrap());
         assert_eq!(links.len(), 1);
-        assert!(read_dump(&message[..message.len() - 1], &mut links).is_err());
+        assert!(read_dump(&message[..message.len() - 1], libc::RTM_NEWLINK, &mut |_| {}).is_err());
         for cut in 0..body.len() {
             let _any = link(&body[..cut]); // must not panic
         }

@@ -5,6 +5,7 @@ pub mod features;
 pub mod hook;
 pub mod link;
 pub mod log;
+mod neighbours;
 pub mod permission;
 pub mod plan;
 pub mod programs;

@@ -29,6 +29,7 @@ use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
 use super::metrics::endpoint::{self, Endpoint};
+use super::neighbours::neighbours;
 use super::output::Findings;
 use super::plan::{self, Host, Request};
 use super::process::Processes;
@@ -65,6 +66,8 @@ const PROC_WAITING: usize = 1024;
 pub(super) const TICK: Duration = Duration::from_secs(1);
 /// Between two looks at the watched interfaces without any word of a change.
 const LOOK_AT_LINKS: Duration = Duration::from_secs(10);
+/// Between two looks at which address has which asset's hardware address.
+const LOOK_AT_NEIGHBOURS: Duration = Duration::from_secs(2);
 /// Drains at the end: what was in the rings when the sensor was told to stop, at most.
 const LAST_DRAINS: usize = 4096;
 
@@ -216,6 +219,7 @@ impl Sensor {
         };
         sensor.obey_limits();
         sensor.take_feeds(lists);
+        sensor.look_at_neighbours();
         sensor.warn(news);
         // After the attach: who starts from here on comes through the ring.
         sensor.take_snapshot(max_processes);
@@ -235,6 +239,7 @@ impl Sensor {
         let mut tick = ticker(TICK);
         let mut status = ticker(self.printer.interval());
         let mut look = ticker(LOOK_AT_LINKS);
+        let mut meet = ticker(LOOK_AT_NEIGHBOURS);
         loop {
             // The branches are tried in random order, so none can keep the others from their turn.
             tokio::select! {
@@ -256,6 +261,7 @@ impl Sensor {
                 _ = status.tick() => self.status(),
                 () = self.follow.wait() => self.links_changed(),
                 _ = look.tick() => self.follow_links(),
+                _ = meet.tick() => self.look_at_neighbours(),
             }
             self.out.flush()?;
         }
@@ -479,6 +485,18 @@ impl Sensor {
             if !self.attached.warnings.contains(&warning) {
                 self.attached.warnings.push(warning);
             }
+        }
+    }
+
+    /// Nothing is asked where no asset is known by its hardware address.
+    fn look_at_neighbours(&mut self) {
+        let inventory = &self.reloads.config().known;
+        if !inventory.needs_neighbours() {
+            return;
+        }
+        match neighbours() {
+            Ok(list) => _ = inventory.meet(list.into_iter()),
+            Err(error) => self.warn(vec![format!("the neighbour table cannot be read: {error}")]),
         }
     }
 

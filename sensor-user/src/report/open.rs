@@ -173,6 +173,9 @@ impl Open {
     /// A machine that has not shown who it is, or was shut away, and sends all the same: DNS is often let through first.
     pub(super) fn add_asset(&mut self) {
         const KEPT_OUT: [&str; 2] = ["unauthenticated", "quarantined"];
+        if let Some(asset) = &self.finding.client.asset {
+            self.finding.attack = attack::of_machine(self.finding.rule, self.platform, &asset.platform);
+        }
         let list = &mut self.finding.evidence;
         list.retain(|evidence| !KEPT_OUT.contains(&evidence.name));
         let Some(asset) = self.finding.client.asset.as_ref().filter(|_| self.is_of_traffic()) else { return };

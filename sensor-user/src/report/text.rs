@@ -39,10 +39,14 @@ pub fn who(finding: &Finding) -> String {
     client(&finding.client)
 }
 
-/// `iodine (pid 4242, root)`, or an address.
+/// `iodine (pid 4242, root)`, an asset with its address, or an address.
 pub fn client(client: &Client) -> String {
     if client.kind == ClientKind::Address {
-        return client.ip.map_or_else(|| "An unknown client".to_owned(), |ip| ip.to_string());
+        return match (client.ip, &client.asset) {
+            (Some(ip), Some(asset)) => format!("{} ({ip})", asset.name),
+            (Some(ip), None) => ip.to_string(),
+            (None, _) => "An unknown client".to_owned(),
+        };
     }
     let program = client
         .exe

@@ -110,7 +110,11 @@ pub(super) fn message(logged: &Logged, about: &About) -> Value {
     if let Some(who) = &logged.client {
         add_client(&mut event, who);
     }
+    let name = event["source"]["domain"].take();
     event["source"] = json!({ "address": client.ip().to_string(), "ip": client.ip(), "port": client.port() });
+    if !name.is_null() {
+        event["source"]["domain"] = name;
+    }
     event["destination"] =
         json!({ "address": server.ip().to_string(), "ip": server.ip(), "port": server.port() });
     event["earthdog"] = json!({

@@ -103,7 +103,7 @@ fn who(finding: &Finding) -> String {
         });
     }
     parts.extend(client.ip.map(|ip| match &client.asset {
-        Some(asset) => format!("from {ip} ({}, {}, {})", asset.name, asset.platform, asset.authentication),
+        Some(asset) => format!("from {ip} ({asset})"),
         None => format!("from {ip}"),
     }));
     parts.extend(client.via.as_ref().map(|via| format!("via {via}")));

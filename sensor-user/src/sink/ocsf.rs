@@ -136,7 +136,7 @@ fn evidences(finding: &Finding, is_1_8: bool) -> Vec<Value> {
     let client = &finding.client;
     let mut who = Map::new();
     who.extend(process(client, is_1_8).map(|process| ("process".to_owned(), process)));
-    who.extend(client.ip.map(|ip| ("src_endpoint".to_owned(), json!({ "ip": ip }))));
+    who.extend(client.ip.map(|ip| ("src_endpoint".to_owned(), endpoint(client, json!({ "ip": ip })))));
     who.extend(finding.resolver.as_deref().map(|resolver| {
         let at =
             resolver.parse::<IpAddr>().map_or_else(|_| json!({ "name": resolver }), |ip| json!({ "ip": ip }));
@@ -147,6 +147,14 @@ fn evidences(finding: &Finding, is_1_8: bool) -> Vec<Value> {
     let names = finding.samples.iter().filter(|name| is_1_8 || is_hostname(name));
     let names = names.map(|name| json!({ "query": { "hostname": name } }));
     who.into_iter().chain(said).chain(names).collect()
+}
+
+/// An end of a connection with the name that the inventory has for it.
+fn endpoint(client: &Client, mut end: Value) -> Value {
+    if let Some(asset) = &client.asset {
+        end["name"] = text(&asset.name).into();
+    }
+    end
 }
 
 /// The asking process, if there is one with a pid.

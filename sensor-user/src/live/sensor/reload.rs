@@ -154,6 +154,7 @@ impl Sensor {
             store.finding(finding, now_ns);
         });
         self.settings = self.reloads.in_force.live.clone();
+        self.look_at_neighbours();
         self.feeds = read.feeds;
         self.take_feeds(read.lists);
         let rollout = Rollout::new(self.reloads.config());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{add_device, is_hostname, metadata, process, user};
+use super::{add_device, endpoint, is_hostname, metadata, process, user};
 use crate::config::OcsfVersion;
 use crate::dns::{Section, names, rdata, rtype};
 use crate::logged::Logged;
@@ -90,6 +90,7 @@ pub(in crate::sink) fn message(logged: &Logged, about: &About) -> Value {
         }
     }
     if let Some(who) = &logged.client {
+        event["src_endpoint"] = endpoint(who, event["src_endpoint"].take());
         let actor = match (process(who, is_1_8), user(who)) {
             (Some(process), _) => Some(json!({ "process": process })),
             (None, Some(user)) => Some(json!({ "user": user })),
