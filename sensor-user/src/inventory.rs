@@ -26,7 +26,7 @@ pub struct Inventory {
     neighbours: RwLock<HashMap<IpAddr, u32, FixedState>>,
     vibs: Vec<Vib>,
     /// What those VIBs ask for.
-    vib_zones: Vec<Canonical>,
+    vib_zones: Vec<Zone>,
 }
 
 /// Networks of one family and prefix length by their first bits, and the number of their asset.
@@ -37,7 +37,25 @@ type Level = HashMap<u128, u32, FixedState>;
 pub struct Known {
     pub asset: Asset,
     resolvers: Vec<Network>,
-    zones: Vec<Canonical>,
+    zones: Vec<Zone>,
+}
+
+/// A zone in wire form, no longer than it is: there may be one for each of many assets.
+#[derive(Debug)]
+struct Zone {
+    labels: usize,
+    wire: Box<[u8]>,
+}
+
+impl Zone {
+    fn new(text: &str) -> Self {
+        let name = Canonical::from_text(text);
+        Self { labels: name.labels(), wire: name.wire().into() }
+    }
+
+    fn holds(&self, name: &Canonical) -> bool {
+        name.labels() >= self.labels && name.suffix(self.labels) == &*self.wire
+    }
 }
 
 /// Something that stands in two entries, which are told by their number.
@@ -88,8 +106,7 @@ impl Inventory {
         }
         let mut levels: Vec<_> = levels.into_iter().collect();
         levels.sort_by_key(|((is_v4, prefix), _)| (*is_v4, std::cmp::Reverse(*prefix)));
-        let vib_zones =
-            vibs.iter().flat_map(|vib| &vib.zones).map(|zone| Canonical::from_text(zone)).collect();
+        let vib_zones = vibs.iter().flat_map(|vib| &vib.zones).map(|zone| Zone::new(zone)).collect();
         Ok(Self {
             assets: assets.into_iter().map(Known::new).collect(),
             levels,
@@ -167,6 +184,8 @@ impl Inventory {
     /// Bytes that it holds, about.
     pub fn bytes(&self) -> usize {
         let text = |list: &[String]| list.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let zones_held =
+            |list: &[Zone]| list.iter().map(|zone| size_of::<Zone>() + zone.wire.len()).sum::<usize>();
         let known = |known: &Known| {
             let Asset { name, role, addresses, mac, resolvers, zones, .. } = &known.asset;
             size_of::<Known>()
@@ -174,7 +193,7 @@ impl Inventory {
                 + role.len()
                 + [addresses, mac, resolvers, zones].map(|list| text(list)).iter().sum::<usize>()
                 + known.resolvers.len() * size_of::<Network>()
-                + known.zones.len() * size_of::<Canonical>()
+                + zones_held(&known.zones)
                 // A slot of a table that is seven eighths full at most, and half at least.
                 + (addresses.len() + mac.len()) * 2 * size_of::<(u128, u32)>()
         };
@@ -182,19 +201,15 @@ impl Inventory {
             if self.hardware.is_empty() { 0 } else { MAX_NEIGHBOURS * 2 * size_of::<(IpAddr, u32)>() };
         let vibs: usize =
             self.vibs.iter().map(|vib| size_of::<Vib>() + vib.name.len() + text(&vib.zones)).sum();
-        self.assets.iter().map(known).sum::<usize>()
-            + vibs
-            + self.vib_zones.len() * size_of::<Canonical>()
-            + neighbours
+        self.assets.iter().map(known).sum::<usize>() + vibs + zones_held(&self.vib_zones) + neighbours
     }
 
     /// Whether an asset may ask for this name: one below its zones, one that a known good VIB asks for, or the reversed
     /// address of a machine of its own network.
     pub fn may_ask_for(&self, known: &Known, name: &Canonical) -> bool {
         known.zones.is_empty()
-            || known.zones.iter().any(|zone| is_below(name, zone))
-            || (known.asset.platform == Platform::Esxi
-                && self.vib_zones.iter().any(|zone| is_below(name, zone)))
+            || known.zones.iter().any(|zone| zone.holds(name))
+            || (known.asset.platform == Platform::Esxi && self.vib_zones.iter().any(|zone| zone.holds(name)))
             || reversed(name).is_some_and(|ip| {
                 is_inside(ip)
                     || self.find(ip).is_some()
@@ -214,7 +229,7 @@ impl Known {
     fn new(asset: Asset) -> Self {
         Self {
             resolvers: asset.resolvers.iter().filter_map(|text| Network::parse(text)).collect(),
-            zones: asset.zones.iter().map(|text| Canonical::from_text(text)).collect(),
+            zones: asset.zones.iter().map(|text| Zone::new(text)).collect(),
             asset,
         }
     }
@@ -234,16 +249,12 @@ impl Known {
     }
 }
 
-fn is_below(name: &Canonical, zone: &Canonical) -> bool {
-    name.labels() >= zone.labels() && name.suffix(zone.labels()) == zone.suffix(zone.labels())
-}
-
 /// The address that a name below in-addr.arpa (RFC 1035, 3.5) or ip6.arpa (RFC 3596, 2.5) is about, whole and without
 /// anything in front.
 fn reversed(name: &Canonical) -> Option<IpAddr> {
-    let ends = |text: &str| is_below(name, &Canonical::from_text(text));
+    let ends = |wire: &[u8]| name.suffix(2) == wire;
     match name.labels() {
-        6 if ends("in-addr.arpa") => {
+        6 if ends(b"\x07in-addr\x04arpa") => {
             let mut octets = [0; 4];
             for (at, octet) in octets.iter_mut().enumerate() {
                 let text = std::str::from_utf8(name.label(3 - at)).ok()?;
@@ -251,7 +262,7 @@ fn reversed(name: &Canonical) -> Option<IpAddr> {
             }
             Some(Ipv4Addr::from(octets).into())
         }
-        34 if ends("ip6.arpa") => {
+        34 if ends(b"\x03ip6\x04arpa") => {
             let mut bits = 0_u128;
             for at in (0..32).rev() {
                 let [digit] = name.label(at) else { return None };

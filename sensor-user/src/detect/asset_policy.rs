@@ -127,7 +127,7 @@ impl AssetPolicy {
                 weight: sums.new_units as f64 / ceiling as f64,
                 figures,
                 quiet_s: Span::Hour.seconds(),
-                say: &|| said_of_volume(known, sums, span, ceiling, name),
+                say: &|| said_of_volume(sums, span, ceiling, name),
             });
         }
     }
@@ -144,12 +144,11 @@ fn merged(one: Figures, other: Option<Figures>) -> Figures {
     }
 }
 
-fn said_of_volume(known: &Known, sums: Sums, span: Span, ceiling: u64, name: Option<&Canonical>) -> Said {
+fn said_of_volume(sums: Sums, span: Span, ceiling: u64, name: Option<&Canonical>) -> Said {
     let (bytes, ceiling) = (thousands(sums.new_units), thousands(ceiling));
-    let (of, platform) = (&known.asset.name, known.asset.platform.name());
     let span = if span == Span::Hour { "an hour" } else { "a day" };
     Said {
-        does: format!("sends more DNS than the ceiling of {of} ({platform}): {bytes} bytes within {span}"),
+        does: format!("sends more DNS than its ceiling: {bytes} bytes within {span}"),
         observed: format!("{bytes} bytes in {} messages within {span}", thousands(sums.queries)),
         baseline: format!("at most {ceiling} bytes"),
         counterfactual: format!(
@@ -247,7 +246,6 @@ impl Breach {
         (count, least, window_s): (u64, u64, u64),
         look: &Look<'_>,
     ) -> Said {
-        let (name, platform) = (&known.asset.name, known.asset.platform.name());
         let (what, list, approved) = match self {
             Self::Server => (format!("the server {server}"), "resolvers", &known.asset.resolvers),
             Self::Zone => (format!("{} and others", look.name), "zones", &known.asset.zones),
@@ -255,7 +253,7 @@ impl Breach {
         let more = if approved.len() > 3 { ", …" } else { "" };
         let shown = approved.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
         Said {
-            does: format!("asks outside the approved {list} of {name} ({platform}): {what}"),
+            does: format!("asks outside its approved {list}: {what}"),
             observed: format!("{} look-ups outside its {list} within {window_s} s: {what}", thousands(count)),
             baseline: format!("fewer than {least} outside {shown}{more}"),
             counterfactual: format!("Had it kept to the {list} of its entry, there would be no finding."),
@@ -381,7 +379,7 @@ mod tests {
         let finding = bench.created_by(AssetPolicy::RULE)[0];
         assert_eq!(finding.severity, Severity::Low);
         assert!(
-            finding.title.contains("sends more DNS than the ceiling of esx-07 (esxi): 65,"),
+            finding.title.contains("esx-07 (10.0.0.7) sends more DNS than its ceiling: 65,"),
             "{}",
             finding.title
         );

@@ -80,7 +80,8 @@ mod tests {
         ] {
             assert_eq!(neighbour(&none), None);
         }
-        for cut in 0..full.len() {
+        // Behind the last six bytes is what fills the attribute up.
+        for cut in 0..full.len() - 2 {
             assert_eq!(neighbour(&full[..cut]), None, "{cut}");
         }
     }
