@@ -116,6 +116,8 @@ fn an_esxi_host_behind_a_gateway_is_held_to_its_entry() {
     for says in ["esx-07: esxi, management", "unapproved", "AN1125", "esxcli software vib list"] {
         assert!(told.contains(says), "{says}: {told}");
     }
+    let page = gateway.run(&format!("{} report -c {config} {id} -o -", binary.display()));
+    assert!(page.contains("<dt>machine</dt><dd>esx-07: esxi, management</dd>"), "{page}");
     let top = gateway.run(&format!("{} top -c {config}", binary.display()));
     assert!(top.contains("esx-07 ("), "{top}");
 

@@ -166,7 +166,9 @@ mod tests {
         assert_eq!((problems.len(), problems[20].as_str()), (21, "a.csv: 30 more problems"));
         let huge = vec![b'a'; (16 << 20) + 1];
         assert!(read_text(&huge).unwrap_err()[0].ends_with("more than 16 MiB"));
-        for (path, says) in [("/nonexistent", "No such file"), ("/dev/zero", "not a regular file")] {
+        let empty = tempfile::tempdir().unwrap();
+        let gone = empty.path().join("gone");
+        for (path, says) in [(gone.to_str().unwrap(), "No such file"), ("/dev/zero", "not a regular file")] {
             let problems = read(path).problems.into_lines();
             assert!(problems[0].starts_with(&format!("inventory.file = \"{path}\": {says}")), "{problems:?}");
         }
