@@ -85,7 +85,7 @@ pub fn numbered(index: u32) -> io::Result<Option<Link>> {
 }
 
 fn one(index: u32, attributes: &[u8]) -> io::Result<Option<Link>> {
-    let mut request = dump_request().to_vec();
+    let mut request = dump_request::<IFINFO>(libc::RTM_GETLINK);
     request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
     request[NLMSG_HEADER + 4..NLMSG_HEADER + 8].copy_from_slice(&index.to_ne_bytes());
     request.extend_from_slice(attributes);
@@ -96,7 +96,7 @@ fn one(index: u32, attributes: &[u8]) -> io::Result<Option<Link>> {
     let mut buffer = vec![0; BUFFER];
     let len = socket.read(&mut buffer)?;
     let mut links = Vec::new();
-    match read_dump(&buffer[..len], &mut links) {
+    match read_dump(&buffer[..len], libc::RTM_NEWLINK, &mut |body| links.extend(link(body))) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
         other => other?,
     };
