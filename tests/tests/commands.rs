@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 
 use earthdog_tests::capture::Capture as _;
 use earthdog_tests::emulate::{self, Pace};
+use earthdog_tests::host::Host;
 use earthdog_tests::process::Process;
-use earthdog_tests::require;
 use earthdog_tests::sensor::{Finished, binary, run};
+use earthdog_tests::{kernel, require};
 
 /// As `--help` lists them.
 fn commands() -> Result<Vec<String>, String> {
@@ -67,6 +68,8 @@ fn a_reader_that_leaves_is_no_failure_of_what_prints_without_a_sensor() {
 
 #[test]
 fn an_unprivileged_user_replays_and_configures_and_is_told_what_the_rest_needs() {
+    require!(kernel::bpf());
+    let host = require!(Host::new());
     let binary = require!(binary());
     let files = tempfile::tempdir().unwrap();
     std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -76,7 +79,7 @@ fn an_unprivileged_user_replays_and_configures_and_is_told_what_the_rest_needs()
     let tool = emulate::ALL.iter().find(|tool| tool.name == "dns exfiltrator").unwrap();
     std::fs::write(&capture, tool.make(1, Pace::default()).pcap()).unwrap();
     let as_nobody = |words: &[&str]| {
-        let mut command = Command::new("setpriv");
+        let mut command = host.command("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all"]);
         command.arg(&copy).args(words).current_dir(Path::new("/"));
         Finished::of(Process::spawn(command))

@@ -95,7 +95,7 @@ fn a_host_that_is_told_to_observe_alerts_once_it_takes_part() {
     configure(&client, place - 0.5, "observe");
     let mut sensor = require!(Sensor::start(&client, &["-c", CONFIG]));
     leak(&client, &server);
-    let made = Deadline::secs(10).poll(|| (sensor.status()["suppressed"] == 1).then_some(()));
+    let made = Deadline::secs(10).poll(|| (sensor.status()["suppressed"].as_u64() >= Some(1)).then_some(()));
     assert!(made.is_some() && sensor.findings().is_empty(), "{:#}", sensor.status());
     let text = ask(&client, &["status"]).stdout;
     assert!(text.contains("this host takes no part") && text.contains("OBSERVING"), "{text}");
@@ -104,6 +104,31 @@ fn a_host_that_is_told_to_observe_alerts_once_it_takes_part() {
     sensor.process().signal("HUP");
     sensor.wait_for_finding("alert", Deadline::secs(10), |finding| finding["zone"] == "leak.example");
     sensor.stop();
+}
+
+/// A sensor that keeps its hooks for the next one, and a next one that is to have none.
+#[test]
+fn a_host_that_is_out_takes_off_what_was_pinned() {
+    let _alone = serial::lock();
+    let (client, _server, _) = require!(placed());
+    std::fs::create_dir(client.file("/run/bpf")).unwrap();
+    client.run("mount -t bpf bpf /run/bpf");
+    let pinned = |percent: u32| {
+        let text =
+            format!("[rollout]\npercent = {percent}\n[live]\npin = true\npin_path = \"/run/bpf/earthdog\"\n");
+        std::fs::write(client.file(CONFIG), text).unwrap();
+    };
+    pinned(100);
+    require!(Sensor::start(&client, &["-c", CONFIG])).stop();
+    pinned(0);
+    let mut sensor = require!(Sensor::spawn(&client, &["-c", CONFIG]));
+    sensor.process().wait_for_text("rollout: removed", Deadline::secs(10));
+    sensor.process().wait_for_text("nothing is attached", Deadline::secs(10));
+    let link = client.ip(&format!("-details link show {}", host::LINK));
+    assert!(!link.contains("xdp"), "{link}");
+    assert_eq!(client.run("find /run/bpf -path */earthdog/*"), "", "nothing is pinned");
+    sensor.process().signal("TERM");
+    assert_eq!(sensor.process().wait(Deadline::secs(10)).code(), Some(0));
 }
 
 #[test]

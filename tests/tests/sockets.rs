@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use earthdog_tests::deadline::{Deadline, now};
+use earthdog_tests::deadline::now;
 use earthdog_tests::host::{self, Host};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, binary};
@@ -46,7 +46,7 @@ fn exchange(host: &Host, socket: &str, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// `status` within a second.
+/// `status`, long before anybody who is slow is let go.
 fn answers(host: &Host) {
     let began = now();
     let mut stream = connect(host, CONTROL);
@@ -55,7 +55,7 @@ fn answers(host: &Host) {
     BufReader::new(stream).read_line(&mut line).unwrap();
     let answer: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(answer["ok"], true, "{answer:#}");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -122,20 +122,18 @@ fn who_is_slow_is_let_go_and_holds_up_nobody() {
 }
 
 #[test]
-fn more_idle_clients_than_there_are_places_wait_for_their_turn() {
+fn more_idle_clients_than_there_are_places_are_let_go_and_the_next_has_its_turn() {
     let _alone = serial::lock();
     let (client, _server, sensor) = require!(sensor());
-    let began = now();
-    let idle: Vec<_> = (0..64).map(|_| UnixStream::connect(client.file(CONTROL))).collect();
-    let taken = idle.iter().filter(|stream| stream.is_ok()).count();
-    assert!(taken >= 8, "{taken} connected");
-    // Those before it are let go, some at a time, or have gone.
+    // There are eight places; each idle client is let go after ten seconds.
+    let idle: Vec<_> = (0..12).map(|_| connect(&client, CONTROL)).collect();
+    let mut last = connect(&client, CONTROL);
+    last.write_all(b"{\"v\":1,\"command\":\"status\"}\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(last).read_line(&mut line).unwrap();
+    assert!(line.contains("\"ok\":true"), "{line:?}");
     drop(idle);
-    let answered = Deadline::secs(20).poll(|| {
-        let answer = exchange(&client, CONTROL, b"{\"v\":1,\"command\":\"status\"}\n");
-        answer.contains("\"ok\":true").then_some(())
-    });
-    assert!(answered.is_some(), "not within {:?}", began.elapsed());
+    answers(&client);
     sensor.stop();
 }
 

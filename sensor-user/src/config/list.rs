@@ -99,7 +99,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// `192.0.2.0/24`, `2001:db8::/32`, or an address for itself alone.
+    /// `192.0.2.0/24` (also as `::ffff:192.0.2.0/120`), `2001:db8::/32`, or an address for itself alone.
     pub fn parse(text: &str) -> Option<Self> {
         let (base, prefix) = text.split_once('/').map_or((text, None), |(base, prefix)| (base, Some(prefix)));
         let base: IpAddr = base.parse().ok()?;
@@ -109,7 +109,13 @@ impl Network {
             Some(_) => return None,
             None => most,
         };
-        (prefix <= most).then_some(Self { base, prefix })
+        match base {
+            // What is looked up is told apart by the address itself.
+            IpAddr::V6(mapped) if prefix >= 96 && mapped.to_ipv4_mapped().is_some() => {
+                Some(Self { base: base.to_canonical(), prefix: prefix - 96 }).filter(|_| prefix <= most)
+            }
+            _ => (prefix <= most).then_some(Self { base, prefix }),
+        }
     }
 
     /// Whether it is of IPv4, its prefix length, and its first bits as [`Self::bits`] gives them.
@@ -139,6 +145,7 @@ mod tests {
     #[test]
     fn networks_hold_the_addresses_with_their_prefix() {
         let holds = |network: &str, ip: &str| Network::parse(network).unwrap().contains(ip.parse().unwrap());
+        assert!(holds("::ffff:192.0.2.0/120", "192.0.2.255") && !holds("::ffff:192.0.2.7", "192.0.2.8"));
         assert!(holds("192.0.2.0/24", "192.0.2.255") && !holds("192.0.2.0/24", "192.0.3.0"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.6"));
         assert!(holds("0.0.0.0/0", "203.0.113.1") && !holds("0.0.0.0/0", "::1"));

@@ -11,6 +11,8 @@ use crate::escape::escape;
 
 /// Rows of one file.
 pub(super) const MAX_ROWS: usize = 65_536;
+/// Of a header; what has more is no inventory.
+const MAX_COLUMNS: usize = 64;
 const MAX_BYTES: u64 = 16 << 20;
 /// Problems of one file that are told; the others are counted.
 const MAX_PROBLEMS: usize = 20;
@@ -124,6 +126,10 @@ impl Table {
     }
 
     fn header(&mut self, line: u64, known: &[&str], needed: &[&str], others: bool) {
+        if self.columns.len() > MAX_COLUMNS {
+            self.problems.push(line, &format!("more than {MAX_COLUMNS} columns"));
+            return;
+        }
         for (at, column) in self.columns.iter().enumerate() {
             let shown = escape(column);
             if self.columns[..at].contains(column) && !column.is_empty() {

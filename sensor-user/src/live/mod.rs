@@ -60,7 +60,7 @@ use crate::exit::{Code, Error};
 /// Watches this machine until it is told to stop, once it takes part in the rollout.
 pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
     match rollout::wait(args, config)? {
-        Some(config) => sensor::run(args, &config),
+        Some((config, waited)) => sensor::run(args, &config, waited),
         None => Ok(Code::Ok),
     }
 }

@@ -7,7 +7,9 @@ use std::{fmt, fs};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
 
+use super::pins::Pins;
 use super::service::Service;
 use super::stop::{Hangup, Hung, Stop};
 use crate::cli::RunArgs;
@@ -99,20 +101,44 @@ fn place(machine_id: &Path, salt: &str) -> Result<f64, String> {
     Ok(first as f64 / (1u64 << 48) as f64 * 100.0)
 }
 
-/// Waits until this host takes part, which a reload can bring about; the configuration of then. None: it was told to stop.
-pub(super) fn wait(args: &RunArgs, config: &Config) -> anyhow::Result<Option<Config>> {
+/// A wait that is over: what has heard signals goes on to, or one that comes meanwhile would be lost.
+#[derive(Debug)]
+pub(super) struct Waited {
+    pub(super) runtime: Runtime,
+    /// With the end of `--duration`, which began with the wait.
+    pub(super) stop: Stop,
+    pub(super) hangup: Hangup,
+}
+
+/// Waits until this host takes part, which a reload can bring about; the configuration of then, and what waited, if
+/// anything had to. None: it was told to stop.
+pub(super) fn wait(args: &RunArgs, config: &Config) -> anyhow::Result<Option<(Config, Option<Waited>)>> {
     let mut config = config.clone();
     let rollout = Rollout::new(&config);
     if args.selftest || !rollout.is_idle() {
         rollout.settle(&mut config);
-        return Ok(Some(config));
+        return Ok(Some((config, None)));
+    }
+    if config.live.pin {
+        // A sensor before this one left its hooks for the next to take over.
+        match Pins::clean(&config) {
+            Ok(removed) => removed.iter().for_each(|what| eprintln!("rollout: removed {what}")),
+            Err(error) => eprintln!("warning: what live.pin kept stays: {error}"),
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(idle(args, &rollout))
+    let signals = runtime.block_on(async { anyhow::Ok((Stop::new()?, Hangup::new()?)) })?;
+    let mut waited = Waited { runtime, stop: signals.0, hangup: signals.1 };
+    let let_in = waited.runtime.block_on(idle(args, &rollout, &mut waited.stop, &mut waited.hangup))?;
+    Ok(let_in.map(|config| (config, Some(waited))))
 }
 
-async fn idle(args: &RunArgs, rollout: &Rollout) -> anyhow::Result<Option<Config>> {
-    let (mut stop, mut hangup) = (Stop::new()?, Hangup::new()?);
+async fn idle(
+    args: &RunArgs,
+    rollout: &Rollout,
+    stop: &mut Stop,
+    hangup: &mut Hangup,
+) -> anyhow::Result<Option<Config>> {
     stop.after(args.duration);
     let mut service = Service::new();
     let mut words = rollout.to_string();

@@ -34,7 +34,7 @@ use super::output::Findings;
 use super::plan::{self, Host, Request};
 use super::process::Processes;
 use super::ring::Rings;
-use super::rollout::Rollout;
+use super::rollout::{Rollout, Waited};
 use super::service::Service;
 use super::source::Choice;
 use super::start::{attach_best, cgroup_directory, host, random, refused};
@@ -72,7 +72,7 @@ const LOOK_AT_NEIGHBOURS: Duration = Duration::from_secs(2);
 const LAST_DRAINS: usize = 4096;
 
 /// Runs until a signal, the end of `--duration`, or a failure.
-pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
+pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> anyhow::Result<Code> {
     if object::is_stub() {
         let message =
             "this binary was built without its kernel side: run `cargo xtask setup` and build again";
@@ -94,15 +94,22 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
         // Whoever started it may be killed, and nobody else would end it.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (runtime, signals) = match waited {
+        Some(Waited { runtime, stop, hangup }) => (runtime, Some((stop, hangup))),
+        None => (tokio::runtime::Builder::new_current_thread().enable_all().build()?, None),
+    };
     runtime.block_on(async {
+        let has_waited = signals.is_some();
         // Before anything is attached, so that a signal meanwhile ends the run as it should.
-        let (mut stop, hangup) = (Stop::new()?, Hangup::new()?);
+        let (mut stop, hangup) =
+            signals.map_or_else(|| Ok((Stop::new()?, Hangup::new()?)), std::io::Result::Ok)?;
         // A file that may not grow (RLIMIT_FSIZE) is an error to be told, not the end.
         let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
         let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
         let sensor = Sensor::start(args, config, &features, &request, host, messages)?;
-        stop.after(args.duration);
+        if !has_waited {
+            stop.after(args.duration);
+        }
         Box::pin(sensor.watch(stop, hangup)).await
     })
 }
