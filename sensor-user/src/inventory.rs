@@ -1,6 +1,6 @@
 //! Which asset an address belongs to: the entry with the longest prefix around it, or that of its hardware address.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{PoisonError, RwLock};
@@ -26,7 +26,8 @@ pub struct Inventory {
     neighbours: RwLock<HashMap<IpAddr, u32, FixedState>>,
     vibs: Vec<Vib>,
     /// What those VIBs ask for.
-    vib_zones: Vec<Zone>,
+    /// In wire form.
+    vib_zones: HashSet<Box<[u8]>, FixedState>,
 }
 
 /// Networks of one family and prefix length by their first bits, and the number of their asset.
@@ -106,7 +107,7 @@ impl Inventory {
         }
         let mut levels: Vec<_> = levels.into_iter().collect();
         levels.sort_by_key(|((is_v4, prefix), _)| (*is_v4, std::cmp::Reverse(*prefix)));
-        let vib_zones = vibs.iter().flat_map(|vib| &vib.zones).map(|zone| Zone::new(zone)).collect();
+        let vib_zones = vibs.iter().flat_map(|vib| &vib.zones).map(|zone| Zone::new(zone).wire).collect();
         Ok(Self {
             assets: assets.into_iter().map(Known::new).collect(),
             levels,
@@ -201,7 +202,9 @@ impl Inventory {
             if self.hardware.is_empty() { 0 } else { MAX_NEIGHBOURS * 2 * size_of::<(IpAddr, u32)>() };
         let vibs: usize =
             self.vibs.iter().map(|vib| size_of::<Vib>() + vib.name.len() + text(&vib.zones)).sum();
-        self.assets.iter().map(known).sum::<usize>() + vibs + zones_held(&self.vib_zones) + neighbours
+        let vib_zones = self.vib_zones.capacity() * (size_of::<Box<[u8]>>() + 1)
+            + self.vib_zones.iter().map(|zone| zone.len()).sum::<usize>();
+        self.assets.iter().map(known).sum::<usize>() + vibs + vib_zones + neighbours
     }
 
     /// Whether an asset may ask for this name: one below its zones, one that a known good VIB asks for, or the reversed
@@ -209,12 +212,20 @@ impl Inventory {
     pub fn may_ask_for(&self, known: &Known, name: &Canonical) -> bool {
         known.zones.is_empty()
             || known.zones.iter().any(|zone| zone.holds(name))
-            || (known.asset.platform == Platform::Esxi && self.vib_zones.iter().any(|zone| zone.holds(name)))
+            || (known.asset.platform == Platform::Esxi && self.asks_for_a_vib(name))
             || reversed(name).is_some_and(|ip| {
                 is_inside(ip)
                     || self.find(ip).is_some()
                     || known.resolvers.iter().any(|network| network.contains(ip))
             })
+    }
+}
+
+impl Inventory {
+    /// Whether it is in a zone of a known good VIB: a probe for each label, however long the list is.
+    fn asks_for_a_vib(&self, name: &Canonical) -> bool {
+        !self.vib_zones.is_empty()
+            && (0..=name.labels()).any(|labels| self.vib_zones.contains(name.suffix(labels)))
     }
 }
 

@@ -189,6 +189,20 @@ fn parse(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|e| panic!("stdout holds findings only, not {line:?}: {e}"))
 }
 
+/// Each packet is delivered, kept back, skipped or lost, and counted so: see `abi::counter`.
+#[track_caller]
+pub fn conserved(counters: &Counters) {
+    let with = |prefix: &str| -> u64 {
+        counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
+    };
+    let kept_back = with("repeat_") + counters["known_answer"];
+    assert_eq!(
+        counters["seen"] + counters["extra_records"],
+        counters["delivered"] + kept_back + with("skip_") + with("lost_"),
+        "{counters:#?}"
+    );
+}
+
 /// Findings of one state: `create`, `update`, `close`.
 pub fn in_state<'a>(findings: &'a [Value], state: &str) -> Vec<&'a Value> {
     findings.iter().filter(|finding| finding["state"] == state).collect()

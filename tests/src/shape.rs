@@ -9,9 +9,16 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Segments of a path, arrays with `[]` behind their key, and the types seen there.
+/// Segments of a path, arrays of objects with `[]` behind their key.
+type Path = Vec<String>;
+
 #[derive(Clone, Debug, Default)]
-pub struct Shape(BTreeMap<Vec<String>, BTreeSet<String>>);
+pub struct Shape {
+    /// What was seen at the ends of paths.
+    types: BTreeMap<Path, BTreeSet<String>>,
+    /// How many objects there were at a path, and how many of them had which key.
+    objects: BTreeMap<Path, (usize, BTreeMap<String, usize>)>,
+}
 
 /// A row of a table.
 #[derive(Clone, Debug)]
@@ -57,6 +64,11 @@ impl Shape {
     fn walk(&mut self, path: &mut Vec<String>, value: &Value) {
         let name = match value {
             Value::Object(map) if !map.is_empty() => {
+                let (count, keys) = self.objects.entry(path.clone()).or_default();
+                *count += 1;
+                for key in map.keys() {
+                    *keys.entry(key.clone()).or_default() += 1;
+                }
                 for (key, value) in map {
                     path.push(key.clone());
                     self.walk(path, value);
@@ -92,8 +104,21 @@ impl Shape {
         }
     }
 
-    fn note(&mut self, path: Vec<String>, name: &str) {
-        self.0.entry(path).or_default().insert(name.to_owned());
+    /// Whether an object that could have the path's last key has it not.
+    fn lacks(&self, path: &[String]) -> bool {
+        let Some((last, above)) = path.split_last().filter(|(last, _)| !last.starts_with('*')) else {
+            return false;
+        };
+        let alike = |own: &[String]| {
+            own.len() == above.len() && above.iter().zip(own).all(|(one, other)| one == other || one == "*")
+        };
+        let objects = self.objects.iter().filter(|(own, _)| alike(own));
+        let key = last.trim_end_matches("[]");
+        objects.into_iter().any(|(_, (count, keys))| keys.get(key).copied().unwrap_or(0) < *count)
+    }
+
+    fn note(&mut self, path: Path, name: &str) {
+        self.types.entry(path).or_default().insert(name.to_owned());
     }
 }
 
@@ -185,7 +210,7 @@ impl Document {
         };
         let rows: Vec<_> = self.0[from..to].iter().filter_map(|line| Row::parse(line)).collect();
         let mut problems = Vec::new();
-        for (path, names) in &shape.0 {
+        for (path, names) in &shape.types {
             let shown = path.join(".");
             match rows.iter().find(|row| row.matches(path)) {
                 None if says_nothing(names) && rows.iter().any(|row| is_below(&row.path, path)) => {}
@@ -201,18 +226,8 @@ impl Document {
             if row.meaning.trim() == "?" {
                 problems.push(format!("{section}: {} has no meaning", row.path.join(".")));
             }
-            let parent = &row.path[..row.path.len() - 1];
-            let is_there = shape.0.keys().any(|path| row.matches(path));
-            let parent_is_there = shape.0.keys().any(|path| {
-                path.len() >= row.path.len()
-                    && parent.iter().zip(path).all(|(own, other)| own == other || own == "*")
-            });
-            if !row.may_be_absent
-                && !is_there
-                && parent_is_there
-                && !row.path.iter().any(|part| part.starts_with('*'))
-            {
-                problems.push(format!("{section}: {} is told of and not there", row.path.join(".")));
+            if !row.may_be_absent && shape.lacks(&row.path) {
+                problems.push(format!("{section}: {} is told of and not always there", row.path.join(".")));
             }
         }
         problems
@@ -231,9 +246,12 @@ impl Document {
                 rows.insert(row.path.clone(), row.clone());
             }
         }
-        for (path, names) in &shape.0 {
-            let below =
-                shape.0.keys().chain(before.iter().map(|row| &row.path)).any(|other| is_below(other, path));
+        for (path, names) in &shape.types {
+            let below = shape
+                .types
+                .keys()
+                .chain(before.iter().map(|row| &row.path))
+                .any(|other| is_below(other, path));
             if below && says_nothing(names) {
                 continue;
             }
@@ -251,6 +269,7 @@ impl Document {
                     row.types.insert(name.clone());
                 }
             }
+            row.may_be_absent |= shape.lacks(&row.path);
         }
         let mut table = vec!["| path | type | meaning |".to_owned(), "|---|---|---|".to_owned()];
         table.extend(rows.values().map(Row::line));
@@ -308,10 +327,14 @@ mod tests {
         );
         for (wrong, what) in [
             (json!({"v": "1", "items": []}), "a: v is string here"),
-            (json!({"items": []}), "a: v is told of and not there"),
+            (json!({"items": []}), "a: v is told of and not always there"),
             (json!({"v": 1, "items": [{"name": "n", "size": 1}]}), "a: items[].size is not told of"),
-            (json!({"v": 1, "items": [{"size": 1}]}), "a: items[].name is told of and not there"),
+            (json!({"v": 1, "items": [{"size": 1}]}), "a: items[].name is told of and not always there"),
             (json!({"v": 1, "counts": {"x": "1"}}), "a: counts.x is string here"),
+            (
+                json!({"v": 1, "items": [{"name": "n"}, {"size": 1}]}),
+                "a: items[].name is told of and not always there",
+            ),
         ] {
             assert!(problems(&wrong).contains(&what.to_owned()), "{what}: {:?}", problems(&wrong));
         }

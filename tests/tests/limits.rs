@@ -6,7 +6,7 @@
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
 use earthdog_tests::process::Process;
-use earthdog_tests::sensor::{Counters, Finished, Sensor};
+use earthdog_tests::sensor::{Finished, Sensor, conserved};
 use earthdog_tests::{attached, peer, require, serial, traffic};
 use serde_json::Value;
 
@@ -32,19 +32,6 @@ fn sent(flood: Process) -> u64 {
 fn config_in(host: &Host, text: &str) -> String {
     std::fs::write(host.file("/run/earthdog.toml"), text).unwrap();
     "/run/earthdog.toml".to_owned()
-}
-
-/// Each packet is delivered, filtered, skipped or lost, and counted so.
-fn conserved(counters: &Counters) {
-    let with = |prefix: &str| -> u64 {
-        counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
-    };
-    let filtered = with("repeat_") + counters["known_answer"];
-    assert_eq!(
-        counters["seen"] + counters["extra_records"],
-        counters["delivered"] + with("lost_") + with("skip_") + filtered,
-        "{counters:#?}"
-    );
 }
 
 fn steps(status: &Value) -> u64 {

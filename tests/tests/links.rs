@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, CLIENT_V4, Host, LINK, SERVER_V4};
-use earthdog_tests::sensor::{Counters, Finished, Sensor};
+use earthdog_tests::sensor::{Finished, Sensor, conserved};
 use earthdog_tests::{attached, require, serial, traffic};
 use rstest::rstest;
 use serde_json::Value;
@@ -38,17 +38,6 @@ fn look_up(client: &Host, server: &str) {
     command.args(["lookup", &format!("{server}:53"), &ROUND.to_string(), "500"]);
     let done = Finished::of(earthdog_tests::process::Process::spawn(command));
     assert_eq!(done.stdout, format!("sent {ROUND} received {ROUND}"), "{}", done.stderr);
-}
-
-fn conserved(counters: &Counters) {
-    let with = |prefix: &str| -> u64 {
-        counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
-    };
-    assert_eq!(
-        counters["seen"] + counters["extra_records"],
-        counters["delivered"] + with("lost_") + with("skip_") + with("repeat_") + counters["known_answer"],
-        "{counters:#?}"
-    );
 }
 
 /// One round is seen at the socket both ways and on the wire once, each look-up is one, and each has its sender.

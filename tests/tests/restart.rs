@@ -6,7 +6,7 @@
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
 use earthdog_tests::process::Process;
-use earthdog_tests::sensor::{Counters, Finished, Sensor, binary};
+use earthdog_tests::sensor::{Counters, Finished, Sensor, binary, conserved};
 use earthdog_tests::{attached, require, serial, traffic};
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
@@ -22,17 +22,6 @@ fn prepared(host: &Host, config: &str) -> String {
 fn configure(host: &Host, config: &str) -> String {
     std::fs::write(host.file("/run/earthdog.toml"), config).unwrap();
     "/run/earthdog.toml".to_owned()
-}
-
-fn conserved(counters: &Counters) {
-    let with = |prefix: &str| -> u64 {
-        counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
-    };
-    assert_eq!(
-        counters["seen"] + counters["extra_records"],
-        counters["delivered"] + with("lost_") + with("skip_") + with("repeat_") + counters["known_answer"],
-        "{counters:#?}"
-    );
 }
 
 /// Until nothing more is seen.

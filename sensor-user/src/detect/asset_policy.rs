@@ -86,14 +86,20 @@ impl AssetPolicy {
         }
     }
 
-    /// Adds up what one client sends; `name` is what it asks for, if it asks.
-    fn volume(&mut self, packet: &Packet, client: u64, name: Option<&Canonical>, cases: &mut Cases<'_, '_>) {
-        let (asking, server) = packet.client_server();
+    /// Adds up what the client of one asset sends; `name` is what it asks for, if it asks.
+    fn volume(
+        &mut self,
+        known: &Known,
+        packet: &Packet,
+        client: u64,
+        name: Option<&Canonical>,
+        cases: &mut Cases<'_, '_>,
+    ) {
+        let (_, server) = packet.client_server();
         // What goes to a stub on the same machine leaves with the stub's own query.
-        let Some(known) = self.assets.find(asking.ip()).filter(|_| !server.ip().to_canonical().is_loopback())
-        else {
+        if server.ip().to_canonical().is_loopback() {
             return;
-        };
+        }
         let usual = if known.is_esxi_management() { self.ceilings } else { [0; 2] };
         let own = [known.asset.outbound_dns_volume_bytes, known.asset.outbound_dns_volume_day_bytes];
         let ceilings = [0, 1].map(|at| own[at].map_or(usual[at], u64::from));
@@ -179,12 +185,13 @@ impl Detector for AssetPolicy {
         if self.assets.is_empty() {
             return;
         }
-        self.volume(look.packet, look.client, Some(look.name), cases);
+        let (client, server) = look.packet.client_server();
+        let assets = Arc::clone(&self.assets);
+        let Some(known) = assets.find(client.ip()) else { return };
+        self.volume(known, look.packet, look.client, Some(look.name), cases);
         if !matches!(look.part, Lookup::First | Lookup::Forwarded) {
             return;
         }
-        let (client, server) = look.packet.client_server();
-        let Some(known) = self.assets.find(client.ip()) else { return };
         let server = server.ip().to_canonical();
         let breaches = [
             (!known.may_ask(server)).then_some(Breach::Server),
@@ -225,8 +232,12 @@ impl Detector for AssetPolicy {
     }
 
     fn stray(&mut self, stray: &Stray<'_>, cases: &mut Cases<'_, '_>) {
-        if stray.to_server && !self.assets.is_empty() {
-            self.volume(stray.packet, stray.client, None, cases);
+        if !stray.to_server || self.assets.is_empty() {
+            return;
+        }
+        let assets = Arc::clone(&self.assets);
+        if let Some(known) = assets.find(stray.packet.client_server().0.ip()) {
+            self.volume(known, stray.packet, stray.client, None, cases);
         }
     }
 }

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 const WARM_UP_MOST: f64 = 300.0;
 /// Fewer samples after it say nothing.
 const LEAST: usize = 6;
+/// Of more, so many are paired: pairs grow with their square, and a week has 60,000.
+const PAIRED: usize = 1000;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
@@ -61,8 +63,9 @@ impl Track {
             .map(|sample| (sample.seconds, (self.of)(sample) as f64))
             .collect();
         let mut slopes = Vec::new();
-        for (index, (start, low)) in after.iter().enumerate() {
-            slopes.extend(after[index + 1..].iter().map(|(end, high)| (high - low) / (end - start)));
+        let paired: Vec<_> = after.iter().step_by(after.len().div_ceil(PAIRED).max(1)).collect();
+        for (index, (start, low)) in paired.iter().enumerate() {
+            slopes.extend(paired[index + 1..].iter().map(|(end, high)| (high - low) / (end - start)));
         }
         let middle = median(after.iter().map(|(_, value)| *value).collect());
         let growth = median(slopes) * (last - warm);
@@ -122,14 +125,26 @@ fn median(mut values: Vec<f64>) -> f64 {
 mod tests {
     use super::*;
 
-    /// A sample each ten seconds with so many resident MiB.
-    fn samples(resident: impl Fn(u32) -> u64) -> Vec<Sample> {
+    /// So many samples, one each ten seconds, with so many resident MiB.
+    fn of(count: u32, resident: impl Fn(u32) -> u64) -> Vec<Sample> {
         let sample = |number: u32| Sample {
             seconds: f64::from(number) * 10.0,
             size: Size { resident: resident(number) << 20, ..Size::default() },
             store: 0,
         };
-        (1..=60).map(sample).collect()
+        (1..=count).map(sample).collect()
+    }
+
+    /// Of ten minutes.
+    fn samples(resident: impl Fn(u32) -> u64) -> Vec<Sample> {
+        of(60, resident)
+    }
+
+    #[test]
+    fn a_week_is_judged_by_a_part_of_its_pairs() {
+        let week = |resident: fn(u32) -> u64| Track::ALL[0].judge(&of(60_480, resident)).flat();
+        assert!(week(|number| 100 + u64::from(number % 7) * 3));
+        assert!(!week(|number| 100 + u64::from(number) / 6_000), "10 MiB in a week");
     }
 
     #[test]
