@@ -13,6 +13,7 @@ pub mod names;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::inventory::Inventory;
 
@@ -64,7 +65,7 @@ impl Default for Settings {
 }
 
 /// What the rim found in /proc about a process that the exec events did not show.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ProcessFacts {
     pub tgid: u32,
     /// See `Owner::start_boot_ns`.

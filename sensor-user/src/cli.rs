@@ -38,6 +38,9 @@ enum Command {
         after_help = "Examples:\n  earthdog run\n  earthdog run --output json | jq .title\n  earthdog run --role gateway --interface eth1"
     )]
     Run(RunArgs),
+    /// The part of `run` that has the rights
+    #[command(hide = true)]
+    Attacher(RunArgs),
     /// Read captures or logs and report what is in them
     #[command(
         after_help = "Examples:\n  earthdog replay trace.pcap.gz\n  earthdog replay --output json --trail trace.pcap > findings.json\n  earthdog replay --output none --fail-on medium dns.log"
@@ -355,6 +358,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
     let load = |file: &Option<PathBuf>| Config::load(file.as_deref());
     match cli.command {
         Command::Run(args) => live::run(&args, &load(&args.config)?),
+        Command::Attacher(args) => live::attacher(&args),
         Command::Replay(args) => replay::run(&args, &load(&args.config)?),
         Command::Status(args) => live::status(&args, &load(&args.config)?),
         Command::Flows(args) => live::flows(&args, &load(&args.config)?),

@@ -434,6 +434,8 @@ keys! {
         pin_path: String = "/sys/fs/bpf/earthdog".into(), Allowed::Text("an absolute path"), restart: MAP;
         /// Whether an interface may be named that is not there yet: it is watched as soon as it comes. Otherwise the start is refused.
         wait_for_interfaces: bool = false, Allowed::Boolean, restart: "interfaces are chosen at the start";
+        /// Whether a process of its own keeps the rights to attach and to read /proc of others, and the one that reads packets gives up all of them, with Landlock and seccomp as far as the kernel has them; `auto`: where that is possible, `on`: or the start is refused.
+        split: Split = Split::Auto, Allowed::OneOf(Split::NAMES), restart: "rights are given up at the start";
         /// Where a running sensor answers.
         control_socket: String = "/run/earthdog/control.sock".into(), Allowed::Text("an absolute path"), restart: "the socket is made at the start";
     }
@@ -555,6 +557,11 @@ super::value::choice! {
         Kprobe = "kprobe",
         SockAddr = "sock_addr",
     }
+}
+
+super::value::choice! {
+    /// Whether rights are kept apart.
+    Split { Auto = "auto", On = "on", Off = "off" }
 }
 
 super::value::choice! {

@@ -32,8 +32,8 @@ use crate::{
 pub use change::{Change, changes};
 pub use files::Loaded;
 pub use keys::{
-    Cmdline, Config, KEYS, Key, Least, Ledger, Live, NoveltyFilter, OcsfVersion, Others, Output,
-    OutputFormat, OwnZones, OwnerSource, Privacy, Process, RENAMED, Reassembly, SECTIONS, Store,
+    Cmdline, Config, KEYS, Key, Least, Ledger, Live, Novelty, NoveltyFilter, OcsfVersion, Others, Output,
+    OutputFormat, OwnZones, OwnerSource, Privacy, Process, RENAMED, Reassembly, SECTIONS, Split, Store,
 };
 pub use suppress::Suppress;
 pub use value::{Allowed, Refusal};

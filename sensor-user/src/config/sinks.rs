@@ -124,6 +124,14 @@ impl Sink {
         Takes { findings: has("findings"), messages: has("messages") }
     }
 
+    /// TCP port that it connects to, or the UDP port that it sends to.
+    pub fn port(&self) -> Option<u16> {
+        match self.kind {
+            Kind::Http => Url::parse(self.to()).ok().map(|url| url.port),
+            _ => host_port(self.to()).map(|(_, port)| port),
+        }
+    }
+
     /// Where to, journald's default included.
     pub fn to(&self) -> &str {
         match (self.to.as_str(), self.kind) {

@@ -514,7 +514,7 @@ mod tests {
             let xdp = hook("xdp_dns", Point::XdpGeneric { interface: "lo".into() });
             let mut attached = attach_all(vec![clsact, xdp]).unwrap();
             assert_eq!(attached.hooks.len(), 2, "{:?}", attached.warnings);
-            let (maps, mut rings) = maps::Maps::take(&mut attached.bpf).unwrap();
+            let (maps, mut rings) = maps::Maps::open(maps::descriptors(&attached.bpf).unwrap()).unwrap();
             attached.detach();
             let links = link::links().unwrap();
             assert!(links[0].xdp.is_none() && clean(&links).is_empty());
@@ -566,8 +566,8 @@ mod tests {
                 options.offsets = offsets;
                 attach(&plan, &options, &Config::default(), &mut None)
             };
-            let mut attached = attach_with(offsets).unwrap();
-            let (maps, _) = maps::Maps::take(&mut attached.bpf).unwrap();
+            let attached = attach_with(offsets).unwrap();
+            let (maps, _) = maps::Maps::open(maps::descriptors(&attached.bpf).unwrap()).unwrap();
             assert!(maps.counters().iter().all(|&count| count == 0), "the probe leaves no trace");
             drop(attached);
             let refused = |what: &str, change: fn(&mut KernelOffsets)| {

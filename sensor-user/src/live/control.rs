@@ -139,7 +139,7 @@ fn place(new: &Path, path: &Path) -> io::Result<Socket> {
     Ok(Socket { path: path.to_owned(), inode })
 }
 
-fn gid(group_file: &str, name: &str) -> Option<u32> {
+pub(super) fn gid(group_file: &str, name: &str) -> Option<u32> {
     group_file.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?

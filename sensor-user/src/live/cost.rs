@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aya::Ebpf;
-use aya::sys::{Stats, enable_stats};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::split::Privileged;
 use crate::clock;
 
 /// Ticks between the beginnings of two samples.
@@ -36,18 +35,18 @@ pub struct Cost {
     programs: BTreeMap<String, Runs>,
 }
 
-/// The kernel counts as long as the descriptor is open.
+/// Begun and not yet ended.
 #[derive(Debug)]
 struct Sample {
-    _counting: OwnedFd,
     begun: std::time::Instant,
     before: BTreeMap<String, Runs>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Runs {
-    count: u64,
-    time: Duration,
+/// How often a program ran, and for how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Runs {
+    pub(super) count: u64,
+    pub(super) time: Duration,
 }
 
 impl Cost {
@@ -65,12 +64,13 @@ impl Cost {
     }
 
     /// Once a second.
-    pub fn tick(&mut self, bpf: &Ebpf) {
+    pub(super) fn tick(&mut self, privileged: &mut Privileged) {
         if let Some(sample) = self.sample.take() {
+            let after = privileged.count(false).unwrap_or_default();
             let lasted = clock::monotonic().duration_since(sample.begun);
             let mut used = Duration::ZERO;
             self.sampled += lasted;
-            for (name, after) in runs(bpf) {
+            for (name, after) in after {
                 let before = sample.before.get(&name).copied().unwrap_or_default();
                 let sum = self.programs.entry(name).or_default();
                 sum.count += after.count.saturating_sub(before.count);
@@ -79,13 +79,12 @@ impl Cost {
             }
             self.kernel_share = used.as_secs_f64() / lasted.as_secs_f64().max(1e-3);
         } else if self.ticks.is_multiple_of(self.every) {
-            match enable_stats(Stats::RunTime) {
-                Ok(fd) => {
+            match privileged.count(true) {
+                Ok(before) => {
                     self.refused = None;
-                    self.sample =
-                        Some(Sample { _counting: fd, begun: clock::monotonic(), before: runs(bpf) });
+                    self.sample = Some(Sample { begun: clock::monotonic(), before });
                 }
-                Err(error) => self.refused = Some(error.to_string()),
+                Err(why) => self.refused = Some(why),
             }
         }
         self.ticks += 1;
@@ -101,10 +100,11 @@ impl Cost {
         self.every = if often { OFTEN } else { EVERY };
     }
 
-    /// For `status`.
-    pub fn json(&self) -> Value {
+    /// For `status`; with the CPU time of the attaching process, where it is one of its own.
+    pub fn json(&self, of_other_process: Duration) -> Value {
         let wall = clock::monotonic().duration_since(self.started);
         let cpu = process_cpu(&fs::read_to_string("/proc/self/stat").unwrap_or_default());
+        let cpu = cpu.map(|cpu| cpu + of_other_process);
         let share = |time: Duration, of: Duration| time.as_secs_f64() / of.as_secs_f64().max(1e-9);
         let kernel: Duration = self.programs.values().map(|runs| runs.time).sum();
         json!({
@@ -130,15 +130,6 @@ impl Default for Cost {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Of every program that is loaded; none where the kernel tells nothing of it.
-fn runs(bpf: &Ebpf) -> BTreeMap<String, Runs> {
-    let of = |(name, program): (&str, &aya::programs::Program)| {
-        let info = program.info().ok()?;
-        Some((name.to_owned(), Runs { count: info.run_count(), time: info.run_time() }))
-    };
-    bpf.programs().filter_map(of).collect()
 }
 
 /// User and system time of /proc/PID/stat (fields 14 and 15), which follow the name in its brackets.

@@ -73,6 +73,11 @@ impl Attached {
         }
     }
 
+    /// The interface of a hook; 0 for none.
+    pub(super) fn index_of(&self, point: &Point) -> u32 {
+        self.held.iter().find(|held| held.point == *point).map_or(0, |held| held.index)
+    }
+
     /// Where an interface is watched.
     pub(super) fn points(&self, index: u32) -> impl Iterator<Item = &Point> {
         self.held.iter().filter(move |held| held.index == index).map(|held| &held.point)

@@ -8,10 +8,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::process;
 use crate::clock;
 use crate::dns::Canonical;
 
+const RESOLV: &str = "/etc/resolv.conf";
 const MAX_RESOLV: u64 = 64 << 10;
 
 /// The search list of resolv.conf(5), read again when the file has changed.
@@ -23,20 +26,25 @@ pub struct SearchList {
 
 impl Default for SearchList {
     fn default() -> Self {
-        Self { path: "/etc/resolv.conf".into(), version: None }
+        Self { path: RESOLV.into(), version: None }
     }
 }
 
 impl SearchList {
-    /// The suffixes, if they may have changed since the last call.
-    pub fn changed(&mut self) -> Option<Vec<Canonical>> {
+    /// The suffixes, if they may have changed since the last call; `read` has the file's bytes.
+    pub fn changed(&mut self, read: impl FnOnce() -> Vec<u8>) -> Option<Vec<Canonical>> {
         let version = fs::metadata(&self.path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()));
         if version == self.version {
             return None;
         }
         self.version = version;
-        Some(suffixes(&read_capped(&self.path, MAX_RESOLV).unwrap_or_default()))
+        Some(suffixes(&read()))
     }
+}
+
+/// What resolv.conf says, as far as it is read.
+pub fn resolv_conf() -> Vec<u8> {
+    read_capped(Path::new(RESOLV), MAX_RESOLV).unwrap_or_default()
 }
 
 /// The last of the lines `search` and `domain` counts.
@@ -53,7 +61,7 @@ fn suffixes(text: &[u8]) -> Vec<Canonical> {
 }
 
 /// A process with a socket on port 53, by the tables of its network namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     pub tgid: u32,
     /// See `Owner::start_boot_ns`, to the tick of /proc.
@@ -180,12 +188,13 @@ mod tests {
     fn a_changed_file_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut list = SearchList { path: dir.path().join("resolv.conf"), version: None };
-        assert!(list.changed().is_none(), "there is none, as before");
-        fs::write(&list.path, "search a.test\n").unwrap();
-        assert_eq!(list.changed().unwrap().len(), 1);
-        assert!(list.changed().is_none());
+        let read = || b"search a.test\n".to_vec();
+        assert!(list.changed(read).is_none(), "there is none, as before");
+        fs::write(&list.path, "").unwrap();
+        assert_eq!(list.changed(read).unwrap().len(), 1);
+        assert!(list.changed(read).is_none());
         fs::remove_file(&list.path).unwrap();
-        assert_eq!(list.changed().unwrap().len(), 0);
+        assert_eq!(list.changed(Vec::new).unwrap().len(), 0);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The kernel's counters and flow map, read out.
 
 use std::borrow::Borrow;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use crate::pipeline::Fill;
 use aya::Ebpf;
-use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use sensor_ebpf::abi::{
     COUNTER_NAMES, FLOW_PLACES, FlowKey, FlowSet, FlowValue, NOVELTY_PLACES, counter, feature,
 };
@@ -14,6 +15,28 @@ use super::ring::Rings;
 
 /// The sum of each counter over all CPUs, by `abi::counter`.
 pub type Counters = [u64; COUNTER_NAMES.len()];
+
+/// Maps that are read and, of `CONTROL`, written while the sensor runs, in the order of their descriptors.
+pub const NAMES: [&str; 6] = ["RING_ALERT", "RING_BULK", "COUNTERS", "FLOW_SETS", "FLOWS", "CONTROL"];
+
+/// Descriptors of the maps of `NAMES`; the kernel keeps a map as long as a program or a descriptor uses it.
+pub fn descriptors(bpf: &Ebpf) -> anyhow::Result<Vec<OwnedFd>> {
+    let descriptor = |name: &str| {
+        let (Map::RingBuf(map) | Map::PerCpuArray(map) | Map::Array(map)) = bpf.map(name)? else {
+            return None;
+        };
+        Some(map.fd().as_fd().try_clone_to_owned())
+    };
+    NAMES
+        .into_iter()
+        .map(|name| {
+            let found = descriptor(name);
+            let found = found
+                .ok_or_else(|| anyhow::anyhow!("the kernel side has no map `{name}`: build it again"))?;
+            Ok(found?)
+        })
+        .collect()
+}
 
 /// Maps the sensor reads while it runs. A map of the object that is missing is an error of the build.
 pub struct Maps {
@@ -31,11 +54,13 @@ impl std::fmt::Debug for Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of the loaded object; the kernel keeps them as long as a program uses them.
-    pub fn take(bpf: &mut Ebpf) -> anyhow::Result<(Self, Rings)> {
-        let mut map = |name: &str| {
-            bpf.take_map(name)
-                .ok_or_else(|| anyhow::anyhow!("the kernel side has no map `{name}`: build it again"))
+    /// By the descriptors that `descriptors` gave, of this process or another.
+    pub fn open(descriptors: Vec<OwnedFd>) -> anyhow::Result<(Self, Rings)> {
+        let mut descriptors = NAMES.into_iter().zip(descriptors);
+        let mut map = |wanted: &str| {
+            let next = descriptors.next().filter(|(name, _)| *name == wanted);
+            let (_, descriptor) = next.ok_or_else(|| anyhow::anyhow!("map `{wanted}` did not come"))?;
+            Ok::<_, anyhow::Error>(Map::from_map_data(MapData::from_fd(descriptor)?)?)
         };
         let alert = RingBuf::try_from(map("RING_ALERT")?)?;
         let bulk = RingBuf::try_from(map("RING_BULK")?)?;

@@ -1,14 +1,17 @@
 //! What the sensor weighs: resident memory and the kernel's maps, and how that grows with the number of CPUs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes, as the kernel accounts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// VmRSS of this process. The reader maps each ring twice in a row (a record never wraps), and each mapping counts
-    /// here although the pages are those of `rings`.
+    /// VmRSS of this process, or of both where rights are kept apart. The reader maps each ring twice in a row (a record
+    /// never wraps), and each mapping counts here although the pages are those of `rings`.
     pub resident: u64,
     /// Ring buffers.
     pub rings: u64,
@@ -23,16 +26,17 @@ pub struct Memory {
 impl Memory {
     /// Reads it from /proc.
     pub fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = own_status();
         let possible = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-        let mut memory = Self {
-            resident: kib_field(&status, "VmRSS:").unwrap_or(0),
-            cpus: cpu_count(&possible).unwrap_or(1),
-            ..Self::default()
-        };
+        let mut memory =
+            Self { resident: resident(&status), cpus: cpu_count(&possible).unwrap_or(1), ..Self::default() };
+        let mut seen = BTreeSet::new();
         for entry in fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten() {
             let info = fs::read_to_string(entry.path()).unwrap_or_default();
-            if let Some((kind, bytes)) = map_bytes(&info) {
+            // A map may have several descriptors.
+            if let Some((kind, bytes, id)) = map_bytes(&info)
+                && seen.insert(id)
+            {
                 let sum = match kind {
                     kind::PERCPU_HASH | kind::PERCPU_ARRAY | kind::LRU_PERCPU_HASH => {
                         &mut memory.per_cpu_maps
@@ -44,6 +48,12 @@ impl Memory {
             }
         }
         memory
+    }
+
+    /// As it is of two processes that share their maps, all of which this one has.
+    #[must_use]
+    pub const fn beside(self, resident: u64) -> Self {
+        Self { resident: self.resident + resident, ..self }
     }
 
     pub const fn total(&self) -> u64 {
@@ -72,6 +82,19 @@ impl fmt::Display for Memory {
             mb(each)
         )
     }
+}
+
+/// VmRSS of this process alone.
+pub fn own_resident() -> u64 {
+    resident(&own_status())
+}
+
+fn own_status() -> String {
+    fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+fn resident(status: &str) -> u64 {
+    kib_field(status, "VmRSS:").unwrap_or(0)
 }
 
 /// Gives back to the system what only the start needed: free memory, and pages of code that ran once (loading, kernel
@@ -113,10 +136,10 @@ fn kib_field(text: &str, name: &str) -> Option<u64> {
     Some(value.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Type and locked bytes of a map, from its descriptor's fdinfo.
-fn map_bytes(info: &str) -> Option<(u32, u64)> {
+/// Type, locked bytes and id of a map, from its descriptor's fdinfo.
+fn map_bytes(info: &str) -> Option<(u32, u64, u64)> {
     let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
-    Some((u32::try_from(field("map_type:")?).ok()?, field("memlock:")?))
+    Some((u32::try_from(field("map_type:")?).ok()?, field("memlock:")?, field("map_id:")?))
 }
 
 /// `enum bpf_map_type`.
@@ -155,7 +178,7 @@ mod tests {
     #[test]
     fn a_map_descriptor_tells_its_bytes() {
         let info = "pos:\t0\nflags:\t02000002\nmap_type:\t27\nkey_size:\t0\nmemlock:\t1060984\nmap_id:\t3\n";
-        assert_eq!(map_bytes(info), Some((27, 1_060_984)));
+        assert_eq!(map_bytes(info), Some((27, 1_060_984, 3)));
         assert_eq!(map_bytes("pos:\t0\nflags:\t02\n"), None);
     }
 

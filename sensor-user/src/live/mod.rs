@@ -31,6 +31,8 @@ pub mod process;
 mod start;
 
 pub mod rollout;
+pub mod split;
+
 pub mod sensor;
 mod service;
 mod stop;
@@ -63,6 +65,11 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<Code> {
         Some((config, waited)) => sensor::run(args, &config, waited),
         None => Ok(Code::Ok),
     }
+}
+
+/// The part of `run` that has the rights, in a process of its own.
+pub fn attacher(args: &RunArgs) -> anyhow::Result<Code> {
+    split::run(args)
 }
 
 /// Prints what this kernel offers.

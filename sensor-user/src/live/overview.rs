@@ -36,6 +36,7 @@ pub fn text(status: &Value) -> String {
         "who asked",
         &format!("{}: {}", owner["source"].as_str().unwrap_or("nobody can tell"), word(&owner["why"])),
     );
+    line("rights", &rights(&status["privilege"]));
     line("seen", &counts(status, &["messages", "lookups", "processes", "clients", "zones"]));
     let excepted = number(&status["suppressed"]);
     let excepted =
@@ -109,6 +110,22 @@ fn links(links: &Value) -> String {
         if waiting.is_empty() { String::new() } else { format!("waiting for {}", waiting.join(", ")) };
     let changes = some(&links["changes"]);
     [waiting, changes].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// Where they are, and what keeps the rest in.
+fn rights(privilege: &Value) -> String {
+    if let Some(why) = privilege["why_not"].as_str() {
+        return format!("in one process: {why}");
+    }
+    let Some(pid) = privilege["helper"]["pid"].as_u64() else { return String::new() };
+    let kept: Vec<_> = privilege["capabilities"].as_array().into_iter().flatten().map(word).collect();
+    let kept = if kept.is_empty() { "none here".to_owned() } else { format!("{} here", kept.join(", ")) };
+    let files =
+        privilege["landlock_abi"].as_u64().map_or_else(String::new, |abi| format!(", Landlock ABI {abi}"));
+    let calls = if privilege["seccomp"] == true { ", seccomp" } else { "" };
+    let missing: Vec<_> = privilege["missing"].as_array().into_iter().flatten().map(word).collect();
+    let missing = if missing.is_empty() { String::new() } else { format!("; {}", missing.join("; ")) };
+    format!("{kept}{files}{calls}; process {pid} attaches{missing}")
 }
 
 /// Its name, where to, and what became of its records.

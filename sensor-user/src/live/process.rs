@@ -48,11 +48,14 @@ impl Processes {
         self.stat(tgid).is_some_and(|stat| is_same(&stat)).then_some(facts)
     }
 
-    /// Every process there is now, at most `max`.
-    pub fn snapshot(&self, max: usize) -> Vec<ProcessFacts> {
+    /// Processes there are now with numbers above `after`, at most `max`, in the order of their numbers.
+    pub fn snapshot(&self, after: u32, max: usize) -> Vec<ProcessFacts> {
         let pids = fs::read_dir(&self.proc).into_iter().flatten().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.take(max)
+        let mut pids: Vec<u32> = pids.filter(|pid| *pid > after).collect();
+        pids.sort_unstable();
+        pids.into_iter()
+            .take(max)
             .filter_map(|pid| {
                 let stat = self.stat(pid)?;
                 Some(self.facts(pid, stat.start_ticks * TICK_NS, stat))
@@ -209,10 +212,13 @@ mod tests {
     #[test]
     fn the_snapshot_has_this_process_and_is_bounded() {
         let own = std::process::id();
-        let all = processes().snapshot(1 << 20);
+        let all = processes().snapshot(0, 1 << 20);
         let found = all.iter().find(|facts| facts.tgid == own).unwrap();
         assert_eq!(found.start_boot_ns, own_start_ns() / TICK_NS * TICK_NS);
-        assert_eq!(processes().snapshot(3).len(), 3);
+        let first = processes().snapshot(0, 3);
+        assert_eq!(first.len(), 3);
+        let next = processes().snapshot(first[2].tgid, 1);
+        assert!(next.iter().all(|facts| facts.tgid > first[2].tgid), "{next:?}");
     }
 
     #[test]

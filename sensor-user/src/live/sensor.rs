@@ -11,36 +11,30 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use reload::Reloads;
 
-use super::attach::Attached;
 use super::canary::{self, Canary, Route};
 use super::control::{self, Question};
 use super::cost::Cost;
-use super::features::Features;
-use super::link::links;
 use super::local::{self, SearchList};
-use super::log::{self, KernelLog};
 use super::maps::Maps;
 use super::memory::{self, Memory};
 use super::metrics::endpoint::{self, Endpoint};
 use super::neighbours::neighbours;
 use super::output::Findings;
-use super::plan::{self, Host, Request};
-use super::process::Processes;
 use super::ring::Rings;
 use super::rollout::{Rollout, Waited};
 use super::service::Service;
 use super::source::Choice;
-use super::start::{attach_best, cgroup_directory, host, random, refused};
+use super::split::{self, Begun, Placed, Privileged, plan_request};
+use super::start::random;
 use super::status::{Askers, Numbers, Printer};
 use super::stop::{Hangup, Hung, Stop};
-use super::{clsact, object, permission, ring, status};
+use super::{log, ring, status};
 use crate::cli::{Role, RunArgs};
 use crate::clock::{self, BootClock};
 use crate::config::{Config, Live};
@@ -73,27 +67,13 @@ const LAST_DRAINS: usize = 4096;
 
 /// Runs until a signal, the end of `--duration`, or a failure.
 pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> anyhow::Result<Code> {
-    if object::is_stub() {
-        let message =
-            "this binary was built without its kernel side: run `cargo xtask setup` and build again";
-        return Err(Error::new(Code::NoHook, message).into());
-    }
-    let request = Request {
-        role: args.role,
-        interfaces: args.interfaces.clone(),
-        xdp_mode: args.xdp_mode,
-        waits: config.live.wait_for_interfaces,
-    };
-    let links = links().context("cannot list the network interfaces")?;
-    plan::check(&request, &links).map_err(refused)?;
-    let cgroup = args.cgroup.as_ref().map(|path| cgroup_directory(path)).transpose()?;
-    permission::permitted()?;
-    let features = Features::probe();
-    let host = host(&features, links, cgroup, config)?;
     if args.selftest {
         // Whoever started it may be killed, and nobody else would end it.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
     }
+    // Opened once, while there is every right to: the file may be somebody else's.
+    let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
+    let begun = split::begin(args, config)?;
     let (runtime, signals) = match waited {
         Some(Waited { runtime, stop, hangup }) => (runtime, Some((stop, hangup))),
         None => (tokio::runtime::Builder::new_current_thread().enable_all().build()?, None),
@@ -105,8 +85,7 @@ pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> an
             signals.map_or_else(|| Ok((Stop::new()?, Hangup::new()?)), std::io::Result::Ok)?;
         // A file that may not grow (RLIMIT_FSIZE) is an error to be told, not the end.
         let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
-        let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
-        let sensor = Sensor::start(args, config, &features, &request, host, messages)?;
+        let sensor = Sensor::start(args, config, begun, messages)?;
         if !has_waited {
             stop.after(args.duration);
         }
@@ -115,16 +94,17 @@ pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> an
 }
 
 struct Sensor {
-    attached: Attached,
+    privileged: Privileged,
+    /// In force.
+    hooks: Vec<Placed>,
+    warnings: Vec<String>,
+    /// Hooks stay in the kernel when the sensor ends.
+    stays: bool,
     owner: Choice,
-    /// Behind `attached`, so that it is dropped after the filters.
-    clsact: Option<clsact::Lock>,
     maps: Maps,
     rings: Rings,
     clock: BootClock,
-    kernel_log: KernelLog,
     pipeline: Pipeline,
-    processes: Processes,
     search: SearchList,
     feeds: Feeds,
     /// The sensor's own network namespace, which its interfaces are in; 0 if unknown.
@@ -154,9 +134,7 @@ impl Sensor {
     fn start(
         args: &RunArgs,
         config: &Config,
-        features: &Features,
-        request: &Request,
-        mut host: Host,
+        begun: Begun,
         messages: Option<Messages>,
     ) -> anyhow::Result<Self> {
         let mut feeds = config.feeds();
@@ -176,39 +154,33 @@ impl Sensor {
             + sinks.worst_case_bytes()
             + out.worst_case_bytes()
             + store.worst_case_bytes();
-        let (plan, clsact, mut attached) = attach_best(request, &mut host, features, config)?;
-        if plan.owner.source.is_some() {
-            attached.note_open_sockets();
-        }
-        let (maps, rings) = Maps::take(&mut attached.bpf)?;
+        let (privileged, started, maps, rings) = begun.attach(config)?;
         log::to_stderr();
-        let kernel_log = KernelLog::take(&mut attached.bpf).context("the kernel programs' log")?;
         memory::trim();
         let max_processes = settings.attribute.max_processes;
         let as_gateway = args.role == Role::Gateway;
         let filter = config.filters_repeats(as_gateway);
-        let cgroup = args.cgroup.as_deref().or(features.cgroup.as_deref().ok());
         let origin = if args.selftest { Origin::Selftest } else { Origin::Live };
         let mut pipeline = Pipeline::new(settings, origin);
         if let Some(history) = history {
             pipeline.remember(history);
         }
         let mut sensor = Self {
-            attached,
-            owner: plan.owner,
-            clsact,
+            privileged,
+            hooks: started.hooks,
+            warnings: started.warnings,
+            stays: started.stays,
+            owner: started.owner,
             maps,
             rings,
-            kernel_log,
             clock,
             pipeline,
-            processes: Processes::of_machine(cgroup),
             search: SearchList::default(),
             feeds,
             netns: local::netns(Path::new("/proc/self")).unwrap_or(0),
             waiting: VecDeque::new(),
             askers: Askers::default(),
-            follow: Follow::new(request.clone(), host),
+            follow: Follow::new(plan_request(args, config), &started.links),
             out,
             sinks,
             messages,
@@ -240,8 +212,13 @@ impl Sensor {
         let _endpoint = self.tell_metrics(sender.clone());
         let _socket = self.listen(sender);
         self.look_at_resolvers();
-        self.announce(&Memory::now());
+        let memory = self.privileged.memory();
+        self.announce(&memory);
         self.service.ready(&self.watching());
+        if let Some(line) = split::attempt() {
+            self.printer.line(&line);
+        }
+        let mut alone = None;
         let mut drain_at = Instant::from_std(clock::monotonic());
         let mut tick = ticker(TICK);
         let mut status = ticker(self.printer.interval());
@@ -269,10 +246,15 @@ impl Sensor {
                 () = self.follow.wait() => self.links_changed(),
                 _ = look.tick() => self.follow_links(),
                 _ = meet.tick() => self.look_at_neighbours(),
+                () = self.privileged.gone() => {
+                    alone = Some(self.privileged.obituary());
+                    break;
+                }
             }
             self.out.flush()?;
         }
-        self.finish()
+        let ended = self.finish()?;
+        alone.map_or(Ok(ended), |error| Err(error.into()))
     }
 
     fn listen(&mut self, sender: mpsc::Sender<Question>) -> Option<control::Socket> {
@@ -284,7 +266,7 @@ impl Sensor {
             }
             Err(error) => {
                 // Watching matters more than answering.
-                self.attached.warnings.push(format!("no control socket at {}: {error}", path.escape_debug()));
+                self.warnings.push(format!("no control socket at {}: {error}", path.escape_debug()));
                 None
             }
         }
@@ -302,7 +284,7 @@ impl Sensor {
             }
             Err(error) => {
                 let warning = format!("no metrics at {}: {error}", escape(listen));
-                self.attached.warnings.push(warning);
+                self.warnings.push(warning);
                 None
             }
         }
@@ -311,7 +293,7 @@ impl Sensor {
     /// Who listens on port 53 already: they answer, and ask on for others.
     fn look_at_resolvers(&mut self) {
         let mut known = 0;
-        for listener in local::listeners(Path::new("/proc")) {
+        for listener in self.privileged.listeners() {
             let process = (listener.tgid, listener.start_boot_ns);
             self.pipeline.listens(listener.ip, listener.netns, process, clock::unix_ns());
             known += 1;
@@ -323,10 +305,14 @@ impl Sensor {
 
     fn announce(&mut self, memory: &Memory) {
         self.printer.line(&format!("{}:", self.watching()));
-        for hook in &self.attached.hooks {
-            self.printer.line(&format!("  {}: {}", hook.point, hook.why));
+        for hook in &self.hooks {
+            self.printer.line(&format!("  {}: {}", hook.hook, hook.why));
         }
         self.printer.line(&format!("who asked: {}", self.owner));
+        self.printer.line(&self.privileged.privilege().line());
+        for missing in self.privileged.privilege().missing() {
+            self.printer.line(&format!("warning: {missing}"));
+        }
         self.printer.line(&self.store.announcement(self.pipeline.history()));
         let rollout = Rollout::new(self.reloads.config());
         if !rollout.takes_part() {
@@ -335,7 +321,7 @@ impl Sensor {
         if self.reloads.config().output.observe {
             self.printer.line("observing: findings alert nobody (output.observe)");
         }
-        for warning in &self.attached.warnings {
+        for warning in &self.warnings {
             self.printer.line(&format!("warning: {warning}"));
         }
         let full = self.worst_case as f64 / 1e6;
@@ -343,7 +329,7 @@ impl Sensor {
     }
 
     fn watching(&self) -> String {
-        format!("watching with {} hooks", self.attached.hooks.len())
+        format!("watching with {} hooks", self.hooks.len())
     }
 
     /// Takes a batch out of the rings; true if there is more.
@@ -355,7 +341,7 @@ impl Sensor {
             rings,
             service,
             pipeline,
-            processes,
+            privileged,
             out,
             sinks,
             messages,
@@ -384,7 +370,7 @@ impl Sensor {
                 Route::Canary(own) => own,
                 Route::Nowhere => return,
             };
-            look_up(pipeline, processes, &event, &mut reads);
+            look_up(pipeline, privileged, &event, &mut reads);
             pipeline.push(event, &mut |finding| {
                 if has_canary && finding.origin == Origin::Selftest {
                     if canary::fault("detectors") {
@@ -405,7 +391,6 @@ impl Sensor {
             }
         }
         self.flush_messages();
-        self.kernel_log.drain();
         self.read_processes();
         more
     }
@@ -416,7 +401,7 @@ impl Sensor {
         messages.flush();
         if let Some(warning) = messages.warning() {
             self.printer.line(&format!("warning: {warning}"));
-            self.attached.warnings.push(warning);
+            self.warnings.push(warning);
         }
     }
 
@@ -427,7 +412,7 @@ impl Sensor {
         self.waiting.drain(..excess);
         for _ in 0..PROC_READS {
             let Some((tgid, start_boot_ns)) = self.waiting.pop_front() else { break };
-            if let Some(facts) = self.processes.read(tgid, start_boot_ns) {
+            if let Some(facts) = self.privileged.process(tgid, start_boot_ns) {
                 self.pipeline.learn(facts);
             }
         }
@@ -435,9 +420,8 @@ impl Sensor {
 
     /// Who runs already: who started whom is known from here on, and nobody needs to be looked up while packets wait.
     fn take_snapshot(&mut self, max: usize) {
-        for facts in self.processes.snapshot(max) {
-            self.pipeline.learn(facts);
-        }
+        let Self { privileged, pipeline, .. } = self;
+        privileged.processes(max, |facts| pipeline.learn(facts));
     }
 
     fn take_feeds(&mut self, lists: Loaded) {
@@ -451,10 +435,11 @@ impl Sensor {
     }
 
     fn tick(&mut self) {
-        self.cost.tick(&self.attached.bpf);
+        self.privileged.tick();
+        self.cost.tick(&mut self.privileged);
         self.look_at_limits();
         self.clock.refresh();
-        if let Some(suffixes) = self.search.changed() {
+        if let Some(suffixes) = self.search.changed(|| self.privileged.resolv_conf()) {
             self.pipeline.search(suffixes.into_iter());
         }
         if let Some(lists) = self.feeds.changed() {
@@ -489,8 +474,8 @@ impl Sensor {
         for warning in news {
             self.printer.line(&format!("warning: {warning}"));
             // What comes and goes must not add up.
-            if !self.attached.warnings.contains(&warning) {
-                self.attached.warnings.push(warning);
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
             }
         }
     }
@@ -529,13 +514,12 @@ impl Sensor {
         self.service.stopping();
         // First, or under a flood the rings would never be empty, and what comes after the last drain would count as
         // delivered without having been read.
-        let stays = self.attached.pins.is_some();
-        if !stays {
-            self.attached.detach();
+        if !self.stays {
+            self.privileged.detach();
         }
         for _ in 0..LAST_DRAINS {
             // What stays is read by the next run.
-            if !self.drain() || stays {
+            if !self.drain() || self.stays {
                 break;
             }
         }
@@ -562,7 +546,7 @@ impl Sensor {
 
 /// Facts that must be there before an event is handed in, or they would come too late to be part of its client's key.
 /// Each number is looked up once; a flood of new ones waits for its turn, and counts by number until then.
-fn look_up(pipeline: &mut Pipeline, processes: &mut Processes, event: &Event, reads: &mut usize) {
+fn look_up(pipeline: &mut Pipeline, privileged: &mut Privileged, event: &Event, reads: &mut usize) {
     let wanted = pipeline.wanted(event);
     if wanted.is_nothing() {
         return;
@@ -572,7 +556,7 @@ fn look_up(pipeline: &mut Pipeline, processes: &mut Processes, event: &Event, re
         && *reads > 0
     {
         *reads -= 1;
-        if let Some(facts) = processes.read(tgid, start_boot_ns) {
+        if let Some(facts) = privileged.process(tgid, start_boot_ns) {
             next = facts.parent.filter(|(tgid, start)| pipeline.is_unknown_process(*tgid, *start));
             pipeline.learn(facts);
         }
@@ -581,13 +565,13 @@ fn look_up(pipeline: &mut Pipeline, processes: &mut Processes, event: &Event, re
         && *reads > 0
     {
         *reads -= 1;
-        pipeline.learn_cgroup(id, processes.cgroup_path(id, tgid).as_deref());
+        pipeline.learn_cgroup(id, privileged.cgroup_path(id, tgid).as_deref());
     }
     if let Some(uid) = wanted.uid
         && *reads > 0
     {
         *reads -= 1;
-        pipeline.learn_user(uid, processes.user(uid));
+        pipeline.learn_user(uid, privileged.user(uid));
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use sensor_ebpf::abi::{COUNTER_NAMES, Owner, grade};
 use serde_json::{Value, json};
 
-use super::attach::Attached;
 use super::maps::{Counters, execs_lost, lost};
 use super::memory::Memory;
 use super::ring;
 use super::source::{Choice, Source};
+use super::split::Placed;
 use crate::logged::grade_name;
 use crate::pipeline;
 
@@ -114,7 +114,14 @@ impl Numbers<'_> {
     }
 
     /// The answer to `status`.
-    pub fn json(&self, attached: &Attached, owner: &Choice, since: &str) -> Value {
+    pub(super) fn json(
+        &self,
+        hooks: &[Placed],
+        warnings: &[String],
+        owner: &Choice,
+        since: &str,
+        memory: &Memory,
+    ) -> Value {
         let named = |names: &[&str], values: &[u64]| -> Value {
             names
                 .iter()
@@ -123,18 +130,17 @@ impl Numbers<'_> {
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         };
-        let memory = Memory::now();
         json!({
             "v": VERSION,
             "version": env!("CARGO_PKG_VERSION"),
             "since": since,
-            "hooks": attached.hooks.iter().map(|hook| json!({
-                "hook": hook.point.to_string(),
+            "hooks": hooks.iter().map(|hook| json!({
+                "hook": hook.hook,
                 "program": hook.program,
                 "why": hook.why,
             })).collect::<Vec<_>>(),
             "owner_source": owner_json(owner),
-            "warnings": attached.warnings,
+            "warnings": warnings,
             "counters": named(&COUNTER_NAMES, self.counters),
             "rings": {
                 "packets": self.ring.packets,

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Split};
 use crate::exit::{Code, Error};
 use crate::live::control;
 use crate::live::features::Features;
+use crate::live::split;
 
 /// What was found on the host; a hint is a function of it.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub struct Facts {
     pub has_group: bool,
     /// The store's directory, and bytes free there where they are fewer than the store may take.
     pub store_room: Option<(PathBuf, u64)>,
+    /// Which rights the parsing process keeps that it should not have, or would.
+    pub rights: Vec<String>,
     /// Answer to `status` of a sensor that runs.
     pub status: Option<Value>,
 }
@@ -128,6 +131,13 @@ pub const ROWS: &[Row] = &[
         when: |facts| (!facts.has_group).then(|| format!("there is no group `{}`", control::GROUP)),
     },
     Row {
+        id: "rights",
+        costs: "an intruder who breaks what reads packets has more rights than that needs",
+        fix: "boot a kernel from 5.19 on, better 6.7, with landlock in its list (lsm=landlock,...), and let the service \
+              manager or container allow capset, seccomp and landlock_*; live.split = \"off\" to live with it",
+        when: |facts| (!facts.rights.is_empty()).then(|| facts.rights.join("; ")),
+    },
+    Row {
         id: "store_room",
         costs: "history and findings stop being kept when the disk is full",
         fix: "free some, or set store.path and store.max_mib to what there is",
@@ -205,7 +215,9 @@ impl Facts {
     pub fn read(features: &Features, refused: Option<&Error>, config: &Config) -> Self {
         let text = |path: &str| fs::read_to_string(path).ok();
         let group = format!("{}:", control::GROUP);
+        let status = control::request(Path::new(&config.live.control_socket), "status").ok();
         Self {
+            rights: rights(status.as_ref(), config),
             refused: refused.map(|error| (error.code, error.message.clone())),
             cgroup: features.cgroup.as_ref().err().map(ToString::to_string),
             offsets: features.offsets.as_ref().err().map(ToString::to_string),
@@ -220,8 +232,17 @@ impl Facts {
             has_group: text("/etc/group")
                 .is_none_or(|file| file.lines().any(|line| line.starts_with(&group))),
             store_room: store_room(config),
-            status: control::request(Path::new(&config.live.control_socket), "status").ok(),
+            status,
         }
+    }
+}
+
+/// As the running sensor says, else as it would be.
+fn rights(status: Option<&Value>, config: &Config) -> Vec<String> {
+    match status.and_then(|status| status.pointer("/privilege/missing")?.as_array()) {
+        Some(missing) => missing.iter().filter_map(|why| why.as_str().map(str::to_owned)).collect(),
+        None if config.live.split == Split::Off => Vec::new(),
+        None => split::lacking(),
     }
 }
 
@@ -297,6 +318,7 @@ mod tests {
                 Facts { nsswitch: Some(" files resolve [!UNAVAIL=return] dns".into()), ..sound() },
             ),
             ("no_group", Facts { has_group: false, ..sound() }),
+            ("rights", Facts { rights: vec!["no Landlock".into()], ..sound() }),
             ("store_room", Facts { store_room: Some(("/var/lib".into(), 1 << 20)), ..sound() }),
             ("packets_lost", Facts { status: status(r#"{"lost": 3, "counters": {"seen": 9}}"#), ..sound() }),
             ("limited", Facts { status: status(r#"{"limits": {"step": 1}}"#), ..sound() }),

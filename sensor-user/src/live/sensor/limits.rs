@@ -14,7 +14,7 @@ use crate::escape::escape;
 use crate::finding::{Evidence, Finding, State};
 use crate::limits::{self, Budget, Change, Ladder, Load, Myself, STEPS, Step};
 use crate::live::maps::Counters;
-use crate::live::memory::Memory;
+use crate::live::split::Privileged;
 
 /// Seconds between two looks at the memory, which reads a file for each open descriptor.
 const MEMORY_EVERY: u64 = 5;
@@ -118,8 +118,15 @@ impl Limits {
     }
 
     /// What was used since the last look.
-    fn measure(&mut self, kernel: f64, counters: &Counters, records: u64, messages: u64) {
-        let (cpu_ns, at) = (clock::process_cpu_ns(), clock::monotonic());
+    fn measure(
+        &mut self,
+        privileged: &mut Privileged,
+        kernel: f64,
+        counters: &Counters,
+        records: u64,
+        messages: u64,
+    ) {
+        let (cpu_ns, at) = (privileged.cpu_ns(), clock::monotonic());
         let of = |index: u32| counters[index as usize];
         let repeats =
             if self.always == 0 { of(counter::REPEAT_QUERY) + of(counter::REPEAT_RESPONSE) } else { 0 };
@@ -141,7 +148,7 @@ impl Limits {
             self.load = Load { process, kernel, spared: spared as f64 * record, ..self.load };
         }
         if self.looks.is_multiple_of(MEMORY_EVERY) {
-            self.load.memory = Memory::now().total();
+            self.load.memory = privileged.memory().total();
         }
         self.looks += 1;
         self.before = Before { cpu_ns, at: Some(at), kept_back, records, messages };
@@ -195,7 +202,7 @@ impl Sensor {
         let counters = self.maps.counters();
         let kernel = self.cost.kernel_share();
         let (records, messages) = (self.rings.stats().packets, self.pipeline.stats().messages);
-        self.limits.measure(kernel, &counters, records, messages);
+        self.limits.measure(&mut self.privileged, kernel, &counters, records, messages);
         let now_ns = clock::unix_ns();
         let change = self.limits.ladder.look(&self.limits.load);
         match change {
@@ -263,8 +270,8 @@ impl Sensor {
         if self.limits.detached.is_some() {
             return;
         }
-        self.attached.detach();
-        self.attached.hooks.clear();
+        self.privileged.detach();
+        self.hooks.clear();
         let finding = self.limits.tell(
             &limits::DETACHED,
             State::Create,

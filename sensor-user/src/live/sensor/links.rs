@@ -13,10 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Sensor;
 use crate::clock;
 use crate::escape::escape;
-use crate::live::clsact;
-use crate::live::hook::{Hook, Point};
 use crate::live::link::{Change, Link, default_route_interfaces, named, numbered};
-use crate::live::plan::{self, Host, Request};
+use crate::live::plan::Request;
+use crate::live::split::Placement;
 use crate::live::watch::Watch;
 
 /// From the first word of a change to the look: changes come in groups.
@@ -35,8 +34,6 @@ const KINDS: [&str; 7] = ["came", "gone", "renamed", "mtu", "master", "xdp_lost"
 #[derive(Debug)]
 pub(super) struct Follow {
     request: Request,
-    /// What hooks are chosen by; its interfaces are looked up when there is need.
-    host: Host,
     watch: Option<Watch>,
     asked: Vec<String>,
     devices: Vec<Device>,
@@ -57,10 +54,9 @@ struct Device {
 }
 
 impl Follow {
-    /// From what was there when the hooks were chosen: what has changed since is a change. Must be called inside the
-    /// runtime.
-    pub(super) fn new(request: Request, mut host: Host) -> Self {
-        let links = std::mem::take(&mut host.links);
+    /// From `links`, which were there when the hooks were chosen: what has changed since is a change. Must be called
+    /// inside the runtime.
+    pub(super) fn new(request: Request, links: &[Link]) -> Self {
         let asked = asked(&request);
         let there = |name: &String| {
             let link = links.iter().find(|link| link.name == *name)?;
@@ -73,7 +69,6 @@ impl Follow {
             // Without it the look every ten seconds is what there is.
             watch: Watch::open(with_routes).ok(),
             request,
-            host,
             asked,
             devices,
             waiting: Vec::new(),
@@ -245,24 +240,13 @@ impl Sensor {
 
     fn come(&mut self, link: &Link) {
         self.follow.count("came");
-        let plan = plan::wire(&self.follow.request, &self.follow.host, link);
+        let placement = self.privileged.come(link.index);
         let line = format!("{} came (index {}, MTU {})", escape(&link.name), link.index, link.mtu);
-        self.place(&line, link, plan.hooks, plan.warnings);
+        self.tell_placement(&line, placement);
     }
 
-    fn place(&mut self, line: &str, link: &Link, hooks: Vec<Hook>, mut refused: Vec<String>) {
-        let mut hooks = hooks;
-        if self.clsact.is_none() && hooks.iter().any(Hook::needs_clsact) {
-            match clsact::Lock::take(clsact::DIRECTORY.as_ref()) {
-                Ok(lock) => self.clsact = Some(lock),
-                Err(error) => {
-                    refused.push(error.message);
-                    hooks.retain(|hook| !hook.needs_clsact());
-                }
-            }
-        }
-        refused.extend(self.attached.add(&hooks));
-        let points: Vec<_> = self.attached.points(link.index).map(Point::to_string).collect();
+    fn tell_placement(&mut self, line: &str, Placement { hooks, points, refused }: Placement) {
+        self.hooks = hooks;
         let points = if points.is_empty() { "no hook".to_owned() } else { points.join(", ") };
         self.tell_link(&format!("{line}: {points}"));
         for why in &refused {
@@ -273,8 +257,8 @@ impl Sensor {
 
     fn leave(&mut self, device: &Device, why: &str) {
         self.follow.count("gone");
-        let points: Vec<_> =
-            self.attached.release(device.link.index, |_| true).iter().map(Point::to_string).collect();
+        let Placement { hooks, points, .. } = self.privileged.leave(device.link.index);
+        self.hooks = hooks;
         let name = escape(&device.link.name);
         self.tell_link(&format!("{name} {why} (index {}): off {}", device.link.index, points.join(", ")));
     }
@@ -284,7 +268,7 @@ impl Sensor {
             return;
         }
         self.follow.count("renamed");
-        self.attached.rename(new.index, &new.name);
+        self.hooks = self.privileged.renamed(new.index).hooks;
         self.tell_link(&format!("{} is now {}, and watched on", escape(&old.name), escape(&new.name)));
     }
 
@@ -300,13 +284,10 @@ impl Sensor {
             let of = of.map_or_else(|| "none".to_owned(), |master| escape(&master.name).into_owned());
             self.tell_link(&format!("{name}: belongs to {of} now"));
         }
-        let is_xdp = |point: &Point| matches!(point, Point::XdpNative { .. } | Point::XdpGeneric { .. });
-        if new.xdp.is_none() && self.attached.points(new.index).any(is_xdp) {
+        if new.xdp.is_none() && self.hooks.iter().any(|hook| hook.is_xdp && hook.index == new.index) {
             self.follow.count("xdp_lost");
-            self.attached.release(new.index, is_xdp);
-            let mut plan = plan::wire(&self.follow.request, &self.follow.host, new);
-            plan.hooks.truncate(1);
-            self.place(&format!("{name} lost its XDP program"), new, plan.hooks, plan.warnings);
+            let placement = self.privileged.xdp_lost(new.index);
+            self.tell_placement(&format!("{name} lost its XDP program"), placement);
         }
     }
 }

@@ -15,13 +15,16 @@ impl Sensor {
     pub(super) fn answer(&mut self, question: Question) {
         let line = match question.command {
             Command::Status => {
-                let mut status =
-                    self.numbers(|numbers| numbers.json(&self.attached, &self.owner, &self.since));
+                let memory = self.privileged.memory();
+                let mut status = self.numbers(|numbers| {
+                    numbers.json(&self.hooks, &self.warnings, &self.owner, &self.since, &memory)
+                });
+                status["privilege"] = self.privileged.privilege().json();
                 status["tables"] = self.tables();
                 status["findings_by_rule"] = json!(self.pipeline.findings_by_rule());
                 status["sinks"] = self.sinks.status();
                 status["stdout"] = self.out.status().into();
-                status["cost"] = self.cost.json();
+                status["cost"] = self.cost.json(self.privileged.other_cpu());
                 status["exceptions"] = json!(self.pipeline.exceptions());
                 status["observe"] = self.reloads.config().output.observe.into();
                 status["rollout"] = Rollout::new(self.reloads.config()).json();

@@ -100,6 +100,10 @@ impl Reloads {
     }
 }
 
+/// Of a file that lies outside what is granted at the start.
+const RESTART: &str = "\nthe running sensor reads only what its configuration named at the start, and files that replaced one of \
+                       those in /etc/earthdog or in a folder of their own: restart it to read this (live.split)";
+
 impl Sensor {
     /// Reloads between the two messages by which systemd knows when it is done.
     pub(super) fn reload_told(&mut self) {
@@ -113,7 +117,10 @@ impl Sensor {
     fn reload(&mut self) {
         match self.reloads.read() {
             Ok(read) => self.take_over(read),
-            Err(problems) => {
+            Err(mut problems) => {
+                if self.privileged.privilege().keeps_files() && problems.contains("Permission denied") {
+                    problems.push_str(RESTART);
+                }
                 self.printer.line("warning: configuration refused, the one before stays in force:");
                 for problem in self.reloads.refuse(&problems) {
                     self.printer.line(&format!("  {problem}"));
