@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result};
 pub struct Size {
     /// `VmRSS`, bytes.
     pub resident: u64,
+    /// Of these, pages that no other process has; 0 where that is not told to who asks.
+    pub private: u64,
     /// `memlock` of every BPF map that it holds open, each map once, bytes.
     pub maps: u64,
     pub descriptors: u64,
@@ -31,8 +33,11 @@ impl Size {
                 maps.insert(id, bytes);
             }
         }
+        let sums = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let private = sums.lines().filter(|line| line.starts_with("Private_"));
         Ok(Self {
             resident: of("VmRSS:")? << 10,
+            private: private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() << 10,
             maps: maps.values().sum(),
             descriptors,
             threads: of("Threads:")?,

@@ -13,13 +13,15 @@ use earthdog_tests::{attached, host, require, serial, traffic};
 use serde_json::Value;
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
-const CONFIG: &str = "/run/earthdog.toml";
+/// In a folder of its own, so that what comes to lie beside it may be read.
+const CONFIG: &str = "/run/conf/earthdog.toml";
 /// Bytes that no test here sends.
 const FAR: &str = "bound_1min_bytes = 100000\nbound_10min_bytes = 100000\nbound_1h_bytes = 100000\nbound_24h_bytes = 100000\n";
 /// A sink that nobody takes records from: they stay in its spool.
 const SPOOLING: &str = "[[sink]]\ntype = \"http\"\nto = \"http://127.0.0.1:9/in?key=hunter2\"\nspool = \"/run/spool\"\ntimeout_s = 1\n";
 
 fn write(host: &Host, file: &str, text: &str) {
+    std::fs::create_dir_all(host.file("/run/conf")).unwrap();
     std::fs::write(host.file(file), text).unwrap();
 }
 
@@ -80,15 +82,15 @@ fn a_new_threshold_takes_effect_and_what_is_wrong_changes_nothing() {
 
     // A list that is not there refuses all of it, one that is there counts from now on.
     let listed = format!(
-        "{near}[reputation]\ndomain_reputation_feed = [\"/run/list\"]\n[brand]\nnames = [\"examplebank\"]\n"
+        "{near}[reputation]\ndomain_reputation_feed = [\"/run/conf/list\"]\n[brand]\nnames = [\"examplebank\"]\n"
     );
     write(&client, CONFIG, &listed);
     let told = reload(&mut sensor);
     assert!(
-        told["refused"] == 2 && told["last"]["problems"][0].as_str().unwrap().contains("/run/list"),
+        told["refused"] == 2 && told["last"]["problems"][0].as_str().unwrap().contains("/run/conf/list"),
         "{told:#}"
     );
-    write(&client, "/run/list", "leak.example\n");
+    write(&client, "/run/conf/list", "leak.example\n");
     let told = reload(&mut sensor);
     assert_eq!((&told["applied"], &told["refused"]), (&2.into(), &2.into()), "{told:#}");
     leak(&client, 24);

@@ -145,6 +145,18 @@ fn the_units_capabilities_are_enough() {
     let finding = sensor.wait_for_text("leak.example", Deadline::secs(20));
     let finding: serde_json::Value = serde_json::from_str(&finding).unwrap();
     assert_eq!((&finding["client"]["exe"], &finding["client"]["uid"]), (&TRAFFIC.into(), &0.into()));
+    let mut status = client.command(binary().unwrap());
+    status.args(["status", "--json"]);
+    let status: serde_json::Value =
+        serde_json::from_str(&Finished::of(Process::spawn(status)).stdout).unwrap();
+    let privilege = &status["privilege"];
+    assert_eq!(
+        (&privilege["split"], &privilege["missing"]),
+        (&true.into(), &serde_json::json!([])),
+        "{privilege:#}"
+    );
+    let kept: Vec<_> = privilege["helper"]["capabilities"].as_array().unwrap().iter().collect();
+    assert_eq!(kept.len(), wanted.len(), "the helper has what the unit gives: {privilege:#}");
     let lines = sensor.transcript();
     assert!(!lines.contains("refused") && !lines.contains("no store"), "{lines}");
 }
