@@ -70,6 +70,8 @@ pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> an
     if args.selftest {
         // Whoever started it may be killed, and nobody else would end it.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
+        // It waits for signals itself, and what it keeps back would be kept back here.
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
     }
     // Opened once, while there is every right to: the file may be somebody else's.
     let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
