@@ -37,7 +37,10 @@ impl Size {
         let private = sums.lines().filter(|line| line.starts_with("Private_"));
         Ok(Self {
             resident: of("VmRSS:")? << 10,
-            private: private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() << 10,
+            private: private
+                .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+                .sum::<u64>()
+                << 10,
             maps: maps.values().sum(),
             descriptors,
             threads: of("Threads:")?,

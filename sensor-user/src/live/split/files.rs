@@ -43,9 +43,9 @@ const ALWAYS: [&str; 6] = [
     "/usr/lib",
     "/lib",
 ];
-/// Of /etc, what the resolver and TLS read. The superuser owns secrets there; others are kept out of them by their modes,
+/// Of /etc, what the resolver and TLS read, and a rollout's order. The superuser owns secrets there; others are kept out of them by their modes,
 /// and get the whole folder, in which files are replaced.
-const OF_ETC: [&str; 10] = [
+const OF_ETC: [&str; 11] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/nsswitch.conf",
@@ -56,6 +56,7 @@ const OF_ETC: [&str; 10] = [
     "/etc/ld.so.cache",
     "/etc/ssl/certs",
     "/etc/pki/tls/certs",
+    "/etc/machine-id",
 ];
 
 /// Paths with what may be done below them, and TCP ports.
@@ -80,8 +81,9 @@ impl Grants {
         if let Some(file) = file {
             grants.read(file);
         }
-        for feed in &config.reputation.domain_reputation_feed {
-            grants.read(Path::new(feed));
+        let lists = [&config.inventory.file, &config.asset_policy.known_good_vibs];
+        for list in lists.into_iter().chain(&config.reputation.domain_reputation_feed) {
+            grants.read(Path::new(list));
         }
         if !config.store.path.is_empty() {
             // One level, as the store itself would.
