@@ -41,6 +41,7 @@ fn an_idle_sensor_takes_at_most_40_mb_on_two_cpus() {
     let cpus = available_parallelism().unwrap();
     eprintln!("resident {} KiB, maps {} KiB, {cpus} CPUs", resident >> 10, maps >> 10);
     assert!(maps > 0, "no maps seen in /proc/{helper}/fdinfo");
+    assert!(there.private > 0, "no private pages seen in /proc/{helper}/smaps_rollup");
     if cpus.get() <= 2 {
         assert!(resident + maps <= LIMIT_BYTES, "{resident} + {maps} bytes");
     } else {
