@@ -1,4 +1,4 @@
-//! Detectors beside the ledger: one file each, one line each in the table at the end.
+//! Detectors beside the ledger: one file each, one line each in the tables at the end.
 //!
 //! A detector takes every look-up's messages in the order of their records and keeps bounded state of its own. What it
 //! sees at its threshold it hands to [`Cases::raise`] as one piece of evidence of one family; the verdict is made there
@@ -16,6 +16,7 @@ pub mod dga;
 pub mod direct_mode;
 pub mod fast_flux;
 pub mod non_dns;
+pub mod over_clients;
 pub mod own_zones;
 pub mod poisoning;
 pub mod rebinding;
@@ -28,6 +29,8 @@ pub mod short_lived_zone;
 pub mod spread;
 pub mod subdomain_flood;
 pub mod table;
+
+use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
@@ -42,7 +45,14 @@ use crate::report::{Case, Reports, Scene, Sighting, Signal};
 use crate::store::History;
 use crate::zone::Zone;
 
+pub use over_clients::OverClients;
 pub use roles::{Role, Roles};
+
+use brand::Brand;
+use non_dns::NonDns;
+use own_zones::OwnZones;
+use reputation::Reputation;
+use resolver_policy::ResolverPolicy;
 
 /// A message with a question that could be read; never the same message at another hook.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +75,8 @@ pub struct Look<'a> {
     pub answer: Answer,
     /// What part `client` plays, as far as it is learned.
     pub role: Role,
+    /// Of a TXT question's answer: an answer before led the client to the name that it asks for.
+    pub told: bool,
     /// Of the hashes by which what an attacker chose is compared: random live, the same in every replay.
     pub seed: &'a FixedState,
 }
@@ -125,14 +137,9 @@ impl Cases<'_, '_> {
         self.scene.ledger.find(key)
     }
 
-    /// Whether an answer led the client to the name that it asks for.
-    pub fn is_told(&mut self, look: &Look<'_>) -> bool {
-        self.scene.ledger.told(look.client, look.name_hash).is_some()
-    }
-
-    /// Whether a finding is open.
-    pub fn is_open(&self, case: Case) -> bool {
-        self.reports.has(case)
+    /// Whether a finding about a client and zone is open that several rules share.
+    pub fn is_open(&self, key: Key) -> bool {
+        self.reports.has(Case::client_zone(key))
     }
 
     /// What is remembered of other days, if there is a store.
@@ -168,18 +175,15 @@ pub trait Detector {
 }
 
 macro_rules! detectors {
-    ($($name:ident: $Detector:ty,)+) => {
-        /// All of them.
+    ($(#[doc = $doc:literal])+ $Group:ident { $($name:ident: $Detector:ty,)+ }) => {
+        $(#[doc = $doc])+
         #[derive(Debug)]
-        pub struct Detectors { $($name: $Detector,)+ }
+        pub struct $Group { $($name: $Detector,)+ }
 
-        impl Detectors {
+        impl $Group {
             pub fn new(config: &Config) -> Self {
                 Self { $($name: <$Detector>::new(config),)+ }
             }
-
-            /// Rules that a detector can raise.
-            pub const RULES: &'static [&'static str] = &[$(<$Detector>::RULE,)+];
 
             /// Each rule and the section of its configuration.
             pub const TABLE: &'static [(&'static str, &'static str)] =
@@ -193,9 +197,9 @@ macro_rules! detectors {
                 $(self.$name.retune(config);)+
             }
 
-            /// What each forgot, by its rule.
-            pub fn evictions(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((<$Detector>::RULE, self.$name.evicted()),)+].into_iter()
+            /// What all of them forgot to stay within bounds.
+            pub fn evicted(&self) -> u64 {
+                0 $(+ self.$name.evicted())+
             }
 
             pub fn query(&mut self, look: &Look<'_>, cases: &mut Cases<'_, '_>) {
@@ -218,33 +222,54 @@ macro_rules! detectors {
 }
 
 detectors! {
-    non_dns: non_dns::NonDns,
-    direct_mode: direct_mode::DirectMode,
-    carriers: carriers::Carriers,
-    code_book: code_book::CodeBook,
-    command_channel: command_channel::CommandChannel,
-    beacon: beacon::Beacon,
-    dga: dga::Dga,
-    recon: recon::Recon,
-    spread: spread::Spread,
-    subdomain_flood: subdomain_flood::SubdomainFlood,
-    fast_flux: fast_flux::FastFlux,
-    short_lived_zone: short_lived_zone::ShortLivedZone,
-    rebinding: rebinding::Rebinding,
-    amplification: amplification::Amplification,
-    poisoning: poisoning::Poisoning,
-    resolver_policy: resolver_policy::ResolverPolicy,
-    asset_policy: asset_policy::AssetPolicy,
-    reputation: reputation::Reputation,
-    own_zones: own_zones::OwnZones,
-    brand: brand::Brand,
+    /// Those that compare clients, or whose state is in places that clients share: they see every message, in order.
+    /// Their findings are their own, beside what is found of a client and zone.
+    OfAll {
+        non_dns: NonDns,
+        subdomain_flood: subdomain_flood::SubdomainFlood,
+        fast_flux: fast_flux::FastFlux,
+        short_lived_zone: short_lived_zone::ShortLivedZone,
+        rebinding: rebinding::Rebinding,
+        amplification: amplification::Amplification,
+        poisoning: poisoning::Poisoning,
+        asset_policy: asset_policy::AssetPolicy,
+        own_zones: OwnZones,
+    }
 }
 
-impl Detectors {
+detectors! {
+    /// Those that know each client by itself: what they see of one depends on no other. They see no strays and nothing
+    /// spurious.
+    OfClients {
+        direct_mode: direct_mode::DirectMode,
+        carriers: carriers::Carriers,
+        code_book: code_book::CodeBook,
+        command_channel: command_channel::CommandChannel,
+        beacon: beacon::Beacon,
+        dga: dga::Dga,
+        recon: recon::Recon,
+        spread: spread::Spread,
+        resolver_policy: ResolverPolicy,
+        reputation: Reputation,
+        brand: Brand,
+    }
+}
+
+impl OfClients {
     /// Hands in domain lists in place of those before.
-    pub fn feed(&mut self, feed: reputation::Feed) {
+    pub fn feed(&mut self, feed: Arc<reputation::Feed>) {
         self.reputation.load(feed);
     }
+}
+
+/// Each rule of a detector and the section of its configuration, as they are listed: what speaks of leaks first.
+pub fn table() -> Vec<(&'static str, &'static str)> {
+    const FIRST: &[&str] = &[NonDns::RULE];
+    const LAST: &[&str] = &[ResolverPolicy::RULE, Reputation::RULE, OwnZones::RULE, Brand::RULE];
+    let mut all: Vec<_> = OfClients::TABLE.iter().chain(OfAll::TABLE).copied().collect();
+    let after = |rule: &str| LAST.iter().position(|last| *last == rule).map_or(1, |at| at + 2);
+    all.sort_by_key(|(rule, _)| if FIRST.contains(rule) { 0 } else { after(rule) });
+    all
 }
 
 /// The emitter of findings, as stages hand it on.
@@ -252,14 +277,14 @@ pub type Emit<'a> = dyn FnMut(&Finding) + 'a;
 
 #[cfg(test)]
 mod tests {
-    use super::Detectors;
+    use super::table;
     use crate::attack::{self, Platform};
     use crate::rules::rules;
 
     #[test]
     fn every_rule_has_a_severity_and_a_strategy() {
-        for rule in Detectors::RULES.iter().chain([&crate::report::RULE]) {
-            assert!(rules().rules.contains_key(*rule), "data/rules.json lacks {rule}");
+        for rule in table().into_iter().map(|(rule, _)| rule).chain([crate::report::RULE]) {
+            assert!(rules().rules.contains_key(rule), "data/rules.json lacks {rule}");
             let attack = attack::of(rule, Platform::Linux);
             assert!(!attack.techniques.is_empty(), "{rule} maps to nothing");
         }

@@ -183,6 +183,15 @@ impl Exceptions {
 }
 
 impl Status {
+    /// Adds what the same exception met elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.is_over |= other.is_over;
+        self.hits = self.hits.zip(other.hits).map(|(own, other)| own + other);
+        self.uncovered = self.uncovered.zip(other.uncovered).map(|(own, other)| own + other);
+        // All of one length, so that the later is the greater.
+        self.last_hit = self.last_hit.take().max(other.last_hit);
+    }
+
     /// Of one as it stands in the configuration, used by nobody.
     pub fn of(entry: &Suppress, now_ns: u64) -> Self {
         Self {

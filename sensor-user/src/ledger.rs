@@ -76,8 +76,6 @@ pub struct Ledger {
     index: Index,
     entries: Vec<Entry>,
     worths: Worths<Worth>,
-    /// Names that answers led a client to.
-    told: Known<TOLD>,
     pub evicted: u64,
 }
 
@@ -91,6 +89,9 @@ struct Worth {
 }
 
 /// Names that answers led to, of all clients: who asks for one says which, and no more.
+#[derive(Debug, Default)]
+pub struct Told(Known<TOLD>);
+
 const TOLD: usize = 4096;
 
 impl Ledger {
@@ -99,14 +100,7 @@ impl Ledger {
 
     pub fn new(settings: Settings) -> Self {
         let entries = room(settings.max_keys);
-        Self {
-            settings,
-            index: Index::default(),
-            entries,
-            worths: Worths::default(),
-            told: Known::default(),
-            evicted: 0,
-        }
+        Self { settings, index: Index::default(), entries, worths: Worths::default(), evicted: 0 }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -129,16 +123,6 @@ impl Ledger {
         let slot = self.index.find(&key, |slot| &self.entries[slot].key)?;
         self.worths.touch(slot);
         self.entries.get_mut(slot)
-    }
-
-    /// An answer to `client` led to a name, by its keyed hash: as an alias, a server or a service's host.
-    pub fn tell(&mut self, client: u64, name: u64) {
-        self.told.insert(mixed(client, name));
-    }
-
-    /// What it costs to say which of the names that answers led to this one is, in units; `None` if it is none of them.
-    pub fn told(&mut self, client: u64, name: u64) -> Option<u32> {
-        self.told.has(mixed(client, name)).then(|| log2_units(self.told.len()))
     }
 
     /// The entry of a key, made if it is new; `zone` is the zone's wire form. An entry that had to go for it is handed to
@@ -174,9 +158,6 @@ impl Ledger {
         &mut self.entries[slot]
     }
 
-    /// Bytes of what is kept beside the entries.
-    pub const BESIDE: usize = Known::<TOLD>::HEAP;
-
     /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if
     /// there are no others.
     fn least(&mut self, now_ns: u64) -> usize {
@@ -191,6 +172,21 @@ impl Ledger {
             let said = if quiet { 0 } else { said };
             (if reported { said | 1 << 63 } else { said }, last_ns)
         })
+    }
+}
+
+impl Told {
+    /// Bytes beyond `size_of::<Self>()` at most.
+    pub const HEAP: usize = Known::<TOLD>::HEAP;
+
+    /// An answer to `client` led to a name, by its keyed hash: as an alias, a server or a service's host.
+    pub fn tell(&mut self, client: u64, name: u64) {
+        self.0.insert(mixed(client, name));
+    }
+
+    /// What it costs to say which of the names that answers led to this one is, in units; `None` if it is none of them.
+    pub fn cost(&mut self, client: u64, name: u64) -> Option<u32> {
+        self.0.has(mixed(client, name)).then(|| log2_units(self.0.len()))
     }
 }
 

@@ -1,36 +1,45 @@
 //! One record going through every stage: decode, attribute, fold, ledger, detectors, verdict.
 
 mod lookups;
+mod shard;
+mod shards;
+mod spread_out;
 pub mod stats;
 pub mod top;
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 use sensor_ebpf::abi::{flag, grade};
 
 use crate::attribute::{self, Client, Clients, Identity, Names, ProcessFacts, ProcessTable, Wanted};
 use crate::config::Config;
+use crate::detect::OverClients;
 use crate::detect::reputation::Feed;
-use crate::detect::{Cases, Detectors, Emit, Look, Role, Roles, Stray};
+use crate::detect::{Cases, Emit, Look, OfAll, OfClients, Role, Roles, Stray};
 use crate::dns::{Anomaly, Canonical, Message, Question, carrier, rtype};
 use crate::event::{Event, Kind, Owner, Packet, View};
 use crate::exception;
 use crate::finding::{ClientKind, Origin, trail};
 use crate::fold;
 use crate::fold::{Answers, Asker, Fold, Leg, Query, Seen, Whose};
-use crate::ledger::{self, Charge, Key, Ledger, payload};
+use crate::ledger::{self, Charge, Key, Told, payload};
 use crate::logged::{Logged, LoggedOwner, Lookup, grade_name};
 use crate::reassemble::{self, Reassembler};
-use crate::report::{self, ByRule, Reports, Scene, Sighting, who};
+use crate::report::{self, ByRule, Scene, Sighting, who};
 use crate::store::{self, History};
 use crate::zone::Zone;
 
+use shard::{About, Answered, Around, Asked, Received, Said};
+use spread_out::Work;
+
+pub use shards::MAX as MAX_THREADS;
 pub use stats::{Fill, Stats};
 
 /// Every stage's settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     pub reassemble: reassemble::Settings,
     pub attribute: attribute::Settings,
@@ -43,6 +52,24 @@ pub struct Settings {
     pub log_messages: bool,
     /// Seed of the hashes over attacker-chosen names: random live, fixed (the default) in replay.
     pub seed: u64,
+    /// Clients are shared out over so many threads; 1: all is done on the caller's.
+    pub threads: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            reassemble: reassemble::Settings::default(),
+            attribute: attribute::Settings::default(),
+            fold: fold::Settings::default(),
+            ledger: ledger::Settings::default(),
+            report: report::Settings::default(),
+            config: Config::default(),
+            log_messages: false,
+            seed: 0,
+            threads: 1,
+        }
+    }
 }
 
 impl Settings {
@@ -55,15 +82,18 @@ impl Settings {
         let process = size_of::<attribute::Process>() + image;
         let finding = 8192 + trail::HEAP_MAX;
         self.ledger.max_keys * ledger::ENTRY_MAX
-            + Ledger::BESIDE
+            + Told::HEAP
             + self.attribute.max_processes * (client + process)
             + Names::WORST_CASE_BYTES
             + self.fold.worst_case_bytes()
             + self.report.max_open * finding
             + Roles::worst_case_bytes(&self.config)
-            + Detectors::worst_case_bytes(&self.config)
+            + OfAll::worst_case_bytes(&self.config)
+            + OverClients::worst_case_bytes(&self.config)
+            + OfClients::worst_case_bytes(&self.config)
             + self.reassemble.bytes
             + self.attribute.assets.bytes()
+            + self.beside_threads(client)
     }
 }
 
@@ -96,10 +126,11 @@ pub struct Pipeline {
     clients: Clients,
     fold: Fold<FixedState>,
     search: Vec<Canonical>,
-    ledger: Ledger,
+    told: Told,
     roles: Roles,
-    detectors: Detectors,
-    reports: Reports,
+    of_all: OfAll,
+    over_clients: OverClients,
+    work: Work,
     stats: Stats,
     /// What is remembered of other days; absent without a store.
     history: Option<History>,
@@ -108,11 +139,17 @@ pub struct Pipeline {
     attribute: attribute::Settings,
     /// Of the last record or tick: time may go back from one capture to the next.
     now_ns: u64,
+    /// When findings were last looked at for whether they are quiet.
+    swept_ns: u64,
 }
+
+/// Quiet findings are looked for this often.
+const SWEEP_NS: u64 = 1_000_000_000;
 
 impl Pipeline {
     pub fn new(settings: Settings, origin: Origin) -> Self {
         let seed = FixedState::with_seed(settings.seed);
+        let work = Work::new(&settings, origin, &seed);
         Self {
             seed: seed.clone(),
             reassembler: Reassembler::new(settings.reassemble),
@@ -124,27 +161,44 @@ impl Pipeline {
             clients: Clients::new(settings.attribute.max_processes, settings.attribute.max_pids),
             fold: Fold::new(&settings.fold, seed),
             search: Vec::new(),
-            reports: Reports::new(settings.report, &settings.ledger, settings.attribute, origin),
-            ledger: Ledger::new(settings.ledger),
+            told: Told::default(),
             roles: Roles::new(&settings.config),
-            detectors: Detectors::new(&settings.config),
+            of_all: OfAll::new(&settings.config),
+            over_clients: OverClients::new(&settings.config),
+            work,
             stats: Stats::default(),
             history: None,
             now_ns: 0,
+            swept_ns: 0,
         }
+    }
+
+    /// Threads beside the caller's that clients are shared out over; 0: none.
+    pub fn threads(&self) -> usize {
+        self.work.threads()
     }
 
     /// Takes other thresholds and exceptions from here on. What is known, open and counted stays, and so do the sizes of
     /// tables; `emit` gets what no exception covers any more.
     pub fn retune(&mut self, settings: Settings, now_ns: u64, emit: &mut Emit<'_>) {
+        self.settle(emit);
         self.attribute =
             attribute::Settings { boot_unix_ns: self.attribute.boot_unix_ns, ..settings.attribute };
-        self.reassembler.retune(settings.reassemble);
+        let settings = Settings { attribute: self.attribute.clone(), ..settings };
+        self.reassembler.retune(settings.reassemble.clone());
         self.fold.retune(&settings.fold);
-        self.reports.retune(settings.report, &settings.ledger, self.attribute.clone());
         self.roles.retune(&settings.config);
-        self.detectors.retune(&settings.config);
-        self.reports.review(now_ns, emit);
+        self.of_all.retune(&settings.config);
+        self.over_clients.retune(&settings.config);
+        self.work.retune(&settings, now_ns, emit);
+    }
+
+    /// Waits for what other threads are at and hands out what they found: what is told of the pipeline after it is of
+    /// every record so far.
+    pub fn settle(&mut self, emit: &mut Emit<'_>) {
+        if let Work::Shared(shards) = &mut self.work {
+            shards.settle(&mut self.over_clients, &self.names, emit);
+        }
     }
 
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
@@ -166,7 +220,8 @@ impl Pipeline {
         let mut messages = std::mem::take(&mut self.reassembled);
         self.reassembler.tick(now_ns, &mut |message| messages.push(message));
         self.messages(messages, emit);
-        self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
+        self.sweep(emit);
+        self.settle(emit);
     }
 
     /// End of input: closes what is open.
@@ -174,17 +229,21 @@ impl Pipeline {
         let mut messages = std::mem::take(&mut self.reassembled);
         self.reassembler.finish(&mut |message| messages.push(message));
         self.messages(messages, emit);
-        self.reports.close_all(self.now_ns, &mut self.ledger, emit);
+        self.settle(emit);
+        self.work.close_all(self.now_ns, emit);
     }
 
-    /// As of the last packet.
+    /// As of the last packet; of findings and accounts as of the last `settle`.
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
         stats.clients = self.clients.seen;
-        stats.findings = self.reports.findings;
-        stats.absorbed = self.reports.absorbed;
-        stats.allowed = self.reports.allowed;
-        stats.suppressed = self.reports.suppressed;
+        for reports in self.work.reports() {
+            (0..4).for_each(|severity| stats.findings[severity] += reports.findings[severity]);
+            stats.absorbed += reports.absorbed;
+            stats.allowed += reports.allowed;
+            stats.suppressed += reports.suppressed;
+        }
+        let [accounts, findings, keys] = self.work.evicted();
         stats.reassembly = *self.reassembler.stats();
         stats.evictions = [
             ("processes", self.processes.evicted),
@@ -192,10 +251,10 @@ impl Pipeline {
             ("names", self.names.evicted()),
             ("clients", self.clients.evicted),
             ("recent queries", self.fold.evicted()),
-            ("ledger keys", self.ledger.evicted),
-            ("open findings", self.reports.evicted),
+            ("ledger keys", accounts),
+            ("open findings", findings),
             ("roles", self.roles.evicted()),
-            ("detectors' keys", self.detectors.evictions().map(|(_, count)| count).sum()),
+            ("detectors' keys", keys + self.of_all.evicted() + self.over_clients.evicted()),
         ];
         stats
     }
@@ -236,7 +295,7 @@ impl Pipeline {
 
     /// Hands in what the domain lists say now.
     pub fn feed(&mut self, feed: Feed) {
-        self.detectors.feed(feed);
+        self.work.feed(Arc::new(feed));
     }
 
     /// Hands in a socket found listening on port 53: its address, unspecified for all, its namespace and its process.
@@ -247,6 +306,9 @@ impl Pipeline {
 
     /// Hands in the login name of a user, or that there is none.
     pub fn learn_user(&mut self, uid: u32, name: Option<String>) {
+        if let Work::Shared(shards) = &mut self.work {
+            shards.learn_user(uid, name.as_ref());
+        }
         self.names.learn_user(uid, name);
     }
 
@@ -268,25 +330,25 @@ impl Pipeline {
     /// How full tables are whose filling up costs detection.
     pub fn fills(&self) -> [(&'static str, Fill); 3] {
         [
-            ("ledger", Fill { entries: self.ledger.len(), capacity: self.ledger.settings().max_keys }),
+            ("ledger", self.work.accounts()),
             ("processes", Fill { entries: self.processes.len(), capacity: self.attribute.max_processes }),
-            ("open_findings", self.reports.fill()),
+            ("open_findings", self.work.findings()),
         ]
     }
 
     /// Findings by rule and severity, each counted when it reaches them.
     pub fn findings_by_rule(&self) -> Vec<ByRule> {
-        self.reports.by_rule()
+        self.work.findings_by_rule()
     }
 
     /// Exceptions with their counts.
     pub fn exceptions(&self) -> Vec<exception::Status> {
-        self.reports.exceptions()
+        self.work.exceptions()
     }
 
     /// Exceptions that ended since the last call, in words.
     pub fn exceptions_news(&mut self) -> Vec<String> {
-        self.reports.exceptions_news()
+        self.work.exceptions_news()
     }
 
     /// Processes in the table.
@@ -303,8 +365,8 @@ impl Pipeline {
     fn packet(&mut self, packet: Packet, emit: &mut Emit<'_>) {
         self.stats.packets += 1;
         self.now_ns = packet.time_ns;
-        if self.reports.is_due(self.now_ns) {
-            self.reports.close_quiet(self.now_ns, &mut self.ledger, emit);
+        if self.now_ns.abs_diff(self.swept_ns) >= SWEEP_NS {
+            self.sweep(emit);
         }
         match packet.kind {
             Kind::Message => self.message(&packet, emit),
@@ -316,6 +378,15 @@ impl Pipeline {
             }
             Kind::Datagram => self.datagram(&packet, emit),
         }
+        if let Work::Shared(shards) = &mut self.work {
+            shards.advance(&mut self.over_clients, &self.names, emit);
+        }
+    }
+
+    /// Closes findings that have been quiet.
+    fn sweep(&mut self, emit: &mut Emit<'_>) {
+        self.swept_ns = self.now_ns;
+        self.work.sweep(self.now_ns, emit);
     }
 
     fn messages(&mut self, mut messages: Vec<Packet>, emit: &mut Emit<'_>) {
@@ -336,12 +407,7 @@ impl Pipeline {
 
     fn message(&mut self, packet: &Packet, emit: &mut Emit<'_>) {
         self.stats.messages += 1;
-        let mut message = Message::parse(&packet.payload, packet.true_len as usize);
-        // What goes to a server has left, whatever its QR bit says.
-        let response = message.header.is_response() && packet.flags & flag::TO_SERVER == 0;
-        if message.header.is_response() && !response {
-            message.anomalies.add(Anomaly::ResponseToServer);
-        }
+        let (message, response) = read(packet);
         self.stats.anomalies.add(message.anomalies);
         *(if response { &mut self.stats.responses } else { &mut self.stats.queries }) += 1;
         let (lookup, whose) = if let Some(question) = message.question {
@@ -415,11 +481,12 @@ impl Pipeline {
         let via = if whose.asker == whose.owner { self.fold.via(&leg) } else { None };
         let asking = Asking { process, address, via };
         let zone = self.query(packet, message, &name, &leg, asking, charge, emit);
-        if whose.asker != whose.owner
-            && !whose.inferred
-            && let Some(entry) = self.ledger.find(Key { client: whose.owner, zone })
-        {
-            entry.via = whose.asker;
+        if whose.asker != whose.owner && !whose.inferred {
+            let key = Key { client: whose.owner, zone };
+            match &mut self.work {
+                Work::Here(shard) => shard.via(key, whose.asker),
+                Work::Shared(shards) => shards.via(key, whose.asker, &mut self.clients),
+            }
         }
         (lookup, Some(whose))
     }
@@ -493,6 +560,23 @@ impl Pipeline {
         clients.note_facts(key, owner, processes, names);
         clients.note_pid(key, (owner.tgid, owner.start_boot_ns));
     }
+}
+
+/// A packet's message, and whether it is a response.
+fn read(packet: &Packet) -> (Message<'_>, bool) {
+    let mut message = Message::parse(&packet.payload, packet.true_len as usize);
+    // What goes to a server has left, whatever its QR bit says.
+    let response = message.header.is_response() && packet.flags & flag::TO_SERVER == 0;
+    if message.header.is_response() && !response {
+        message.anomalies.add(Anomaly::ResponseToServer);
+    }
+    (message, response)
+}
+
+/// Bytes in a query beside its name and header.
+fn extra_bytes(message: &Message<'_>) -> usize {
+    let options = message.edns.map_or(0, |edns| edns.options().map(|(_, data)| data.len()).sum());
+    message.trailing.len() + options
 }
 
 #[cfg(test)]

@@ -51,6 +51,9 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     };
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
     let history = ask::for_replay(config, config.pipeline().seed)?;
+    if history.is_some() {
+        config.threads_need_no_store().map_err(|message| exit::Error::new(Code::Usage, message))?;
+    }
     let mut replay = Replay::new(config, output, messages, io::BufWriter::new(stdout));
     replay.sink.trail = args.trail;
     replay.sink.suppressed = args.suppressed;
@@ -105,7 +108,9 @@ pub fn events(
     take: &mut dyn FnMut(&Finding) -> ControlFlow<()>,
 ) {
     let mut filter = Filter::new(config);
-    let mut pipeline = Pipeline::new(config.pipeline(), origin);
+    // On one thread, since there may be a history.
+    let settings = pipeline::Settings { threads: 1, ..config.pipeline() };
+    let mut pipeline = Pipeline::new(settings, origin);
     pipeline.feed(feed);
     if let Some(history) = history {
         pipeline.remember(history);

@@ -99,6 +99,8 @@ pub struct Scene<'a> {
     /// The name of a look-up as it was asked, and whether its letters are of both cases; of nothing else.
     pub asked: Option<(Name<'a>, bool)>,
     pub qtype: u16,
+    /// Whether a flood of the packet's zone is known, if that finding is kept elsewhere.
+    pub flooded: Option<bool>,
     pub emit: &'a mut dyn FnMut(&Finding),
 }
 
@@ -118,7 +120,6 @@ pub struct Reports {
     origin: Origin,
     open: BTreeMap<Case, Open>,
     exceptions: Exceptions,
-    swept_ns: u64,
     /// By the highest severity that each has reached.
     pub findings: [u64; 4],
     /// By the rule that named them when they reached a severity.
@@ -132,8 +133,13 @@ pub struct Reports {
     pub evicted: u64,
 }
 
-/// Quiet findings are looked for this often.
-const SWEEP_NS: u64 = 1_000_000_000;
+/// What a sweep does, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Turn {
+    Review,
+    Close,
+}
+
 /// A detector's evidence is stated anew once it is this many times as heavy.
 const HEAVIER: f64 = 2.0;
 
@@ -151,7 +157,6 @@ impl Reports {
             attribute,
             origin,
             open: BTreeMap::new(),
-            swept_ns: 0,
             findings: [0; 4],
             reached: BTreeMap::new(),
             absorbed: 0,
@@ -199,6 +204,11 @@ impl Reports {
         self.open.contains_key(&case)
     }
 
+    /// Whether a finding says that a zone is flooded with names.
+    pub fn is_flooded(&self, zone: u64) -> bool {
+        self.has(Case::zone(zone, SubdomainFlood::RULE))
+    }
+
     /// Looks at a ledger entry that just took a query.
     pub fn judge(&mut self, key: Key, scene: &mut Scene<'_>) {
         let sighting = scene.sighting;
@@ -227,7 +237,7 @@ impl Reports {
         }
         let mut standing = entry.standing(&self.bounds);
         if standing.is_over() && !entry.flooded && entry.is_unheard() {
-            entry.flooded = self.open.contains_key(&Case::zone(key.zone, SubdomainFlood::RULE));
+            entry.flooded = scene.flooded.unwrap_or_else(|| self.is_flooded(key.zone));
             standing = entry.standing(&self.bounds);
         }
         let Some(span) = standing.span.filter(|_| standing.is_over()) else { return };
@@ -461,29 +471,29 @@ impl Reports {
         (scene.emit)(finding);
     }
 
-    /// Whether it is time to look for quiet findings.
-    pub fn is_due(&self, now_ns: u64) -> bool {
-        now_ns.abs_diff(self.swept_ns) >= SWEEP_NS && !self.open.is_empty()
-    }
-
-    /// Closes findings whose client has been quiet.
-    pub fn close_quiet(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
-        self.swept_ns = now_ns;
+    /// What an exception that has ended by now hid begins to alert; then findings close whose client has been quiet. Each
+    /// in the order of their cases.
+    pub fn sweep(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(Turn, Case, &Finding)) {
         if self.exceptions.expire(now_ns) {
-            self.review(now_ns, emit);
+            self.review(now_ns, &mut |case, finding| emit(Turn::Review, case, finding));
         }
         let is_quiet = |open: &Open| now_ns.saturating_sub(open.last_ns) > open.quiet_ns;
         let quiet: Vec<Case> =
             self.open.iter().filter(|(_, open)| is_quiet(open)).map(|(case, _)| *case).collect();
         for case in quiet {
-            self.close(case, now_ns, ledger, emit);
+            self.close(case, now_ns, ledger, &mut |finding| emit(Turn::Close, case, finding));
         }
     }
 
-    /// Closes all, in the order of their keys.
-    pub fn close_all(&mut self, now_ns: u64, ledger: &mut Ledger, emit: &mut dyn FnMut(&Finding)) {
+    /// Closes all, in the order of their cases.
+    pub fn close_all(
+        &mut self,
+        now_ns: u64,
+        ledger: &mut Ledger,
+        emit: &mut dyn FnMut(Turn, Case, &Finding),
+    ) {
         while let Some(case) = self.open.first_key_value().map(|(case, _)| *case) {
-            self.close(case, now_ns, ledger, emit);
+            self.close(case, now_ns, ledger, &mut |finding| emit(Turn::Close, case, finding));
         }
     }
 

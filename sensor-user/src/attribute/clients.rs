@@ -106,9 +106,34 @@ pub struct Clients {
     list: Vec<(u64, Client)>,
     /// When each of the list asked last: apart from it, since many are compared at a time.
     last_ns: Vec<u64>,
+    /// Of each of the list, who has a copy.
+    copies: Vec<Copies>,
+    news: Vec<News>,
     cursor: usize,
     pub seen: u64,
     pub evicted: u64,
+}
+
+/// Who has a copy of a client, one bit each, and whose is not what it is now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Copies {
+    held: u64,
+    stale: u64,
+}
+
+impl Copies {
+    fn changed(&mut self) {
+        self.stale = self.held;
+    }
+}
+
+/// What those who have copies are to be told.
+#[derive(Clone, Copy, Debug)]
+pub enum News {
+    /// Forgotten; who has a copy, one bit each.
+    Gone { key: u64, held: u64 },
+    /// Its program is another, or known by now.
+    Program { key: u64, held: u64 },
 }
 
 const EVICTION_SAMPLE: usize = 16;
@@ -121,6 +146,8 @@ impl Clients {
             index: Index::default(),
             list: Vec::new(),
             last_ns: Vec::new(),
+            copies: Vec::new(),
+            news: Vec::new(),
             cursor: 0,
             seen: 0,
             evicted: 0,
@@ -158,11 +185,17 @@ impl Clients {
             let slot = if self.list.len() < self.max {
                 self.list.push((key, client));
                 self.last_ns.push(now_ns);
+                self.copies.push(Copies::default());
                 self.list.len() - 1
             } else {
                 let slot = self.oldest();
-                self.index.remove(&self.list[slot].0, slot);
+                let gone = self.list[slot].0;
+                self.index.remove(&gone, slot);
                 self.evicted += 1;
+                let Copies { held, .. } = std::mem::take(&mut self.copies[slot]);
+                if held != 0 {
+                    self.news.push(News::Gone { key: gone, held });
+                }
                 self.list[slot] = (key, client);
                 self.last_ns[slot] = now_ns;
                 slot
@@ -171,7 +204,10 @@ impl Clients {
             slot
         };
         let client = &mut self.list[slot].1;
-        client.ip = ip;
+        if client.ip != ip {
+            client.ip = ip;
+            self.copies[slot].changed();
+        }
         self.last_ns[slot] = self.last_ns[slot].max(now_ns);
         client
     }
@@ -180,18 +216,33 @@ impl Clients {
     pub fn note_facts(&mut self, key: u64, owner: &Owner, processes: &ProcessTable, names: &Names) {
         let Some(slot) = self.slot(key) else { return };
         let client = &mut self.list[slot].1;
+        let copies = &mut self.copies[slot];
+        let mut other_program = client.comm != owner.comm;
+        if other_program || client.grade != owner.grade {
+            copies.changed();
+        }
         client.comm = owner.comm;
         client.grade = owner.grade;
-        if client.image.exe.is_some() && client.place.is_some() {
-            return;
+        let known = client.image.exe.is_some() && client.place.is_some();
+        if !known && let Some(process) = processes.find(owner.tgid, owner.start_boot_ns) {
+            if client.image.exe.is_none() {
+                let ancestry = processes.ancestry(owner.tgid, owner.start_boot_ns);
+                if !Arc::ptr_eq(&client.image, &process.image) || client.ancestry != ancestry {
+                    copies.changed();
+                }
+                client.image = Arc::clone(&process.image);
+                client.ancestry = ancestry;
+                other_program |= client.image.exe.is_some();
+            }
+            if client.place.is_none() {
+                client.place = names.place(cgroup_of(owner, Some(process))).cloned();
+                if client.place.is_some() {
+                    copies.changed();
+                }
+            }
         }
-        let Some(process) = processes.find(owner.tgid, owner.start_boot_ns) else { return };
-        if client.image.exe.is_none() {
-            client.image = Arc::clone(&process.image);
-            client.ancestry = processes.ancestry(owner.tgid, owner.start_boot_ns);
-        }
-        if client.place.is_none() {
-            client.place = names.place(cgroup_of(owner, Some(process))).cloned();
+        if other_program && copies.held != 0 {
+            self.news.push(News::Program { key, held: copies.held });
         }
     }
 
@@ -207,7 +258,52 @@ impl Clients {
                 pids.pop();
             }
             pids.push(pid);
+            self.copies[slot].changed();
         }
+    }
+
+    /// What `holder` (below 64) lacks to have what is known of a client here.
+    pub fn copy_for(&mut self, holder: usize, key: u64) -> Option<Client> {
+        let slot = self.slot(key)?;
+        let (copies, bit) = (&mut self.copies[slot], 1 << holder);
+        let lacks = copies.held & bit == 0 || copies.stale & bit != 0;
+        copies.held |= bit;
+        copies.stale &= !bit;
+        lacks.then(|| self.list[slot].1.clone())
+    }
+
+    /// What is to be told since the last call.
+    pub fn news(&mut self) -> Option<Vec<News>> {
+        (!self.news.is_empty()).then(|| std::mem::take(&mut self.news))
+    }
+
+    /// Takes a copy in the place of the one before.
+    pub fn put(&mut self, key: u64, client: Client) {
+        if let Some(slot) = self.slot(key) {
+            self.list[slot].1 = client;
+            return;
+        }
+        let slot = self.list.len();
+        self.list.push((key, client));
+        self.last_ns.push(0);
+        self.copies.push(Copies::default());
+        self.index.insert(&key, slot, |slot| &self.list[slot].0);
+    }
+
+    /// Forgets a copy.
+    pub fn forget(&mut self, key: u64) {
+        let Some(slot) = self.slot(key) else { return };
+        self.index.remove(&key, slot);
+        let last = self.list.len() - 1;
+        if slot != last {
+            let moved = self.list[last].0;
+            self.index.remove(&moved, last);
+            self.list.swap(slot, last);
+            self.index.insert(&moved, slot, |slot| &self.list[slot].0);
+        }
+        self.list.pop();
+        self.last_ns.pop();
+        self.copies.pop();
     }
 
     fn slot(&self, key: u64) -> Option<usize> {

@@ -396,6 +396,8 @@ keys! {
         max_pids: u64 = 16, integer(1, 1024), restart: TABLE;
         /// Findings open at once; the one quiet for longest is closed first.
         max_open: u64 = 1024, integer(1, 1 << 20), restart: TABLE;
+        /// Threads that clients are shared out over, beside the one that reads; 1: that one does all. Their tables hold what one's would together, and what is found is the same; not with a store.
+        threads: u64 = 1, integer(1, crate::pipeline::MAX_THREADS as u64), restart: "threads are started at the start";
         /// Sample names in a finding: of the first that were new.
         max_samples: u64 = 3, integer(0, crate::ledger::entry::SAMPLES as u64);
     }

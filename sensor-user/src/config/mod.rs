@@ -173,9 +173,23 @@ impl Config {
                 exceptions: self.suppress.clone(),
                 observe: self.output.observe,
             },
+            threads: self.pipeline.threads as usize,
             config: self.clone(),
             ..pipeline::Settings::default()
         }
+    }
+
+    /// Whether clients are shared out over threads although what is remembered of other days is one thread's; in words.
+    pub fn threads_need_no_store(&self) -> Result<(), String> {
+        let (threads, path) = (self.pipeline.threads, &self.store.path);
+        if threads < 2 || path.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "pipeline.threads = {threads} is not allowed with store.path = \"{}\": the history of all clients is kept in \
+             order by one thread; use pipeline.threads = 1, or store.path = \"\" for no store",
+            escape(path)
+        ))
     }
 
     /// Whether a running sensor keeps repeats back.

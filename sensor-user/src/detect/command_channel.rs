@@ -132,7 +132,7 @@ impl Detector for CommandChannel {
             let is_address = matches!(record.rtype, rtype::A | rtype::AAAA);
             let side = if is_address { &mut addresses } else { &mut units };
             let said = channel.heard.take(&record, look);
-            *side += if is_digest(&record) && cases.is_told(look) { said / PLAIN } else { said };
+            *side += if is_digest(&record) && look.told { said / PLAIN } else { said };
         }
         units += if addresses < POOL_UNITS { addresses / PLAIN } else { addresses };
         if units < MIN_UNITS {

@@ -5,6 +5,7 @@
 //! evidence on the same client and zone it counts as a family.
 
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 
 use foldhash::quality::FixedState;
 
@@ -17,7 +18,8 @@ use crate::verdict::family;
 
 #[derive(Debug)]
 pub struct Reputation {
-    feed: Feed,
+    /// Shared where clients are shared out.
+    feed: Arc<Feed>,
     window_s: u64,
 }
 
@@ -92,11 +94,11 @@ impl Reputation {
     pub const RULE: &str = "dns-reputation";
 
     pub fn new(config: &Config) -> Self {
-        Self { feed: Feed::default(), window_s: config.reputation.window_s }
+        Self { feed: Arc::default(), window_s: config.reputation.window_s }
     }
 
     /// Takes feeds in place of those before.
-    pub fn load(&mut self, feed: Feed) {
+    pub fn load(&mut self, feed: Arc<Feed>) {
         self.feed = feed;
     }
 }

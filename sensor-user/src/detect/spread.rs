@@ -1,8 +1,8 @@
 //! A leak shared out: one zone's over many clients, or one client's over many zones, each part below its own bound.
 //!
-//! *Over clients*: what is new to a zone, whoever asks, in an account like the ledger's but over all clients. It begins
-//! with the second client that asks; names that one client's finding speaks for are left out. Clients share their names,
-//! so its bounds are a few times those of one, and grow with the clients.
+//! *Over clients* ([`super::over_clients`]): what is new to a zone, whoever asks, in an account like the ledger's but over
+//! all clients. It begins with the second client that asks; names that one client's finding speaks for are left out.
+//! Clients share their names, so its bounds are a few times those of one, and grow with the clients.
 //!
 //! *Over zones*: names of one client that each look like random text rather than host names, each zone's up to a sixth of
 //! the bound, so that one look-up service does not count for many. Who asks for others (resolvers, NAT, mail servers,
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::finding::Bounds as Bytes;
 use crate::ledger::shape::Shape;
 use crate::ledger::windows::Sums;
-use crate::ledger::{self, Bounds, Charge, ENTRY_MAX, Key, Ledger, Span, Standing, Windows};
+use crate::ledger::{Bounds, Span, Standing, Windows};
 use crate::logged::Lookup;
 use crate::model::{UNIT, static_cost_of};
 use crate::report::text::thousands;
@@ -22,41 +22,11 @@ use crate::report::{Case, Figures, Said, Signal};
 use crate::verdict::family;
 use crate::zone::Class;
 
+/// Over zones.
 #[derive(Debug)]
 pub struct Spread {
-    zone_bounds: Bounds,
-    client_bounds: Bounds,
-    /// Who asks for a zone.
-    zones: Table<u64, Askers>,
-    /// Accounts over all clients, of zones that more than one asks for.
-    accounts: Ledger,
+    bounds: Bounds,
     clients: Table<u64, Rotation>,
-}
-
-/// Different clients, by bits set: up to some thousand are told apart.
-#[derive(Debug, Default)]
-struct Askers {
-    bits: [u64; ASKER_WORDS],
-    last_ns: u64,
-}
-
-const ASKER_WORDS: usize = 4;
-
-impl Askers {
-    fn add(&mut self, client: u64) {
-        let bit = (client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % (ASKER_WORDS * 64);
-        self.bits[bit / 64] |= 1 << (bit % 64);
-    }
-
-    fn set(&self) -> u32 {
-        self.bits.iter().map(|word| word.count_ones()).sum()
-    }
-
-    /// Linear counting (Whang and others 1990): each free bit was missed by all.
-    fn count(&self) -> f64 {
-        let bits = (ASKER_WORDS * 64) as f64;
-        bits * (bits / (bits - f64::from(self.set())).max(1.0)).ln()
-    }
 }
 
 /// Random-looking names of one client.
@@ -73,12 +43,6 @@ struct Rotation {
     has_payload: bool,
 }
 
-impl Remembered for Askers {
-    fn worth(&self) -> (u64, u64) {
-        (u64::from(self.set() > 1), self.last_ns)
-    }
-}
-
 impl Remembered for Rotation {
     fn worth(&self) -> (u64, u64) {
         (self.windows.sums(Span::Day).new_units, self.last_ns)
@@ -86,7 +50,6 @@ impl Remembered for Rotation {
 }
 
 /// By window, shortest first: so many hundredths of the configured bound of ten minutes.
-const ZONE_SCALE: [u64; 4] = [25, 100, 400, 1600];
 const CLIENT_SCALE: [u64; 4] = [100, 100, 200, 800];
 /// A zone's share of a client's bound.
 const ZONE_SHARE: u64 = 6;
@@ -95,106 +58,24 @@ const ZONES: u32 = 5;
 /// Evidence of one name (see `Shape`), as a part of what is clear, and what it must say at least.
 const LOOKS_RANDOM: f64 = 24.0 / 64.0;
 const SAYS_LEAST: u64 = 40 * UNIT as u64;
-/// This many clients double a zone's bound.
-const CLIENTS_DOUBLE: f64 = 64.0;
 
 impl Spread {
     pub const RULE: &str = "dns-leak-spread";
 
     pub fn new(config: &Config) -> Self {
         let settings = &config.spread;
-        let scaled =
-            |bytes: u64, scale: [u64; 4]| scale.map(|by| (bytes / 100 * by + bytes % 100 * by / 100).max(1));
+        let bounds = scaled(settings.client_bound_bytes, CLIENT_SCALE);
         let never = [u64::MAX; 4];
-        let zone = scaled(settings.zone_bound_bytes, ZONE_SCALE);
-        let client = scaled(settings.client_bound_bytes, CLIENT_SCALE);
-        let max = settings.max_keys as usize;
-        Self {
-            zone_bounds: Bounds::new(zone, never, never).encoded_from(settings.zone_encoded_bound_bytes),
-            client_bounds: Bounds::new(client, never, never),
-            zones: Table::new(max * ASKERS_PER_ACCOUNT),
-            accounts: Ledger::new(ledger::Settings { max_keys: max, ..ledger::Settings::default() }),
-            clients: Table::new(max),
-        }
+        Self { bounds: Bounds::new(bounds, never, never), clients: Table::new(settings.max_keys as usize) }
     }
+}
 
-    /// The zone's account over all clients takes a query.
-    fn over_clients(&mut self, look: &Look<'_>, cases: &mut Cases<'_, '_>) {
-        let now_ns = look.now_ns();
-        let askers = self.zones.open(look.zone_hash, Askers::default);
-        // Programs of one address are its own.
-        askers.add(cases.sighting().address);
-        askers.last_ns = now_ns;
-        if askers.set() < 2 {
-            return;
-        }
-        let clients = askers.count();
-        let name = ledger::Name {
-            sub: look.sub_wire(),
-            hash: look.name_hash,
-            upper: 0,
-            letters: 0,
-            extra_bytes: 0,
-            told: None,
-        };
-        let key = Key { client: 0, zone: look.zone_hash };
-        let has_payload = cases.sighting().has_payload;
-        let address = Key { client: cases.sighting().address, zone: look.zone_hash };
-        let claimed = [look.key(), address].into_iter().any(|key| cases.is_open(Case::client_zone(key)));
-        let account = self.accounts.open(key, look.zone.class, look.zone_wire(), now_ns, &mut |_| {});
-        account.query(name, Charge::Full, claimed, now_ns);
-        account.has_payload |= has_payload;
-        if account.is_far(&self.zone_bounds) {
-            return;
-        }
-        let standing = account.standing(&self.zone_bounds);
-        let weight = standing.weight() * CLIENTS_DOUBLE / (CLIENTS_DOUBLE + clients);
-        if weight < 1.0 || claimed {
-            return;
-        }
-        let case = Case::zone(look.zone_hash, Self::RULE);
-        let bytes = |low: u64, high: u64| Bytes {
-            low: low / u64::from(UNIT) / 8,
-            high: high.max(low) / u64::from(UNIT) / 8,
-        };
-        let totals = account.totals;
-        let figures = Figures {
-            first_ns: account.first_ns,
-            queries: account.queries,
-            responses: account.responses,
-            name_bytes: account.name_bytes,
-            up: bytes(totals.up_low, totals.up_high),
-            down: bytes(totals.down_low, totals.down_high),
-        };
-        let has_payload = account.has_payload;
-        let samples: Vec<_> = account
-            .samples
-            .iter()
-            .map(|sub| crate::dns::canonical::text(&[sub, look.zone_wire()].concat()))
-            .collect();
-        let say = || Said {
-            does: format!(
-                "is one of about {clients:.0} clients that send data out in DNS names under {}",
-                crate::dns::canonical::text(look.zone_wire())
-            ),
-            samples: samples.clone(),
-            ..words(&standing, &format!("from about {clients:.0} clients to one zone"))
-        };
-        let signal = Signal {
-            rule: Self::RULE,
-            case,
-            zone: look.zone_wire(),
-            class: look.zone.class,
-            family: family::INFORMATION,
-            name: "new_zone_bytes",
-            weight,
-            figures,
-            quiet_s: standing.span.map_or(0, Span::seconds),
-            say: &say,
-        };
-        cases.raise_of_all(&signal, has_payload);
-    }
+/// Hundredths of a bound, by window.
+pub(super) fn scaled(bytes: u64, scale: [u64; 4]) -> [u64; 4] {
+    scale.map(|by| (bytes / 100 * by + bytes % 100 * by / 100).max(1))
+}
 
+impl Spread {
     /// The client's account over all zones takes a query that looks random.
     fn over_zones(&mut self, look: &Look<'_>, cases: &mut Cases<'_, '_>) {
         let now_ns = look.now_ns();
@@ -207,7 +88,7 @@ impl Spread {
             return;
         }
         // Of a name that goes beyond its zone's share, what is left of that: one long name to each zone is a leak too.
-        let share = self.client_bounds.names(Span::TenMinutes) / ZONE_SHARE;
+        let share = self.bounds.names(Span::TenMinutes) / ZONE_SHARE;
         let left =
             |span: Span, share: u64| share.saturating_sub(entry.window(span).units().saturating_sub(said));
         let counted = said.min(left(Span::TenMinutes, share)).min(left(Span::Day, share * 4));
@@ -232,7 +113,7 @@ impl Spread {
         rotation.name_bytes += look.sub_wire().len() as u64;
         rotation.units += said;
         let zones = rotation.zones.count_ones();
-        let standing = Standing::of_names(&rotation.windows, &self.client_bounds);
+        let standing = Standing::of_names(&rotation.windows, &self.bounds);
         if zones < ZONES || !standing.is_over() {
             return;
         }
@@ -267,9 +148,6 @@ impl Spread {
     }
 }
 
-/// Zones whose clients are counted, for each that has an account.
-const ASKERS_PER_ACCOUNT: usize = 8;
-
 impl Rotation {
     fn new(now_ns: u64) -> Self {
         Self {
@@ -286,7 +164,7 @@ impl Rotation {
 }
 
 /// Evidence in words.
-fn words(standing: &Standing, place: &str) -> Said {
+pub(super) fn words(standing: &Standing, place: &str) -> Said {
     let window_s = standing.span.map_or(0, Span::seconds);
     let bytes = |units: u64| thousands(units / u64::from(UNIT) / 8);
     let bound = bytes(standing.bound_units);
@@ -307,34 +185,21 @@ fn words(standing: &Standing, place: &str) -> Said {
 impl Detector for Spread {
     fn worst_case_bytes(config: &Config) -> usize {
         let max = config.spread.max_keys as usize;
-        max * ENTRY_MAX
-            + Table::<u64, Askers>::bytes(max * ASKERS_PER_ACCOUNT)
-            + Table::<u64, Rotation>::bytes(max)
-            + max * Windows::HEAP
+        Table::<u64, Rotation>::bytes(max) + max * Windows::HEAP
     }
 
     fn retune(&mut self, config: &Config) {
-        let Self { zones, accounts, clients, .. } = std::mem::replace(self, Self::new(config));
-        self.zones = zones;
-        self.accounts = accounts;
+        let Self { clients, .. } = std::mem::replace(self, Self::new(config));
         self.clients = clients;
     }
 
     fn evicted(&self) -> u64 {
-        self.zones.evicted + self.accounts.evicted + self.clients.evicted
+        self.clients.evicted
     }
 
     fn query(&mut self, look: &Look<'_>, cases: &mut Cases<'_, '_>) {
-        if look.part != Lookup::First || look.zone.class != Class::Registered || look.sub_wire().is_empty() {
-            return;
-        }
-        self.over_clients(look, cases);
-        self.over_zones(look, cases);
-    }
-
-    fn response(&mut self, look: &Look<'_>, _cases: &mut Cases<'_, '_>) {
-        if let Some(account) = self.accounts.find(Key { client: 0, zone: look.zone_hash }) {
-            account.response(look.answer, false, look.now_ns());
+        if look.part == Lookup::First && look.zone.class == Class::Registered && !look.sub_wire().is_empty() {
+            self.over_zones(look, cases);
         }
     }
 }
@@ -343,25 +208,6 @@ impl Detector for Spread {
 mod tests {
     use super::*;
     use crate::pipeline::bench::Bench;
-
-    /// Over 200 sets of each size: the error's root mean square is that of linear counting.
-    #[test]
-    fn askers_are_counted_within_the_error() {
-        use std::hash::BuildHasher as _;
-        for real in [2_u64, 20, 100, 500] {
-            let counted = |set: u64| {
-                let mut askers = Askers::default();
-                let seed = foldhash::quality::FixedState::with_seed(set);
-                (0..real).for_each(|n| askers.add(seed.hash_one(n)));
-                askers.count() - real as f64
-            };
-            let (size, load) = (256.0, real as f64 / 256.0);
-            let expected = (size * (load.exp() - load - 1.0)).sqrt();
-            let errors: Vec<f64> = (0..200).map(counted).collect();
-            let rms = (errors.iter().map(|error| error * error).sum::<f64>() / 200.0).sqrt();
-            assert!(rms <= expected * 1.25 + 0.1, "{real}: {rms:.2}, expected {expected:.2}");
-        }
-    }
 
     /// Twenty random bytes in hexadecimal.
     fn piece(n: u64) -> String {

@@ -89,6 +89,7 @@ impl Canary {
             let mut settings: Settings = config.pipeline();
             settings.seed = seed;
             settings.log_messages = false;
+            settings.threads = 1;
             settings.ledger.max_keys = settings.ledger.max_keys.min(KEYS_MAX);
             settings.attribute.max_processes = settings.attribute.max_processes.min(KEYS_MAX);
             Pipeline::new(settings, Origin::Selftest)

@@ -41,7 +41,7 @@ use crate::config::{Config, Live};
 use crate::escape::escape;
 use crate::event::{Event, View};
 use crate::exit::{Code, Error};
-use crate::finding::Origin;
+use crate::finding::{Finding, Origin};
 use crate::pipeline::Pipeline;
 use crate::sink::{
     About, Sinks,
@@ -139,6 +139,7 @@ impl Sensor {
         begun: Begun,
         messages: Option<Messages>,
     ) -> anyhow::Result<Self> {
+        config.threads_need_no_store().map_err(|message| Error::new(Code::Usage, message))?;
         let mut feeds = config.feeds();
         let lists = feeds.load().map_err(|message| Error::new(Code::Usage, message))?;
         let about = About { hostname: local::hostname(), ocsf: config.output.ocsf_version };
@@ -156,14 +157,20 @@ impl Sensor {
             + sinks.worst_case_bytes()
             + out.worst_case_bytes()
             + store.worst_case_bytes();
-        let (privileged, started, maps, rings) = begun.attach(config)?;
+        let (privileged, mut started, maps, rings) = begun.attach(config)?;
         log::to_stderr();
         memory::trim();
         let max_processes = settings.attribute.max_processes;
         let as_gateway = args.role == Role::Gateway;
         let filter = config.filters_repeats(as_gateway);
         let origin = if args.selftest { Origin::Selftest } else { Origin::Live };
+        let threads = settings.threads;
         let mut pipeline = Pipeline::new(settings, origin);
+        if threads > 1 && pipeline.threads() < threads {
+            started.warnings.push(format!(
+                "pipeline.threads = {threads}: no threads could be started, so that one does all"
+            ));
+        }
         if let Some(history) = history {
             pipeline.remember(history);
         }
@@ -315,6 +322,10 @@ impl Sensor {
         for missing in self.privileged.privilege().missing() {
             self.printer.line(&format!("warning: {missing}"));
         }
+        if self.pipeline.threads() > 0 {
+            let threads = self.pipeline.threads();
+            self.printer.line(&format!("clients are shared out over {threads} threads (pipeline.threads)"));
+        }
         self.printer.line(&self.store.announcement(self.pipeline.history()));
         let rollout = Rollout::new(self.reloads.config());
         if !rollout.takes_part() {
@@ -360,6 +371,17 @@ impl Sensor {
         let mut reads = PROC_READS;
         clock.look();
         let before = rings.stats().taken();
+        let mut emit = |finding: &Finding| {
+            if has_canary && finding.origin == Origin::Selftest {
+                if canary::fault("detectors") {
+                    return;
+                }
+                marked.push(finding.clone());
+            }
+            out.write(finding, printer);
+            sinks.finding(finding);
+            store.finding(finding, clock::unix_ns());
+        };
         let more = rings.drain(clock, clock::boot_ns(), &mut |mut event| {
             if let Event::Packet(packet) = &mut event {
                 askers.note(&packet.owner);
@@ -373,19 +395,10 @@ impl Sensor {
                 Route::Nowhere => return,
             };
             look_up(pipeline, privileged, &event, &mut reads);
-            pipeline.push(event, &mut |finding| {
-                if has_canary && finding.origin == Origin::Selftest {
-                    if canary::fault("detectors") {
-                        return;
-                    }
-                    marked.push(finding.clone());
-                }
-                out.write(finding, printer);
-                sinks.finding(finding);
-                store.finding(finding, clock::unix_ns());
-            });
+            pipeline.push(event, &mut emit);
             log_messages(pipeline, messages, sinks);
         });
+        pipeline.settle(&mut emit);
         service.drained(rings.stats().taken() - before, more);
         if let Some(canary) = canary {
             for finding in &marked {

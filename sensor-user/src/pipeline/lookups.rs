@@ -21,8 +21,7 @@ impl Pipeline {
         self.stats.lookups += u64::from(charge == Charge::Full);
         self.stats.repeats += u64::from(packet.repeats());
         let zone = Zone::of(name);
-        let zone_wire = name.suffix(zone.labels);
-        let zone_key = self.seed.hash_one((zone_wire, zone.class));
+        let zone_key = shard::zone_hash(&self.seed, name, zone);
         self.stats.zone(zone_key);
         let now_ns = packet.time_ns;
         let ip = leg.client.ip();
@@ -30,14 +29,6 @@ impl Pipeline {
         if let Some(key) = process {
             self.note_process(key, &packet.owner, ip, now_ns);
         }
-        let said = ledger::Name {
-            sub: name.prefix(zone.labels),
-            hash: leg.name,
-            upper: name.upper,
-            letters: name.letters,
-            extra_bytes: extra_bytes(message),
-            told: None,
-        };
         let sighting = Sighting {
             server: leg.server.ip(),
             view: packet.view,
@@ -46,81 +37,48 @@ impl Pipeline {
             process,
             has_payload: carrier::is_unusual(message, leg.qtype),
         };
-        let keys = process.into_iter().chain([address]).map(|client| Key { client, zone: zone_key });
-        let claimed = process.is_some_and(|client| self.reports.is_open(Key { client, zone: zone_key }));
-        self.reports.absorbed += u64::from(claimed);
-        for key in keys.clone() {
-            let said = ledger::Name { told: self.ledger.told(key.client, leg.name), ..said };
-            let reports = &mut self.reports;
-            let entry = self.ledger.open(key, zone.class, zone_wire, now_ns, &mut |old| {
-                reports.forget(old, now_ns, emit);
-            });
-            entry.via = via.unwrap_or(entry.via);
-            entry.has_payload |= sighting.has_payload;
-            entry.for_others = self.roles.of(key.client).asks_for_others();
-            let before = entry.totals.up_low;
-            let claimed = claimed && key.client == address;
-            if packet.repeats() > 0 {
-                entry.repeats(said, packet.repeats(), claimed, now_ns);
-            }
-            entry.query(said, charge, claimed, now_ns);
-            if let Some(history) = &mut self.history
-                && charge != Charge::Forwarded
-                && let Some(client) = self.clients.find(key.client)
-            {
-                history.asked(&store::Asked {
-                    client,
-                    zone: zone_key,
-                    wire: zone_wire,
-                    class: zone.class,
-                    qtype: leg.qtype,
-                    lookup: charge == Charge::Full,
-                    closest: process.is_none_or(|process| process == key.client),
-                    new_units: entry.totals.up_low - before,
-                    now_ns,
-                });
-            }
-        }
-        let server = self.address(leg.server.ip(), leg.netns);
-        let Self { reports, ledger, clients, names, history, .. } = self;
-        let mut scene = Scene {
-            ledger,
-            clients,
-            names,
-            history: history.as_ref(),
-            sighting,
-            sub: said.sub,
-            asked: message
-                .question
-                .filter(|_| charge == Charge::Full)
-                .map(|question| (question.name, name.upper > 0 && name.upper < name.letters)),
-            qtype: leg.qtype,
-            emit,
-        };
-        for key in keys {
-            reports.judge(key, &mut scene);
-        }
-        let mut look = Look {
-            packet,
-            message,
+        let keys = [process, Some(address)];
+        let told = keys.map(|key| self.told.cost(key?, leg.name));
+        let for_others = keys.map(|key| key.is_some_and(|key| self.roles.of(key).asks_for_others()));
+        let mut about = About {
             part: match charge {
                 Charge::Full => Lookup::First,
                 Charge::Twin => Lookup::Twin,
                 Charge::Forwarded => Lookup::Forwarded,
             },
-            name,
             name_hash: leg.name,
             qtype: leg.qtype,
             zone,
             zone_hash: zone_key,
             client: sighting.client(),
-            target: None,
-            answer: payload::Answer::default(),
             role: Role::Host,
-            seed: &self.seed,
+            sighting,
         };
-        look.role = self.roles.query(&look, server);
-        self.detectors.query(&look, &mut Cases { reports, scene });
+        let said = Said { packet, message, name };
+        let server = self.address(leg.server.ip(), leg.netns);
+        about.role = self.roles.query(&about.look(said, &self.seed), server);
+        let Self { of_all, over_clients, work, clients, names, seed, history, .. } = self;
+        let look = about.look(said, seed);
+        work.of_all(emit, |reports, ledger, emit| {
+            let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
+            of_all.query(&look, &mut Cases { reports, scene });
+        });
+        let asked = Asked { about, charge, via, told, for_others, flooded: None };
+        match work {
+            Work::Here(shard) => {
+                let around = Around { clients, names, seed };
+                shard.query(said, &asked, around, history.as_mut(), emit);
+                if let Some(of_zone) = shard::of_zone(&about, name) {
+                    let shard::Shard { ledger, reports, .. } = &mut **shard;
+                    let around = (&*clients, &*names, history.as_ref());
+                    let scene = scene(&about, look.sub_wire(), around, ledger, emit);
+                    over_clients.query(&of_zone, &mut Cases { reports, scene }, |cases| {
+                        about.keys().any(|key| cases.is_open(key))
+                    });
+                }
+            }
+            Work::Shared(shards) => shards.query(packet, name, asked, clients),
+        }
         zone_key
     }
 
@@ -143,19 +101,22 @@ impl Pipeline {
         let sighting =
             Sighting { server: server.ip(), view: packet.view, now_ns, address, process, has_payload: true };
         let stray = Stray { packet, message, to_server, client: sighting.client(), seed: &self.seed };
-        let Self { reports, ledger, clients, names, history, .. } = self;
-        let scene = Scene {
-            ledger,
-            clients,
-            names,
-            history: history.as_ref(),
-            sighting,
-            sub: &[],
-            asked: None,
-            qtype: 0,
-            emit,
-        };
-        self.detectors.stray(&stray, &mut Cases { reports, scene });
+        let Self { of_all, work, clients, names, history, .. } = self;
+        work.of_all(emit, |reports, ledger, emit| {
+            let scene = Scene {
+                ledger,
+                clients,
+                names,
+                history: history.as_ref(),
+                sighting,
+                sub: &[],
+                asked: None,
+                qtype: 0,
+                flooded: None,
+                emit,
+            };
+            of_all.stray(&stray, &mut Cases { reports, scene });
+        });
     }
 
     pub(super) fn response(
@@ -201,7 +162,7 @@ impl Pipeline {
             self.learn_from_answer(packet, message, leg, whose);
         }
         let zone = Zone::of(name);
-        let zone_key = self.seed.hash_one((name.suffix(zone.labels), zone.class));
+        let zone_key = shard::zone_hash(&self.seed, name, zone);
         if let Some(history) = &mut self.history
             && whose.asker == whose.owner
         {
@@ -216,62 +177,61 @@ impl Pipeline {
         }
         let mut target = None;
         let answer = payload::of(message, name, &self.seed, &mut target);
-        let clients =
-            || [Some(whose.asker), (whose.asker != address).then_some(address)].into_iter().flatten();
+        // An address that is no socket's own answers for itself alone: what another one asked through it is that one's.
+        let other = (whose.asker != address && whose.at_socket).then_some(address);
         if let Some(first) = &target {
             let mut tell = |name: &Canonical| {
                 let name = self.seed.hash_one(name.wire());
-                clients().for_each(|client| self.ledger.tell(client, name));
+                [Some(whose.asker), other]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|client| self.told.tell(client, name));
             };
             tell(&first.name);
             let others = message.records().take(MAX_TARGETS).filter(|record| !first.is_of(record));
             others.filter_map(|record| record.target()).for_each(|target| tell(&Canonical::new(target)));
         }
-        for client in clients() {
-            let claimed =
-                client != whose.asker && self.reports.is_open(Key { client: whose.asker, zone: zone_key });
-            if let Some(entry) = self.ledger.find(Key { client, zone: zone_key }) {
-                entry.response(answer, claimed, packet.time_ns);
-            }
-        }
-        let process = (whose.owner != address).then_some(whose.owner);
-        let sighting = Sighting {
-            server: leg.server.ip(),
-            view: packet.view,
-            now_ns: packet.time_ns,
-            address,
-            process,
-            has_payload: false,
-        };
-        let mut look = Look {
-            packet,
-            message,
+        let now_ns = packet.time_ns;
+        let received = Received { asker: whose.asker, address: other, zone: zone_key, answer, now_ns };
+        let mut about = About {
             part: lookup,
-            name,
             name_hash: leg.name,
             qtype: leg.qtype,
             zone,
             zone_hash: zone_key,
             client: whose.owner,
-            target: target.as_ref(),
-            answer,
             role: Role::Host,
-            seed: &self.seed,
+            sighting: Sighting {
+                server: leg.server.ip(),
+                view: packet.view,
+                now_ns,
+                address,
+                process: (whose.owner != address).then_some(whose.owner),
+                has_payload: false,
+            },
         };
-        look.role = self.roles.response(&look);
-        let Self { reports, ledger, clients, names, history, .. } = self;
-        let scene = Scene {
-            ledger,
-            clients,
-            names,
-            history: history.as_ref(),
-            sighting,
-            sub: look.sub_wire(),
-            asked: None,
-            qtype: leg.qtype,
-            emit,
-        };
-        self.detectors.response(&look, &mut Cases { reports, scene });
+        let said = Said { packet, message, name };
+        about.role = self.roles.response(&about.look(said, &self.seed));
+        let told = leg.qtype == rtype::TXT && self.told.cost(whose.owner, leg.name).is_some();
+        let answered = Answered { about, answer, told };
+        let Self { of_all, over_clients, work, clients, names, seed, history, .. } = self;
+        let look = Look { target: target.as_ref(), answer, told, ..about.look(said, seed) };
+        work.of_all(emit, |reports, ledger, emit| {
+            let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
+            of_all.response(&look, &mut Cases { reports, scene });
+        });
+        match work {
+            Work::Here(shard) => {
+                let around = Around { clients, names, seed };
+                shard.received(&received);
+                shard.response(said, &answered, target.as_ref(), around, history.as_ref(), emit);
+                over_clients.response(zone_key, answer, now_ns);
+            }
+            Work::Shared(shards) => {
+                shards.received(received, clients);
+                shards.response(packet, name, answered, clients);
+            }
+        }
         (lookup, Some(whose))
     }
 
@@ -288,42 +248,29 @@ impl Pipeline {
         emit: &mut Emit<'_>,
     ) {
         let zone = Zone::of(name);
-        let look = Look {
-            packet,
-            message,
+        let about = About {
             part,
-            name,
             name_hash: leg.name,
             qtype: leg.qtype,
             zone,
-            zone_hash: self.seed.hash_one((name.suffix(zone.labels), zone.class)),
+            zone_hash: shard::zone_hash(&self.seed, name, zone),
             client,
-            target: None,
-            answer: payload::Answer::default(),
             role: self.roles.of(client),
-            seed: &self.seed,
+            sighting: Sighting {
+                server: leg.server.ip(),
+                view: packet.view,
+                now_ns: packet.time_ns,
+                address,
+                process: (client != address).then_some(client),
+                has_payload: false,
+            },
         };
-        let sighting = Sighting {
-            server: leg.server.ip(),
-            view: packet.view,
-            now_ns: packet.time_ns,
-            address,
-            process: (client != address).then_some(client),
-            has_payload: false,
-        };
-        let Self { reports, ledger, clients, names, history, .. } = self;
-        let scene = Scene {
-            ledger,
-            clients,
-            names,
-            history: history.as_ref(),
-            sighting,
-            sub: look.sub_wire(),
-            asked: None,
-            qtype: leg.qtype,
-            emit,
-        };
-        self.detectors.spurious(&look, &mut Cases { reports, scene });
+        let Self { of_all, work, clients, names, seed, history, .. } = self;
+        let look = about.look(Said { packet, message, name }, seed);
+        work.of_all(emit, |reports, ledger, emit| {
+            let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
+            of_all.spurious(&look, &mut Cases { reports, scene });
+        });
     }
 
     /// Who answers where, and which names the answer sends its receiver to.
@@ -348,8 +295,24 @@ impl Pipeline {
     }
 }
 
-/// Bytes in a query beside its name and header.
-fn extra_bytes(message: &Message<'_>) -> usize {
-    let options = message.edns.map_or(0, |edns| edns.options().map(|(_, data)| data.len()).sum());
-    message.trailing.len() + options
+/// What detectors see beside a message of a look-up that they have no account of.
+fn scene<'a>(
+    about: &About,
+    sub: &'a [u8],
+    (clients, names, history): (&'a Clients, &'a Names, Option<&'a History>),
+    ledger: &'a mut ledger::Ledger,
+    emit: &'a mut Emit<'_>,
+) -> Scene<'a> {
+    Scene {
+        ledger,
+        clients,
+        names,
+        history,
+        sighting: about.sighting,
+        sub,
+        asked: None,
+        qtype: about.qtype,
+        flooded: None,
+        emit,
+    }
 }

@@ -57,9 +57,9 @@ impl Pipeline {
             matches!(client.identity, Identity::Process { .. }).then_some(client.ip)
         };
         let of_processes: HashSet<(IpAddr, u64), foldhash::fast::FixedState> = self
-            .ledger
-            .entries()
-            .iter()
+            .work
+            .shards()
+            .flat_map(|shard| shard.ledger.entries())
             .filter_map(|entry| Some((process(entry.key.client)?, entry.key.zone)))
             .collect();
         let is_told = |key: crate::ledger::Key| {
@@ -69,20 +69,20 @@ impl Pipeline {
             })
         };
         let mut nearest: Vec<_> = self
-            .ledger
-            .entries()
-            .iter()
-            .filter(|entry| !is_told(entry.key))
-            .map(|entry| (self.reports.score(entry), entry))
+            .work
+            .shards()
+            .flat_map(|shard| shard.ledger.entries().iter().map(|entry| (&shard.reports, entry)))
+            .filter(|(_, entry)| !is_told(entry.key))
+            .map(|(reports, entry)| (reports.score(entry), reports, entry))
             .collect();
         let total = nearest.len() as u64;
-        nearest.sort_by(|(a, one), (b, other)| {
+        nearest.sort_by(|(a, _, one), (b, _, other)| {
             b.total_cmp(a).then(other.last_ns.cmp(&one.last_ns)).then(one.key.cmp(&other.key))
         });
         nearest.truncate(MAX);
-        let rows = nearest.into_iter().map(|(score, entry)| {
+        let rows = nearest.into_iter().map(|(score, reports, entry)| {
             let client = who::describe(self.clients.find(entry.key.client), &self.names, &self.attribute);
-            let open = self.reports.finding(Case::client_zone(entry.key));
+            let open = reports.finding(Case::client_zone(entry.key));
             let (up, down) = crate::report::bounds(entry);
             Row {
                 client: text::client(&client),

@@ -1,19 +1,19 @@
 //! What exceptions do to open findings.
 
-use super::Reports;
 use super::open::Open;
+use super::{Case, Reports};
 use crate::exception::{Exceptions, Facts, Status};
 use crate::finding::{self, Finding, State};
 
 impl Reports {
     /// Looks again at findings that alert nobody: what no exception covers any more begins to.
-    pub fn review(&mut self, now_ns: u64, emit: &mut dyn FnMut(&Finding)) {
+    pub fn review(&mut self, now_ns: u64, emit: &mut dyn FnMut(Case, &Finding)) {
         let Self { open, exceptions, suppressed, .. } = self;
-        for open in open.values_mut().filter(|open| open.finding.is_suppressed()) {
+        for (case, open) in open.iter_mut().filter(|(_, open)| open.finding.is_suppressed()) {
             consider(open, exceptions, suppressed, now_ns);
             if open.told {
                 open.finding.time = finding::time(now_ns.max(open.last_ns));
-                emit(&open.finding);
+                emit(*case, &open.finding);
             }
         }
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::rules;
 use crate::attack::{self, Platform};
 use crate::config::{KEYS, SECTIONS};
-use crate::detect::Detectors;
+use crate::detect;
 use crate::finding::{Attack, Severity};
 use crate::limits;
 use crate::report;
@@ -35,7 +35,7 @@ pub struct Row {
 
 /// All rules, the ledger's first, then as the detectors take a packet, last those about the sensor itself.
 pub fn rows() -> Vec<Row> {
-    let all = [(report::RULE, "ledger")].into_iter().chain(Detectors::TABLE.iter().copied());
+    let all = [(report::RULE, "ledger")].into_iter().chain(detect::table());
     let own =
         limits::rules_and_about().map(|(rule, about)| Row { about: about.to_owned(), ..row(rule, "limits") });
     all.map(|(rule, section)| row(rule, section)).chain(own).collect()
@@ -126,8 +126,8 @@ mod tests {
                 row.rule
             );
         }
-        for (rule, section) in Detectors::TABLE {
-            let (_, doc) = SECTIONS.iter().find(|(name, _)| name == section).unwrap();
+        for (rule, section) in detect::table() {
+            let (_, doc) = SECTIONS.iter().find(|(name, _)| *name == section).unwrap();
             assert!(doc.trim().starts_with(&format!("Detector {rule}: ")), "[{section}]: {doc}");
         }
         let known: Vec<_> = rows().iter().map(|row| row.rule).collect();
