@@ -102,6 +102,38 @@ pub struct Message<'a> {
     records_at: usize,
 }
 
+/// What was made out of a message: on another thread its bytes need not be looked at again.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
+    header: Header,
+    /// Type and class.
+    question: Option<(u16, u16)>,
+    edns: Option<record::EdnsOutline>,
+    anomalies: Anomalies,
+    /// Bytes.
+    trailing: usize,
+    records_at: usize,
+}
+
+impl Outline {
+    /// The message that `Message::outline` was called of; `bytes` are its own.
+    pub fn of(self, bytes: &[u8]) -> Message<'_> {
+        let Self { header, question, edns, anomalies, trailing, records_at } = self;
+        // The first question's name is the first thing after the header.
+        let question =
+            question.map(|(qtype, qclass)| Question { name: Name::new(bytes, HEADER_LEN), qtype, qclass });
+        Message {
+            bytes,
+            header,
+            question,
+            edns: edns.map(|edns| edns.of(bytes)),
+            anomalies,
+            trailing: &bytes[bytes.len().saturating_sub(trailing)..],
+            records_at,
+        }
+    }
+}
+
 impl<'a> Message<'a> {
     /// Looks at a message of `true_len` bytes on the wire, of which `bytes` were captured. Never fails: see `anomalies`.
     pub fn parse(bytes: &'a [u8], true_len: usize) -> Self {
@@ -128,6 +160,18 @@ impl<'a> Message<'a> {
             message.walk_records();
         }
         message
+    }
+
+    /// What was made out, without the bytes.
+    pub fn outline(&self) -> Outline {
+        Outline {
+            header: self.header,
+            question: self.question.map(|question| (question.qtype, question.qclass)),
+            edns: self.edns.map(|edns| edns.outline()),
+            anomalies: self.anomalies,
+            trailing: self.trailing.len(),
+            records_at: self.records_at,
+        }
     }
 
     /// Response code with the eight bits that EDNS adds (RFC 6891 section 6.1.3).
@@ -229,6 +273,7 @@ fn header(bytes: &[u8]) -> Option<Header> {
 /// Fuzz entry: reads everything that can be read from any bytes, and checks what must hold of it.
 pub fn fuzz(bytes: &[u8]) {
     let message = Message::parse(bytes, bytes.len());
+    assert_eq!(format!("{message:?}"), format!("{:?}", message.outline().of(bytes)));
     if let Some(question) = &message.question {
         let canonical = Canonical::new(question.name);
         assert!(canonical.wire().len() <= 255 && canonical.labels() <= 127);

@@ -114,13 +114,39 @@ pub struct Edns<'a> {
     /// DO and reserved bits.
     pub flags: u16,
     rdata: &'a [u8],
+    /// Offset of the options in the message.
+    rdata_at: usize,
+}
+
+/// As `Edns`, with the place of the options instead of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EdnsOutline {
+    udp_size: u16,
+    rcode_high: u8,
+    version: u8,
+    flags: u16,
+    rdata: (usize, usize),
+}
+
+impl EdnsOutline {
+    pub(super) fn of(self, bytes: &[u8]) -> Edns<'_> {
+        let Self { udp_size, rcode_high, version, flags, rdata: (rdata_at, end) } = self;
+        let rdata = bytes.get(rdata_at..end).unwrap_or_default();
+        Edns { udp_size, rcode_high, version, flags, rdata, rdata_at }
+    }
 }
 
 impl<'a> Edns<'a> {
     pub(super) fn new(record: &Record<'a>) -> Self {
         let [rcode_high, version, high, low] = record.ttl.to_be_bytes();
         let flags = u16::from_be_bytes([high, low]);
-        Self { udp_size: record.class, rcode_high, version, flags, rdata: record.rdata }
+        let (rdata, rdata_at) = (record.rdata, record.rdata_at);
+        Self { udp_size: record.class, rcode_high, version, flags, rdata, rdata_at }
+    }
+
+    pub(super) fn outline(&self) -> EdnsOutline {
+        let Self { udp_size, rcode_high, version, flags, rdata, rdata_at } = *self;
+        EdnsOutline { udp_size, rcode_high, version, flags, rdata: (rdata_at, rdata_at + rdata.len()) }
     }
 
     /// Option codes and their data; ends at the first that does not fit.

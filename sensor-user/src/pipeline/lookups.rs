@@ -56,9 +56,10 @@ impl Pipeline {
         };
         let said = Said { packet, message, name };
         let server = self.address(leg.server.ip(), leg.netns);
-        about.role = self.roles.query(&about.look(said, &self.seed), server);
-        let Self { of_all, over_clients, work, clients, names, seed, history, .. } = self;
-        let look = about.look(said, seed);
+        let Self { of_all, over_clients, work, clients, names, seed, history, roles, .. } = self;
+        let mut look = about.look(said, seed);
+        look.role = roles.query(&look, server);
+        about.role = look.role;
         work.of_all(emit, |reports, ledger, emit| {
             let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
             of_all.query(&look, &mut Cases { reports, scene });
@@ -66,8 +67,8 @@ impl Pipeline {
         let asked = Asked { about, charge, via, told, for_others, flooded: None };
         match work {
             Work::Here(shard) => {
-                let around = Around { clients, names, seed };
-                shard.query(said, &asked, around, history.as_mut(), emit);
+                let around = Around { clients, names };
+                shard.query(&look, &asked, around, history.as_mut(), emit);
                 if let Some(of_zone) = shard::of_zone(&about, name) {
                     let shard::Shard { ledger, reports, .. } = &mut **shard;
                     let around = (&*clients, &*names, history.as_ref());
@@ -77,7 +78,7 @@ impl Pipeline {
                     });
                 }
             }
-            Work::Shared(shards) => shards.query(packet, name, asked, clients),
+            Work::Shared(shards) => shards.query(said, asked, clients),
         }
         zone_key
     }
@@ -211,25 +212,25 @@ impl Pipeline {
             },
         };
         let said = Said { packet, message, name };
-        about.role = self.roles.response(&about.look(said, &self.seed));
         let told = leg.qtype == rtype::TXT && self.told.cost(whose.owner, leg.name).is_some();
-        let answered = Answered { about, answer, told };
-        let Self { of_all, over_clients, work, clients, names, seed, history, .. } = self;
-        let look = Look { target: target.as_ref(), answer, told, ..about.look(said, seed) };
+        let Self { of_all, over_clients, work, clients, names, seed, history, roles, .. } = self;
+        let mut look = Look { target: target.as_ref(), answer, told, ..about.look(said, seed) };
+        look.role = roles.response(&look);
+        about.role = look.role;
         work.of_all(emit, |reports, ledger, emit| {
             let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
             of_all.response(&look, &mut Cases { reports, scene });
         });
         match work {
             Work::Here(shard) => {
-                let around = Around { clients, names, seed };
+                let around = Around { clients, names };
                 shard.received(&received);
-                shard.response(said, &answered, target.as_ref(), around, history.as_ref(), emit);
+                shard.response(&look, about.sighting, around, history.as_ref(), emit);
                 over_clients.response(zone_key, answer, now_ns);
             }
             Work::Shared(shards) => {
-                shards.received(received, clients);
-                shards.response(packet, name, answered, clients);
+                shards.received(received, address, clients);
+                shards.response(said, Answered { about, answer, told }, clients);
             }
         }
         (lookup, Some(whose))

@@ -13,7 +13,7 @@ use crate::dns::{Canonical, Message};
 use crate::event::Packet;
 use crate::finding::Origin;
 use crate::ledger::payload::Answer;
-use crate::ledger::{self, Charge, Key, Ledger, Target};
+use crate::ledger::{self, Charge, Key, Ledger};
 use crate::logged::Lookup;
 use crate::report::{Case, Reports, Scene, Sighting};
 use crate::store::{self, History};
@@ -31,7 +31,6 @@ pub(super) struct Shard {
 pub(super) struct Around<'a> {
     pub(super) clients: &'a Clients,
     pub(super) names: &'a Names,
-    pub(super) seed: &'a FixedState,
 }
 
 /// A message with its question read.
@@ -42,7 +41,7 @@ pub(super) struct Said<'a> {
     pub(super) name: &'a Canonical,
 }
 
-/// Of its question, what was made of it once.
+/// What was made of its question once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About {
     pub(super) part: Lookup,
@@ -114,6 +113,13 @@ impl About {
     }
 }
 
+impl Answered {
+    /// `target` is left out: who needs it makes it anew.
+    pub(super) fn look<'a>(&self, said: Said<'a>, seed: &'a FixedState) -> Look<'a> {
+        Look { answer: self.answer, told: self.told, ..self.about.look(said, seed) }
+    }
+}
+
 impl Shard {
     pub(super) fn new(settings: &Settings, origin: Origin) -> Self {
         Self {
@@ -131,15 +137,15 @@ impl Shard {
     /// Charges a query, judges its accounts and shows it to the detectors.
     pub(super) fn query(
         &mut self,
-        said: Said<'_>,
+        look: &Look<'_>,
         asked: &Asked,
         around: Around<'_>,
         mut history: Option<&mut History>,
         emit: &mut Emit<'_>,
     ) {
-        let Asked { about, charge, via, told, for_others, flooded } = *asked;
-        let About { name_hash, qtype, zone, zone_hash, sighting, .. } = about;
-        let Said { packet, message, name } = said;
+        let Asked { ref about, charge, via, told, for_others, flooded } = *asked;
+        let About { name_hash, qtype, zone, zone_hash, sighting, .. } = *about;
+        let Look { packet, message, name, .. } = *look;
         let Self { ledger, detectors, reports } = self;
         let Sighting { now_ns, address, process, .. } = sighting;
         let zone_wire = name.suffix(zone.labels);
@@ -204,7 +210,7 @@ impl Shard {
         for key in keys {
             reports.judge(key, &mut scene);
         }
-        detectors.query(&about.look(said, around.seed), &mut Cases { reports, scene });
+        detectors.query(look, &mut Cases { reports, scene });
     }
 
     /// Whether a finding about a query's client, or its address, and the zone is open.
@@ -230,33 +236,29 @@ impl Shard {
         }
     }
 
-    /// Shows a response to the detectors of who asked. `target` is where its first record leads that leads to a name, if
-    /// that was looked at before.
+    /// Shows a response to the detectors of who asked.
     pub(super) fn response(
         &mut self,
-        said: Said<'_>,
-        answered: &Answered,
-        target: Option<&Target>,
+        look: &Look<'_>,
+        sighting: Sighting,
         around: Around<'_>,
         history: Option<&History>,
         emit: &mut Emit<'_>,
     ) {
-        let Answered { about, answer, told } = *answered;
-        let look = Look { target, answer, told, ..about.look(said, around.seed) };
         let Self { ledger, detectors, reports } = self;
         let scene = Scene {
             ledger,
             clients: around.clients,
             names: around.names,
             history,
-            sighting: about.sighting,
+            sighting,
             sub: look.sub_wire(),
             asked: None,
-            qtype: about.qtype,
+            qtype: look.qtype,
             flooded: None,
             emit,
         };
-        detectors.response(&look, &mut Cases { reports, scene });
+        detectors.response(look, &mut Cases { reports, scene });
     }
 }
 

@@ -17,17 +17,16 @@ use foldhash::HashSet;
 use foldhash::quality::FixedState;
 
 use super::Settings;
-use super::shard::{Answered, Asked, Received, Shard, of_zone};
+use super::shard::{About, Answered, Asked, Received, Said, Shard, of_zone};
 use crate::attribute::clients::News;
 use crate::attribute::{Clients, Identity, Names};
 use crate::detect::OverClients;
 use crate::detect::{Cases, Emit, reputation};
-use crate::dns::Canonical;
-use crate::event::{Packet, View};
+use crate::event::View;
 use crate::finding::{Finding, Origin};
 use crate::ledger::{self, Key, Ledger};
 use crate::report::{Case, Reports, Scene, Turn};
-use work::{Job, Mirrored, Op, serve_shard};
+use work::{Job, Mirrored, Op, Owned, serve_shard};
 
 /// Work gathered for a shard before its thread gets it.
 const BATCH: usize = 128;
@@ -191,9 +190,9 @@ impl Shards {
         self.next += 1;
     }
 
-    pub(super) fn query(&mut self, packet: &Packet, name: &Canonical, asked: Asked, clients: &mut Clients) {
+    pub(super) fn query(&mut self, said: Said<'_>, asked: Asked, clients: &mut Clients) {
         let sighting = asked.about.sighting;
-        let own = sighting.process.is_some() || packet.view == View::HostEgress;
+        let own = sighting.process.is_some() || sighting.view == View::HostEgress;
         if own && self.own.len() < OWN_MAX {
             self.own.insert(sighting.address);
         }
@@ -203,18 +202,18 @@ impl Shards {
             self.tell(at, key, clients);
         }
         let asked = Asked { flooded: Some(self.of_all.reports.is_flooded(asked.about.zone_hash)), ..asked };
-        let op = Op::Query { packet: packet.clone(), name: name.clone(), asked, claimed: false };
-        self.give(at, op);
+        self.give(at, Op::Query { said: Owned::of(said), asked, claimed: false });
     }
 
     pub(super) fn via(&mut self, key: Key, by: u64, clients: &mut Clients) {
-        let at = self.home_of(key.client, clients);
+        let at = self.home_of(key.client, 0, clients);
         self.tell(at, by, clients);
         self.give(at, Op::Via { key, by });
     }
 
-    pub(super) fn received(&mut self, received: Received, clients: &Clients) {
-        let at = self.home_of(received.asker, clients);
+    /// `address`: where the response went.
+    pub(super) fn received(&mut self, received: Received, address: u64, clients: &Clients) {
+        let at = self.home_of(received.asker, address, clients);
         // Live and rewritten on its way, the address may be on another thread: then its account knows nothing of the
         // asker's finding.
         let elsewhere = received.address.filter(|address| self.home(*address) != at);
@@ -226,18 +225,12 @@ impl Shards {
         self.give(at, Op::Received(Received { address, ..received }));
     }
 
-    pub(super) fn response(
-        &mut self,
-        packet: &Packet,
-        name: &Canonical,
-        answered: Answered,
-        clients: &mut Clients,
-    ) {
-        let client = answered.about.client;
-        let at = self.home_of(client, clients);
+    pub(super) fn response(&mut self, said: Said<'_>, answered: Answered, clients: &mut Clients) {
+        let About { client, sighting, .. } = answered.about;
+        let at = self.home_of(client, sighting.address, clients);
         self.tell_news(clients);
         self.tell(at, client, clients);
-        self.give(at, Op::Response { packet: packet.clone(), name: name.clone(), answered });
+        self.give(at, Op::Response { said: Owned::of(said), answered });
     }
 
     /// Closes what is quiet, everywhere at this point.
@@ -360,8 +353,11 @@ impl Shards {
         (((address >> 32) * self.slots.len() as u64) >> 32) as usize
     }
 
-    /// The shard of a client: programs of this host are in the first, with all their addresses.
-    fn home_of(&self, client: u64, clients: &Clients) -> usize {
+    /// The shard of a client, which may be `address`: programs of this host are in the first, with all their addresses.
+    fn home_of(&self, client: u64, address: u64, clients: &Clients) -> usize {
+        if client == address {
+            return self.home(address);
+        }
         match clients.find(client) {
             Some(client) if matches!(client.identity, Identity::Process { .. }) => 0,
             _ => self.home(client),
@@ -397,7 +393,7 @@ impl Shards {
             let Self { slots, over_clients: lane, found, nobody, swept, .. } = self;
             let Some(op) = slots[at].done.front().and_then(|batch| batch.ops.get(batch.next)) else { break };
             match &op.1 {
-                Op::Query { name, asked, claimed, .. } => {
+                Op::Query { said: Owned { name, .. }, asked, claimed } => {
                     let about = &asked.about;
                     let place = Place::new(number, Step::OverClients);
                     let scene = Scene {

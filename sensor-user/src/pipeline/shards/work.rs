@@ -5,12 +5,11 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use foldhash::quality::FixedState;
 
-use super::super::read;
 use super::super::shard::{Answered, Around, Asked, Received, Said, Shard, of_zone};
 use super::{Found, Place, Step};
 use crate::attribute::{Client, Clients, Names};
 use crate::detect::reputation::Feed;
-use crate::dns::Canonical;
+use crate::dns::{Canonical, Outline};
 use crate::event::Packet;
 use crate::ledger::Key;
 use crate::ledger::payload::Answer;
@@ -20,14 +19,12 @@ use crate::ledger::payload::Answer;
 pub(super) enum Op {
     /// `claimed`: afterwards, whether a finding about its client and zone is open.
     Query {
-        packet: Packet,
-        name: Canonical,
+        said: Owned,
         asked: Asked,
         claimed: bool,
     },
     Response {
-        packet: Packet,
-        name: Canonical,
+        said: Owned,
         answered: Answered,
     },
     /// What is left of a response.
@@ -56,6 +53,20 @@ pub(super) enum Op {
         name: Option<String>,
     },
     Feed(Arc<Feed>),
+}
+
+/// A message that goes to another thread.
+#[derive(Debug)]
+pub(super) struct Owned {
+    packet: Packet,
+    outline: Outline,
+    pub(super) name: Canonical,
+}
+
+impl Owned {
+    pub(super) fn of(said: Said<'_>) -> Self {
+        Self { packet: said.packet.clone(), outline: said.message.outline(), name: said.name.clone() }
+    }
 }
 
 /// A shard, and copies of what it needs to know of the caller's.
@@ -92,21 +103,21 @@ pub(super) fn serve_shard(jobs: &Receiver<Job>, done: &SyncSender<Job>) {
 impl Mirrored {
     fn take(&mut self, number: u64, op: &mut Op, found: &mut Found) {
         let Self { shard, clients, names, seed } = self;
-        let around = Around { clients, names, seed };
+        let around = Around { clients, names };
         let place = Place::new(number, Step::OfClient);
         match op {
-            Op::Query { packet, name, asked, claimed } => {
-                let message = read(packet).0;
-                let said = Said { packet, message: &message, name };
+            Op::Query { said: Owned { packet, outline, name }, asked, claimed } => {
+                let message = outline.of(&packet.payload);
+                let look = asked.about.look(Said { packet, message: &message, name }, seed);
                 let emit = &mut |finding: &_| found.push((place, Clone::clone(finding)));
-                shard.query(said, asked, around, None, emit);
+                shard.query(&look, asked, around, None, emit);
                 *claimed = of_zone(&asked.about, name).is_some() && shard.has_open(&asked.about);
             }
-            Op::Response { packet, name, answered } => {
-                let message = read(packet).0;
-                let said = Said { packet, message: &message, name };
+            Op::Response { said: Owned { packet, outline, name }, answered } => {
+                let message = outline.of(&packet.payload);
+                let look = answered.look(Said { packet, message: &message, name }, seed);
                 let emit = &mut |finding: &_| found.push((place, Clone::clone(finding)));
-                shard.response(said, answered, None, around, None, emit);
+                shard.response(&look, answered.about.sighting, around, None, emit);
                 let Answered { about, answer, .. } = *answered;
                 *op = Op::Answer { zone: about.zone_hash, answer, now_ns: about.sighting.now_ns };
             }
