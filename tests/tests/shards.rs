@@ -235,7 +235,9 @@ fn told(config: &Config, events: &[Event], mut look: impl FnMut(&Pipeline)) -> S
 /// Accounts and findings that had to go.
 fn evicted(config: &Config, events: &[Event]) -> [u64; 2] {
     let mut pipeline = Pipeline::new(config.pipeline(), Origin::Replay);
-    events.iter().for_each(|event| pipeline.push(event.clone(), &mut |_| {}));
+    for event in events {
+        pipeline.push(event.clone(), &mut |_| {});
+    }
     pipeline.finish(&mut |_| {});
     let stats = pipeline.stats();
     ["ledger keys", "open findings"]
