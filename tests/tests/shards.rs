@@ -5,6 +5,8 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
 
 use bytes::Bytes;
 use earthdog::config::Config;
@@ -13,8 +15,8 @@ use earthdog::finding::{Finding, Origin};
 use earthdog::pipeline::{Fill, Pipeline};
 use earthdog::sink;
 use earthdog_tests::capture::Capture as _;
-use earthdog_tests::emulate::{self, Pace};
-use earthdog_tests::hazard;
+use earthdog_tests::emulate::{self, Emulation, Pace};
+use earthdog_tests::hazard::{self, Hazard};
 use earthdog_tests::replayed::Sensor;
 use earthdog_tests::sensor::binary;
 use sensor_ebpf::abi::flag;
@@ -22,7 +24,7 @@ use sensor_ebpf::abi::flag;
 const THREADS: [u64; 3] = [1, 2, 4];
 const SEED: u64 = 1;
 
-/// Of everything there is to replay.
+/// Of everything there is to replay. Four threads take one in four of each kind.
 #[test]
 fn what_is_found_is_the_same_on_any_number_of_threads() {
     let sensor = Sensor::new(&binary().unwrap()).unwrap();
@@ -32,36 +34,64 @@ fn what_is_found_is_the_same_on_any_number_of_threads() {
         fs::write(&path, format!("[pipeline]\nthreads = {threads}\n")).unwrap();
         path
     });
-    let same = |name: &str, file: &Path| {
-        let [one, others @ ..] = configs.each_ref().map(|config| sensor.printed(file, config).unwrap());
-        for (threads, other) in THREADS[1..].iter().zip(others) {
-            assert!(
-                one == other,
-                "{name}: other findings with {threads} threads\n{}\n{}",
-                String::from_utf8_lossy(&one),
-                String::from_utf8_lossy(&other)
-            );
+    let kinds: [Vec<Replay>; 3] = [
+        emulate::ALL.iter().map(Replay::Tool).collect(),
+        hazard::ALL.iter().map(Replay::Hazard).collect(),
+        captures().into_iter().map(Replay::Capture).collect(),
+    ];
+    let numbered = kinds.iter().flat_map(|kind| kind.iter().enumerate());
+    let waiting = Mutex::new(numbered.collect::<Vec<_>>());
+    let counts = Mutex::new([0; THREADS.len()]);
+    // Side by side: most of a replay is one thread's work.
+    thread::scope(|scope| {
+        for worker in 0..thread::available_parallelism().map_or(2, usize::from) {
+            let made = dir.path().join(format!("{worker}.pcap"));
+            let (sensor, configs, waiting, counts) = (&sensor, &configs, &waiting, &counts);
+            scope.spawn(move || {
+                loop {
+                    let Some((number, replay)) = waiting.lock().unwrap().pop() else { break };
+                    let (name, file) = replay.file(&made);
+                    let one = sensor.printed(&file, &configs[0]).unwrap();
+                    let with = if number % 4 == 0 { THREADS.len() } else { 2 };
+                    for at in 1..with {
+                        let other = sensor.printed(&file, &configs[at]).unwrap();
+                        assert!(
+                            one == other,
+                            "{name}: other findings with {} threads\n{}\n{}",
+                            THREADS[at],
+                            String::from_utf8_lossy(&one),
+                            String::from_utf8_lossy(&other)
+                        );
+                        counts.lock().unwrap()[at] += usize::from(!one.is_empty());
+                    }
+                    counts.lock().unwrap()[0] += 1;
+                }
+            });
         }
-        usize::from(!one.is_empty())
-    };
-    let made = dir.path().join("made.pcap");
-    let (mut files, mut with_findings) = (0, 0);
-    for tool in emulate::ALL {
-        fs::write(&made, tool.make(SEED, Pace::default()).pcap()).unwrap();
-        with_findings += same(tool.name, &made);
-        files += 1;
+    });
+    let [replays, two, four] = counts.into_inner().unwrap();
+    eprintln!("{replays} replays; compared with findings: {two} of two threads, {four} of four");
+    assert!(two > 60 && four > 15, "{two} and {four} of {replays}");
+}
+
+/// What one replay reads.
+enum Replay {
+    Tool(&'static Emulation),
+    Hazard(&'static Hazard),
+    Capture(PathBuf),
+}
+
+impl Replay {
+    /// Its name and its file, made at `made` where it is none of its own.
+    fn file(&self, made: &Path) -> (String, PathBuf) {
+        let (name, pcap) = match self {
+            Self::Tool(tool) => (tool.name, tool.make(SEED, Pace::default()).pcap()),
+            Self::Hazard(hazard) => (hazard.name, hazard.make(SEED).pcap()),
+            Self::Capture(file) => return (file.display().to_string(), file.clone()),
+        };
+        fs::write(made, pcap).unwrap();
+        (name.to_owned(), made.to_path_buf())
     }
-    for hazard in hazard::ALL {
-        fs::write(&made, hazard.make(SEED).pcap()).unwrap();
-        with_findings += same(hazard.name, &made);
-        files += 1;
-    }
-    for file in captures() {
-        with_findings += same(&file.display().to_string(), &file);
-        files += 1;
-    }
-    eprintln!("{files} replays, {with_findings} with findings");
-    assert!(with_findings > 60, "{with_findings} of {files}");
 }
 
 /// All tools and hazards at once, each from clients of its own, and half of them through a forwarder: on every shard there
@@ -76,8 +106,9 @@ fn a_crowd_is_told_of_in_the_same_order() {
         for max_keys in of_clients(&mut config) {
             *max_keys *= 16;
         }
-        assert_eq!(evicted(&config, &crowd), [0, 0], "no room with {threads} threads");
-        told(&config, &crowd, |_| {})
+        let (told, evicted) = told(&config, &crowd, |_| {});
+        assert_eq!(evicted, [0, 0], "no room with {threads} threads");
+        told
     });
     let lines = one.lines().count();
     eprintln!("{} messages, {lines} state changes", crowd.len());
@@ -114,7 +145,7 @@ fn shards_together_keep_the_caps() {
             }
         };
         let first = told(&config, &crowd, &mut look);
-        let evicted = evicted(&config, &crowd);
+        let evicted = first.1;
         eprintln!("{threads} threads: at most {most:?}, evicted {evicted:?}");
         assert!(most[0] > 32 && most[1] > 4, "{threads} threads: tables never filled: {most:?}");
         assert!(evicted.iter().all(|count| *count > 100), "{threads} threads: {evicted:?}");
@@ -212,8 +243,8 @@ fn packet(time_ns: u64, (src, dst): (SocketAddr, SocketAddr), payload: Bytes, is
     }
 }
 
-/// What is found, a line each; `look` is called now and then.
-fn told(config: &Config, events: &[Event], mut look: impl FnMut(&Pipeline)) -> String {
+/// What is found, a line each, and the accounts and findings that had to go; `look` is called now and then.
+fn told(config: &Config, events: &[Event], mut look: impl FnMut(&Pipeline)) -> (String, [u64; 2]) {
     let mut out = String::new();
     let mut emit = |finding: &Finding| out += &sink::json(finding).unwrap();
     let mut pipeline = Pipeline::new(config.pipeline(), Origin::Replay);
@@ -229,19 +260,9 @@ fn told(config: &Config, events: &[Event], mut look: impl FnMut(&Pipeline)) -> S
         }
     }
     pipeline.finish(&mut emit);
-    out
-}
-
-/// Accounts and findings that had to go.
-fn evicted(config: &Config, events: &[Event]) -> [u64; 2] {
-    let mut pipeline = Pipeline::new(config.pipeline(), Origin::Replay);
-    for event in events {
-        pipeline.push(event.clone(), &mut |_| {});
-    }
-    pipeline.finish(&mut |_| {});
-    let stats = pipeline.stats();
-    ["ledger keys", "open findings"]
-        .map(|of| stats.evictions.iter().find(|(name, _)| *name == of).map_or(0, |(_, count)| *count))
+    let evictions = pipeline.stats().evictions;
+    let evicted = |of| evictions.iter().find(|(name, _)| *name == of).map_or(0, |(_, count)| *count);
+    (out, ["ledger keys", "open findings"].map(evicted))
 }
 
 fn difference(one: &str, other: &str) -> String {
