@@ -32,7 +32,7 @@ use crate::report::{self, ByRule, Scene, Sighting, who};
 use crate::store::{self, History};
 use crate::zone::Zone;
 
-use shard::{About, Answered, Around, Asked, Received, Said};
+use shard::{About, Answered, Asked, Said, Shard};
 use spread_out::Work;
 
 pub use shards::MAX as MAX_THREADS;
@@ -203,8 +203,17 @@ impl Pipeline {
 
     /// Takes one record; `emit` gets every finding that it creates, updates or closes.
     pub fn push(&mut self, event: Event, emit: &mut Emit<'_>) {
+        // What is moved is copied: most packets stay where they are.
         match event {
-            Event::Packet(packet) => self.packet(packet, emit),
+            Event::Packet(ref packet) => {
+                self.begin(packet, emit);
+                match packet.kind {
+                    Kind::Message => self.message(packet, emit),
+                    Kind::Datagram => self.datagram(packet, emit),
+                    Kind::Segment => return self.segment(event, emit),
+                }
+                self.hand_on(event, emit);
+            }
             Event::Exec(exec) => {
                 self.stats.execs += 1;
                 self.processes.exec(&exec);
@@ -362,23 +371,29 @@ impl Pipeline {
         self.roles.of(self.address(ip, 0))
     }
 
-    fn packet(&mut self, packet: Packet, emit: &mut Emit<'_>) {
+    fn begin(&mut self, packet: &Packet, emit: &mut Emit<'_>) {
         self.stats.packets += 1;
         self.now_ns = packet.time_ns;
         if self.now_ns.abs_diff(self.swept_ns) >= SWEEP_NS {
             self.sweep(emit);
         }
-        match packet.kind {
-            Kind::Message => self.message(&packet, emit),
-            Kind::Segment => {
-                self.stats.segments += 1;
-                let mut messages = std::mem::take(&mut self.reassembled);
-                self.reassembler.push(packet, &mut |message| messages.push(message));
-                self.messages(messages, emit);
-            }
-            Kind::Datagram => self.datagram(&packet, emit),
-        }
+    }
+
+    fn segment(&mut self, event: Event, emit: &mut Emit<'_>) {
+        let Event::Packet(packet) = event else { return };
+        self.stats.segments += 1;
+        let mut messages = std::mem::take(&mut self.reassembled);
+        self.reassembler.push(packet, &mut |message| messages.push(message));
+        self.messages(messages, emit);
         if let Work::Shared(shards) = &mut self.work {
+            shards.advance(&mut self.over_clients, &self.names, emit);
+        }
+    }
+
+    /// A packet that was looked at goes where its client's accounts are.
+    fn hand_on(&mut self, event: Event, emit: &mut Emit<'_>) {
+        if let Work::Shared(shards) = &mut self.work {
+            shards.carry(event);
             shards.advance(&mut self.over_clients, &self.names, emit);
         }
     }
@@ -395,6 +410,9 @@ impl Pipeline {
                 self.message(&message, emit);
             } else {
                 self.datagram(&message, emit);
+            }
+            if let Work::Shared(shards) = &mut self.work {
+                shards.carry(Event::Packet(message));
             }
         }
         self.reassembled = messages;

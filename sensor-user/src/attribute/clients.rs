@@ -1,5 +1,6 @@
 //! The client key: what stays the same while processes come and go.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -97,6 +98,23 @@ pub struct Client {
     pub grade: u8,
 }
 
+impl Client {
+    /// One that asks for the first time.
+    fn new(identity: Identity, ip: IpAddr) -> Self {
+        Self {
+            stable_hash: identity.stable_hash(),
+            identity,
+            ip,
+            pids: Vec::new(),
+            comm: [0; 16],
+            image: Arc::default(),
+            place: None,
+            ancestry: Vec::new(),
+            grade: 0,
+        }
+    }
+}
+
 /// Clients by key, bounded.
 #[derive(Debug)]
 pub struct Clients {
@@ -109,9 +127,19 @@ pub struct Clients {
     /// Of each of the list, who has a copy.
     copies: Vec<Copies>,
     news: Vec<News>,
+    at_hand: Option<AtHand>,
     cursor: usize,
     pub seen: u64,
     pub evicted: u64,
+}
+
+/// An address that is known while its message is looked at.
+#[derive(Debug)]
+struct AtHand {
+    key: u64,
+    ip: IpAddr,
+    /// Made when it is first asked for: few messages are part of a finding.
+    client: OnceCell<Box<Client>>,
 }
 
 /// Who has a copy of a client, one bit each, and whose is not what it is now.
@@ -148,6 +176,7 @@ impl Clients {
             last_ns: Vec::new(),
             copies: Vec::new(),
             news: Vec::new(),
+            at_hand: None,
             cursor: 0,
             seen: 0,
             evicted: 0,
@@ -155,7 +184,18 @@ impl Clients {
     }
 
     pub fn find(&self, key: u64) -> Option<&Client> {
-        self.slot(key).map(|slot| &self.list[slot].1)
+        if let Some(slot) = self.slot(key) {
+            return Some(&self.list[slot].1);
+        }
+        let AtHand { ip, client, .. } = self.at_hand.as_ref().filter(|at_hand| at_hand.key == key)?;
+        Some(client.get_or_init(|| Box::new(Client::new(Identity::Address(*ip), *ip))))
+    }
+
+    /// Lets an address be found, noted or not, until the next one is.
+    pub fn have_at_hand(&mut self, key: u64, ip: IpAddr) {
+        if self.at_hand.as_ref().is_none_or(|at_hand| at_hand.key != key) {
+            self.at_hand = Some(AtHand { key, ip, client: OnceCell::new() });
+        }
     }
 
     /// Notes that a client asked; the one not seen for longest of a few makes room for a new one.
@@ -170,18 +210,7 @@ impl Clients {
             slot
         } else {
             self.seen += 1;
-            let identity = identity();
-            let client = Client {
-                stable_hash: identity.stable_hash(),
-                identity,
-                ip,
-                pids: Vec::new(),
-                comm: [0; 16],
-                image: Arc::default(),
-                place: None,
-                ancestry: Vec::new(),
-                grade: 0,
-            };
+            let client = Client::new(identity(), ip);
             let slot = if self.list.len() < self.max {
                 self.list.push((key, client));
                 self.last_ns.push(now_ns);
@@ -263,18 +292,23 @@ impl Clients {
     }
 
     /// What `holder` (below 64) lacks to have what is known of a client here.
-    pub fn copy_for(&mut self, holder: usize, key: u64) -> Option<Client> {
+    pub fn copy_for(&mut self, holder: usize, key: u64) -> Option<&Client> {
         let slot = self.slot(key)?;
         let (copies, bit) = (&mut self.copies[slot], 1 << holder);
         let lacks = copies.held & bit == 0 || copies.stale & bit != 0;
         copies.held |= bit;
         copies.stale &= !bit;
-        lacks.then(|| self.list[slot].1.clone())
+        lacks.then(|| &self.list[slot].1)
+    }
+
+    /// Whether there is anything to be told.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
     }
 
     /// What is to be told since the last call.
-    pub fn news(&mut self) -> Option<Vec<News>> {
-        (!self.news.is_empty()).then(|| std::mem::take(&mut self.news))
+    pub fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// Takes a copy in the place of the one before.
@@ -362,6 +396,20 @@ mod tests {
             14_944_161_014_720_145_401,
             "ids of findings must not change between releases"
         );
+    }
+
+    #[test]
+    fn an_address_is_found_while_it_is_at_hand() {
+        let mut clients = Clients::new(8, 1);
+        let [near, noted]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        clients.note(2, || Identity::Address(noted), noted, 0);
+        clients.have_at_hand(1, near);
+        let as_noted = |clients: &Clients, key| clients.find(key).map(|client| format!("{client:?}"));
+        let found = as_noted(&clients, 1).unwrap();
+        clients.have_at_hand(3, noted);
+        assert!(clients.find(1).is_none() && clients.find(2).is_some());
+        clients.note(1, || Identity::Address(near), near, 0);
+        assert_eq!(as_noted(&clients, 1).unwrap(), found);
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
         self.slots.is_empty()
     }
 
+    #[inline]
     pub fn find(&mut self, key: K) -> Option<&mut V> {
         let slot = self.index.find(&key, |slot| &self.slots[slot].0)?;
         self.worths.touch(slot);
@@ -52,27 +53,31 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
     }
 
     /// What is remembered of a key, made if it is new.
+    #[inline]
     pub fn open(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        let slot = if let Some(slot) = self.index.find(&key, |slot| &self.slots[slot].0) {
-            slot
-        } else {
-            let slot = if self.slots.len() < self.max {
-                self.slots.push((key, make()));
-                self.worths.push();
-                self.slots.len() - 1
-            } else {
-                let Self { slots, worths, .. } = self;
-                let slot = worths.least(|slot| slots[slot].1.worth(), |worth| worth);
-                self.index.remove(&self.slots[slot].0, slot);
-                self.evicted += 1;
-                self.slots[slot] = (key, make());
-                slot
-            };
-            self.index.insert(&key, slot, |slot| &self.slots[slot].0);
-            slot
-        };
+        let known = self.index.find(&key, |slot| &self.slots[slot].0);
+        let slot = known.unwrap_or_else(|| self.add(key, make()));
         self.worths.touch(slot);
         &mut self.slots[slot].1
+    }
+
+    /// Where a new key is. Apart, so that what is done for each message stays short.
+    #[inline(never)]
+    fn add(&mut self, key: K, value: V) -> usize {
+        let slot = if self.slots.len() < self.max {
+            self.slots.push((key, value));
+            self.worths.push();
+            self.slots.len() - 1
+        } else {
+            let Self { slots, worths, .. } = self;
+            let slot = worths.least(|slot| slots[slot].1.worth(), |worth| worth);
+            self.index.remove(&self.slots[slot].0, slot);
+            self.evicted += 1;
+            self.slots[slot] = (key, value);
+            slot
+        };
+        self.index.insert(&key, slot, |slot| &self.slots[slot].0);
+        slot
     }
 }
 
@@ -116,6 +121,7 @@ impl<W: Copy + Default> Worths<W> {
     }
 
     /// A slot's worth may be another from here on.
+    #[inline]
     pub fn touch(&mut self, slot: usize) {
         if let Some(bits) = self.touched.get_mut(slot / 64) {
             *bits |= 1 << (slot % 64);

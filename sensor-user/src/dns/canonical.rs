@@ -6,7 +6,6 @@ use super::Name;
 use super::name::MAX_WIRE;
 
 /// Lower-cased wire form without the root label, and where each label starts.
-#[derive(Clone)]
 pub struct Canonical {
     /// Zeros behind the labels.
     bytes: [u8; ROOM],
@@ -22,6 +21,24 @@ pub struct Canonical {
 const ROOM: usize = MAX_WIRE.next_multiple_of(EACH);
 const EACH: usize = 16;
 
+impl Clone for Canonical {
+    fn clone(&self) -> Self {
+        let Self { bytes, starts, len, labels, letters, upper } = *self;
+        Self { bytes, starts, len, labels, letters, upper }
+    }
+
+    /// Copies what there is of it, most names being short.
+    fn clone_from(&mut self, other: &Self) {
+        let Self { bytes, starts, len, labels, letters, upper } = other;
+        // What is zero there is zero here.
+        let used = usize::from(self.len.max(*len));
+        self.bytes[..used].copy_from_slice(&bytes[..used]);
+        let used = usize::from(*labels);
+        self.starts[..used].copy_from_slice(&starts[..used]);
+        (self.len, self.labels, self.letters, self.upper) = (*len, *labels, *letters, *upper);
+    }
+}
+
 impl Canonical {
     pub fn new(name: Name<'_>) -> Self {
         let mut own = Self::root();
@@ -36,7 +53,8 @@ impl Canonical {
             own.labels += 1;
             at += 1 + own.bytes[usize::from(at)];
         }
-        own.lower()
+        own.lower();
+        own
     }
 
     /// Labels beyond 254 bytes with their lengths are left out ([`Name::labels`] gives no more).
@@ -54,7 +72,8 @@ impl Canonical {
             name.labels += 1;
             name.len = end as u8;
         }
-        name.lower()
+        name.lower();
+        name
     }
 
     fn root() -> Self {
@@ -62,7 +81,7 @@ impl Canonical {
     }
 
     /// Lower-cases all labels at once: lengths are at most 63 and thus no letters, and neither is what is left empty.
-    fn lower(mut self) -> Self {
+    fn lower(&mut self) {
         // Without branches and side by side, so that the compiler takes sixteen at a time.
         let (mut upper, mut letters) = ([0_u8; EACH], [0_u8; EACH]);
         let (pieces, _) = self.bytes.as_chunks_mut::<EACH>();
@@ -76,7 +95,6 @@ impl Canonical {
         }
         self.upper = upper.iter().sum();
         self.letters = letters.iter().sum();
-        self
     }
 
     /// For tests and text sources: dots separate labels.
@@ -173,6 +191,22 @@ pub fn labels(mut wire: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_over_another_name_leaves_nothing_of_it() {
+        let names =
+            ["", "a", "www.example.com", "a.b.c.d.e.f.g.h", "LONGER-label.than.the-others.example.org"];
+        for (before, after) in names.iter().flat_map(|before| names.map(|after| (before, after))) {
+            let (mut copy, name) = (Canonical::from_text(before), Canonical::from_text(after));
+            copy.clone_from(&name);
+            assert_eq!((copy.bytes, copy.len, copy.labels), (name.bytes, name.len, name.labels));
+            assert_eq!((copy.letters, copy.upper), (name.letters, name.upper));
+            assert!(
+                (0..name.labels()).all(|index| copy.label(index) == name.label(index)),
+                "{before} {after}"
+            );
+        }
+    }
 
     #[test]
     fn every_byte_is_lower_cased_and_counted_as_one_by_one() {

@@ -77,7 +77,7 @@ impl<S: BuildHasher> Legs<S> {
         let mut slots = self.table.all(self.hash(leg)).filter(|(_, slot)| recent(slot)).peekable();
         // Most queries are like none before: their ends need no hash.
         slots.peek()?;
-        let (client, server) = (self.seed.hash_one(leg.client), self.seed.hash_one(leg.server));
+        let (client, server) = (self.end(leg.client), self.end(leg.server));
         let client_ip = self.client_ip(leg.client);
         let loopback = leg.client.ip().is_loopback() || leg.server.ip().is_loopback();
         let leaves_socket = leg.view == View::HostEgress && !response;
@@ -113,7 +113,7 @@ impl<S: BuildHasher> Legs<S> {
     }
 
     pub(super) fn put(&mut self, leg: &Leg, now_ns: u64, mut seen: LegSeen) {
-        let (client, server) = (self.seed.hash_one(leg.client), self.seed.hash_one(leg.server));
+        let (client, server) = (self.end(leg.client), self.end(leg.server));
         (seen.client, seen.server, seen.client_ip) = (client, server, self.client_ip(leg.client));
         (seen.client_port, seen.netns) = (leg.client.port(), leg.netns);
         self.table.put(self.hash(leg), now_ns, seen, |other| {
@@ -129,6 +129,16 @@ impl<S: BuildHasher> Legs<S> {
     /// Without the ends: address translation may rewrite one of them on the way.
     fn hash(&self, leg: &Leg) -> u64 {
         self.seed.hash_one((leg.name, leg.transport, leg.id, leg.qtype))
+    }
+
+    fn end(&self, end: SocketAddr) -> u64 {
+        match end {
+            // In one piece: as the library has it, it is four.
+            SocketAddr::V4(v4) => {
+                self.seed.hash_one(u64::from(u32::from(*v4.ip())) << 16 | u64::from(v4.port()))
+            }
+            SocketAddr::V6(v6) => self.seed.hash_one(v6),
+        }
     }
 
     fn client_ip(&self, client: SocketAddr) -> u32 {

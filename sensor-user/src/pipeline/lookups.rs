@@ -60,25 +60,29 @@ impl Pipeline {
         let mut look = about.look(said, seed);
         look.role = roles.query(&look, server);
         about.role = look.role;
-        work.of_all(emit, |reports, ledger, emit| {
-            let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
-            of_all.query(&look, &mut Cases { reports, scene });
-        });
-        let asked = Asked { about, charge, via, told, for_others, flooded: None };
+        let mut asked = Asked { charge, via, told, for_others, flooded: None };
         match work {
             Work::Here(shard) => {
-                let around = Around { clients, names };
-                shard.query(&look, &asked, around, history.as_mut(), emit);
+                shard.charge(&look, &about.sighting, &asked, clients, history.as_mut(), emit);
+                let Shard { ledger, detectors, reports } = &mut **shard;
+                let scene = about.scene(look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
+                let mut cases = Cases { reports, scene };
+                cases.scene.asked = asked.name(&look);
+                of_all.query(&look, &mut cases);
+                shard::judge(&look, &about, detectors, &mut cases);
                 if let Some(of_zone) = shard::of_zone(&about, name) {
-                    let shard::Shard { ledger, reports, .. } = &mut **shard;
-                    let around = (&*clients, &*names, history.as_ref());
-                    let scene = scene(&about, look.sub_wire(), around, ledger, emit);
-                    over_clients.query(&of_zone, &mut Cases { reports, scene }, |cases| {
-                        about.keys().any(|key| cases.is_open(key))
-                    });
+                    over_clients
+                        .query(&of_zone, &mut cases, |cases| about.keys().any(|key| cases.is_open(key)));
                 }
             }
-            Work::Shared(shards) => shards.query(said, asked, clients),
+            Work::Shared(shards) => {
+                shards.of_all(|reports, ledger, emit| {
+                    let scene = about.scene(look.sub_wire(), (clients, names, None), ledger, emit);
+                    of_all.query(&look, &mut Cases { reports, scene });
+                    asked.flooded = Some(reports.is_flooded(zone_key));
+                });
+                shards.query(said, &about, asked, clients);
+            }
         }
         zone_key
     }
@@ -193,7 +197,6 @@ impl Pipeline {
             others.filter_map(|record| record.target()).for_each(|target| tell(&Canonical::new(target)));
         }
         let now_ns = packet.time_ns;
-        let received = Received { asker: whose.asker, address: other, zone: zone_key, answer, now_ns };
         let mut about = About {
             part: lookup,
             name_hash: leg.name,
@@ -213,24 +216,27 @@ impl Pipeline {
         };
         let said = Said { packet, message, name };
         let told = leg.qtype == rtype::TXT && self.told.cost(whose.owner, leg.name).is_some();
+        let answered = Answered { answer, told, asker: whose.asker, address: other };
         let Self { of_all, over_clients, work, clients, names, seed, history, roles, .. } = self;
-        let mut look = Look { target: target.as_ref(), answer, told, ..about.look(said, seed) };
+        let mut look = Look { target: target.as_ref(), ..answered.look(&about, said, seed) };
         look.role = roles.response(&look);
         about.role = look.role;
-        work.of_all(emit, |reports, ledger, emit| {
-            let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
-            of_all.response(&look, &mut Cases { reports, scene });
-        });
         match work {
             Work::Here(shard) => {
-                let around = Around { clients, names };
-                shard.received(&received);
-                shard.response(&look, about.sighting, around, history.as_ref(), emit);
+                shard.received(&answered, zone_key, now_ns);
+                let Shard { ledger, detectors, reports } = &mut **shard;
+                let scene = about.scene(look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
+                let mut cases = Cases { reports, scene };
+                of_all.response(&look, &mut cases);
+                detectors.response(&look, &mut cases);
                 over_clients.response(zone_key, answer, now_ns);
             }
             Work::Shared(shards) => {
-                shards.received(received, address, clients);
-                shards.response(said, Answered { about, answer, told }, clients);
+                shards.of_all(|reports, ledger, emit| {
+                    let scene = about.scene(look.sub_wire(), (clients, names, None), ledger, emit);
+                    of_all.response(&look, &mut Cases { reports, scene });
+                });
+                shards.response(said, &about, answered, clients);
             }
         }
         (lookup, Some(whose))
@@ -269,7 +275,7 @@ impl Pipeline {
         let Self { of_all, work, clients, names, seed, history, .. } = self;
         let look = about.look(Said { packet, message, name }, seed);
         work.of_all(emit, |reports, ledger, emit| {
-            let scene = scene(&about, look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
+            let scene = about.scene(look.sub_wire(), (clients, names, history.as_ref()), ledger, emit);
             of_all.spurious(&look, &mut Cases { reports, scene });
         });
     }
@@ -293,27 +299,5 @@ impl Pipeline {
                 .map(|target| seed.hash_one(Canonical::new(target).wire()));
             self.fold.led_to(whose, targets, packet.time_ns);
         }
-    }
-}
-
-/// What detectors see beside a message of a look-up that they have no account of.
-fn scene<'a>(
-    about: &About,
-    sub: &'a [u8],
-    (clients, names, history): (&'a Clients, &'a Names, Option<&'a History>),
-    ledger: &'a mut ledger::Ledger,
-    emit: &'a mut Emit<'_>,
-) -> Scene<'a> {
-    Scene {
-        ledger,
-        clients,
-        names,
-        history,
-        sighting: about.sighting,
-        sub,
-        asked: None,
-        qtype: about.qtype,
-        flooded: None,
-        emit,
     }
 }

@@ -9,7 +9,7 @@ use crate::attribute::{Clients, Names};
 use crate::detect::OverClients;
 use crate::detect::over_clients::OfZone;
 use crate::detect::{Cases, Emit, Look, OfClients, Role};
-use crate::dns::{Canonical, Message};
+use crate::dns::{Canonical, Message, Name};
 use crate::event::Packet;
 use crate::finding::Origin;
 use crate::ledger::payload::Answer;
@@ -24,13 +24,6 @@ pub(super) struct Shard {
     pub(super) ledger: Ledger,
     pub(super) detectors: OfClients,
     pub(super) reports: Reports,
-}
-
-/// What is known beside a shard.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'a> {
-    pub(super) clients: &'a Clients,
-    pub(super) names: &'a Names,
 }
 
 /// A message with its question read.
@@ -55,10 +48,9 @@ pub(super) struct About {
     pub(super) sighting: Sighting,
 }
 
-/// A query to be charged.
+/// How a query is charged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    pub(super) about: About,
     pub(super) charge: Charge,
     pub(super) via: Option<u64>,
     /// Of the process and of the address: what the name costs where an answer led to it; whether it asks for others.
@@ -68,26 +60,47 @@ pub(super) struct Asked {
     pub(super) flooded: Option<bool>,
 }
 
-/// A response to who asked.
+/// A response: its answer, and the accounts of who sent the query, its own and its address's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answered {
-    pub(super) about: About,
     pub(super) answer: Answer,
     /// As [`Look::told`].
     pub(super) told: bool,
-}
-
-/// A response on the accounts of who sent the query: its own, and its address's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Received {
     pub(super) asker: u64,
     pub(super) address: Option<u64>,
-    pub(super) zone: u64,
-    pub(super) answer: Answer,
-    pub(super) now_ns: u64,
+}
+
+impl Asked {
+    /// See [`Scene::asked`].
+    pub(super) fn name<'a>(&self, look: &Look<'a>) -> Option<(Name<'a>, bool)> {
+        let question = look.message.question.filter(|_| self.charge == Charge::Full)?;
+        Some((question.name, look.name.upper > 0 && look.name.upper < look.name.letters))
+    }
 }
 
 impl About {
+    /// What detectors see beside a message of a look-up.
+    pub(super) fn scene<'a>(
+        &self,
+        sub: &'a [u8],
+        (clients, names, history): (&'a Clients, &'a Names, Option<&'a History>),
+        ledger: &'a mut Ledger,
+        emit: &'a mut Emit<'_>,
+    ) -> Scene<'a> {
+        Scene {
+            ledger,
+            clients,
+            names,
+            history,
+            sighting: self.sighting,
+            sub,
+            asked: None,
+            qtype: self.qtype,
+            flooded: None,
+            emit,
+        }
+    }
+
     /// Of a query: its client's account of the zone and its address's, one and the same where no process is known.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
         [self.client, self.sighting.address].into_iter().map(|client| Key { client, zone: self.zone_hash })
@@ -115,8 +128,8 @@ impl About {
 
 impl Answered {
     /// `target` is left out: who needs it makes it anew.
-    pub(super) fn look<'a>(&self, said: Said<'a>, seed: &'a FixedState) -> Look<'a> {
-        Look { answer: self.answer, told: self.told, ..self.about.look(said, seed) }
+    pub(super) fn look<'a>(&self, about: &About, said: Said<'a>, seed: &'a FixedState) -> Look<'a> {
+        Look { answer: self.answer, told: self.told, ..about.look(said, seed) }
     }
 }
 
@@ -134,20 +147,20 @@ impl Shard {
         }
     }
 
-    /// Charges a query, judges its accounts and shows it to the detectors.
-    pub(super) fn query(
+    /// Puts a query on its accounts.
+    pub(super) fn charge(
         &mut self,
         look: &Look<'_>,
+        sighting: &Sighting,
         asked: &Asked,
-        around: Around<'_>,
+        clients: &Clients,
         mut history: Option<&mut History>,
         emit: &mut Emit<'_>,
     ) {
-        let Asked { ref about, charge, via, told, for_others, flooded } = *asked;
-        let About { name_hash, qtype, zone, zone_hash, sighting, .. } = *about;
-        let Look { packet, message, name, .. } = *look;
-        let Self { ledger, detectors, reports } = self;
-        let Sighting { now_ns, address, process, .. } = sighting;
+        let Asked { charge, via, told, for_others, .. } = *asked;
+        let Look { packet, message, name, name_hash, qtype, zone, zone_hash, .. } = *look;
+        let Self { ledger, reports, .. } = self;
+        let Sighting { now_ns, address, process, .. } = *sighting;
         let zone_wire = name.suffix(zone.labels);
         let plain = ledger::Name {
             sub: name.prefix(zone.labels),
@@ -157,11 +170,11 @@ impl Shard {
             extra_bytes: extra_bytes(message),
             told: None,
         };
-        let keys = process.into_iter().chain([address]).map(|client| Key { client, zone: zone_hash });
         let claimed = process.is_some_and(|client| reports.is_open(Key { client, zone: zone_hash }));
         reports.absorbed += u64::from(claimed);
-        for key in keys.clone() {
-            let at = usize::from(Some(key.client) != process);
+        let keys = [process.unwrap_or(address), address].map(|client| Key { client, zone: zone_hash });
+        for at in usize::from(process.is_none())..2 {
+            let key = keys[at];
             let said = ledger::Name { told: told[at], ..plain };
             let entry = ledger.open(key, zone.class, zone_wire, now_ns, &mut |old| {
                 reports.forget(old, now_ns, emit);
@@ -170,14 +183,14 @@ impl Shard {
             entry.has_payload |= sighting.has_payload;
             entry.for_others = for_others[at];
             let before = entry.totals.up_low;
-            let claimed = claimed && key.client == address;
+            let claimed = claimed && at == 1;
             if packet.repeats() > 0 {
                 entry.repeats(said, packet.repeats(), claimed, now_ns);
             }
             entry.query(said, charge, claimed, now_ns);
             if let Some(history) = &mut history
                 && charge != Charge::Forwarded
-                && let Some(client) = around.clients.find(key.client)
+                && let Some(client) = clients.find(key.client)
             {
                 history.asked(&store::Asked {
                     client,
@@ -192,25 +205,6 @@ impl Shard {
                 });
             }
         }
-        let mut scene = Scene {
-            ledger,
-            clients: around.clients,
-            names: around.names,
-            history: history.as_deref(),
-            sighting,
-            sub: plain.sub,
-            asked: message
-                .question
-                .filter(|_| charge == Charge::Full)
-                .map(|question| (question.name, name.upper > 0 && name.upper < name.letters)),
-            qtype,
-            flooded,
-            emit,
-        };
-        for key in keys {
-            reports.judge(key, &mut scene);
-        }
-        detectors.query(look, &mut Cases { reports, scene });
     }
 
     /// Whether a finding about a query's client, or its address, and the zone is open.
@@ -226,40 +220,28 @@ impl Shard {
     }
 
     /// Puts a response on the accounts of who sent the query.
-    pub(super) fn received(&mut self, received: &Received) {
-        let Received { asker, address, zone, answer, now_ns } = *received;
-        for client in [Some(asker), address].into_iter().flatten() {
-            let claimed = client != asker && self.reports.is_open(Key { client: asker, zone });
-            if let Some(entry) = self.ledger.find(Key { client, zone }) {
-                entry.response(answer, claimed, now_ns);
+    pub(super) fn received(&mut self, answered: &Answered, zone: u64, now_ns: u64) {
+        let Answered { asker, address, ref answer, .. } = *answered;
+        if let Some(entry) = self.ledger.find(Key { client: asker, zone }) {
+            entry.response(*answer, false, now_ns);
+        }
+        if let Some(address) = address {
+            let claimed = address != asker && self.reports.is_open(Key { client: asker, zone });
+            if let Some(entry) = self.ledger.find(Key { client: address, zone }) {
+                entry.response(*answer, claimed, now_ns);
             }
         }
     }
+}
 
-    /// Shows a response to the detectors of who asked.
-    pub(super) fn response(
-        &mut self,
-        look: &Look<'_>,
-        sighting: Sighting,
-        around: Around<'_>,
-        history: Option<&History>,
-        emit: &mut Emit<'_>,
-    ) {
-        let Self { ledger, detectors, reports } = self;
-        let scene = Scene {
-            ledger,
-            clients: around.clients,
-            names: around.names,
-            history,
-            sighting,
-            sub: look.sub_wire(),
-            asked: None,
-            qtype: look.qtype,
-            flooded: None,
-            emit,
-        };
-        detectors.response(look, &mut Cases { reports, scene });
+/// Judges the accounts that a query is on and shows it to detectors.
+pub(super) fn judge(look: &Look<'_>, about: &About, detectors: &mut OfClients, cases: &mut Cases<'_, '_>) {
+    let Sighting { process, address, .. } = about.sighting;
+    if let Some(client) = process {
+        cases.reports.judge(Key { client, zone: about.zone_hash }, &mut cases.scene);
     }
+    cases.reports.judge(Key { client: address, zone: about.zone_hash }, &mut cases.scene);
+    detectors.query(look, cases);
 }
 
 /// A query as the account of its zone over all clients takes it.

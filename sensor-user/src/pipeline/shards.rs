@@ -5,6 +5,7 @@
 //! detectors that compare clients. Each charged message then goes to the shard of its client's address. What comes back is
 //! put in order by the number of the message, so that findings are those of one thread, in the same order.
 
+mod batch;
 mod work;
 
 use std::collections::VecDeque;
@@ -17,21 +18,24 @@ use foldhash::HashSet;
 use foldhash::quality::FixedState;
 
 use super::Settings;
-use super::shard::{About, Answered, Asked, Received, Said, Shard, of_zone};
+use super::shard::{About, Answered, Asked, Said, Shard, of_zone};
 use crate::attribute::clients::News;
 use crate::attribute::{Clients, Identity, Names};
 use crate::detect::OverClients;
 use crate::detect::{Cases, Emit, reputation};
-use crate::event::View;
+use crate::event::{Event, View};
 use crate::finding::{Finding, Origin};
 use crate::ledger::{self, Key, Ledger};
-use crate::report::{Case, Reports, Scene, Turn};
-use work::{Job, Mirrored, Op, Owned, serve_shard};
+use crate::report::{Case, Reports, Sighting, Turn};
+use batch::{Batch, Op, Parcel};
+use work::{Job, Mirrored, serve_shard};
 
 /// Work gathered for a shard before its thread gets it.
 const BATCH: usize = 128;
 /// Batches' worth of work that may wait for each shard, and for all others to be put in order with.
 const WAITING: usize = 8;
+/// Pieces of work that there is room for in a batch, before it has to move.
+const ROOM: usize = BATCH * WAITING;
 /// Addresses of this host that are remembered as such.
 const OWN_MAX: usize = 65_536;
 /// Most threads: one bit each tells who has a copy of a client.
@@ -88,6 +92,8 @@ pub(super) struct Shards {
     over_clients: Lane,
     /// Number of the next piece of work.
     next: u64,
+    /// Places of the message that is looked at, shard and parcel: its packet is moved there at last.
+    open: [Option<(usize, usize)>; 2],
     /// Work given out since the threads were looked at.
     given: usize,
     /// Number of the last sweep that `over_clients` has made.
@@ -104,23 +110,16 @@ pub(super) struct Shards {
 struct Slot {
     /// `None` while the thread has it.
     shard: Option<Box<Mirrored>>,
-    gathered: Vec<(u64, Op)>,
+    gathered: Batch,
     /// First number of what the thread has.
     under_way: Option<u64>,
     /// Done, but not yet put in order with what the others did.
     done: VecDeque<Batch>,
-    /// Room of batches before.
-    spare: Vec<Vec<(u64, Op)>>,
+    /// Batches before, for their room.
+    spare: Vec<Batch>,
     jobs: Option<SyncSender<Job>>,
     results: Receiver<Job>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// Work that was done, and how much of it is in order.
-#[derive(Debug)]
-struct Batch {
-    ops: Vec<(u64, Op)>,
-    next: usize,
 }
 
 impl Shards {
@@ -145,6 +144,7 @@ impl Shards {
             of_all: lane(),
             over_clients: lane(),
             next: 0,
+            open: [None; 2],
             given: 0,
             swept: None,
             found: Vec::new(),
@@ -160,7 +160,7 @@ impl Shards {
     /// Bytes of work on its way at most, payloads as live hooks hand them over.
     pub(super) fn worst_case_bytes(threads: usize) -> usize {
         const PAYLOAD: usize = 1536;
-        2 * WAITING * BATCH * threads * (size_of::<(u64, Op)>() + PAYLOAD)
+        2 * WAITING * BATCH * threads * (size_of::<(u64, Op)>() + size_of::<Parcel>() + PAYLOAD)
     }
 
     /// All reports there are, as of the last `settle`.
@@ -190,19 +190,22 @@ impl Shards {
         self.next += 1;
     }
 
-    pub(super) fn query(&mut self, said: Said<'_>, asked: Asked, clients: &mut Clients) {
-        let sighting = asked.about.sighting;
+    pub(super) fn query(&mut self, said: Said<'_>, about: &About, asked: Asked, clients: &mut Clients) {
+        let sighting = &about.sighting;
         let own = sighting.process.is_some() || sighting.view == View::HostEgress;
         if own && self.own.len() < OWN_MAX {
             self.own.insert(sighting.address);
         }
-        let at = self.home(sighting.address);
-        self.tell_news(clients);
-        for key in [Some(sighting.address), sighting.process, asked.via].into_iter().flatten() {
-            self.tell(at, key, clients);
+        let slot = self.home(sighting.address);
+        if clients.has_news() {
+            self.tell_news(clients);
         }
-        let asked = Asked { flooded: Some(self.of_all.reports.is_flooded(asked.about.zone_hash)), ..asked };
-        self.give(at, Op::Query { said: Owned::of(said), asked, claimed: false });
+        // The address itself is known by the message.
+        for key in [sighting.process, asked.via].into_iter().flatten() {
+            self.tell(slot, key, clients);
+        }
+        let at = self.put(slot, said, about);
+        self.give(slot, Op::Query { at, asked, claimed: false });
     }
 
     pub(super) fn via(&mut self, key: Key, by: u64, clients: &mut Clients) {
@@ -211,26 +214,49 @@ impl Shards {
         self.give(at, Op::Via { key, by });
     }
 
-    /// `address`: where the response went.
-    pub(super) fn received(&mut self, received: Received, address: u64, clients: &Clients) {
-        let at = self.home_of(received.asker, address, clients);
+    pub(super) fn response(
+        &mut self,
+        said: Said<'_>,
+        about: &About,
+        answered: Answered,
+        clients: &mut Clients,
+    ) {
+        let About { client, zone_hash: zone, ref sighting, .. } = *about;
+        let Sighting { address: seen_at, now_ns, .. } = *sighting;
+        let asker_at = self.home_of(answered.asker, seen_at, clients);
         // Live and rewritten on its way, the address may be on another thread: then its account knows nothing of the
         // asker's finding.
-        let elsewhere = received.address.filter(|address| self.home(*address) != at);
+        let elsewhere = answered.address.filter(|address| self.home(*address) != asker_at);
         if let Some(address) = elsewhere {
-            let at = self.home(address);
-            self.give(at, Op::Received(Received { asker: address, address: None, ..received }));
+            let answered = Answered { asker: address, address: None, ..answered };
+            self.give(self.home(address), Op::Received { answered, zone, now_ns });
         }
-        let address = received.address.filter(|_| elsewhere.is_none());
-        self.give(at, Op::Received(Received { address, ..received }));
+        let address = answered.address.filter(|_| elsewhere.is_none());
+        let answered = Answered { address, ..answered };
+        let slot = self.home_of(client, seen_at, clients);
+        let is_received = slot == asker_at;
+        if !is_received {
+            self.give(asker_at, Op::Received { answered, zone, now_ns });
+        }
+        if clients.has_news() {
+            self.tell_news(clients);
+        }
+        if client != seen_at {
+            self.tell(slot, client, clients);
+        }
+        let at = self.put(slot, said, about);
+        self.give(slot, Op::Response { at, answered, is_received });
     }
 
-    pub(super) fn response(&mut self, said: Said<'_>, answered: Answered, clients: &mut Clients) {
-        let About { client, sighting, .. } = answered.about;
-        let at = self.home_of(client, sighting.address, clients);
-        self.tell_news(clients);
-        self.tell(at, client, clients);
-        self.give(at, Op::Response { said: Owned::of(said), answered });
+    /// Takes the packet of the message that was looked at.
+    pub(super) fn carry(&mut self, event: Event) {
+        let [first, second] = std::mem::take(&mut self.open);
+        if let Some((slot, at)) = second {
+            self.slots[slot].gathered.carry(at, event.clone());
+        }
+        if let Some((slot, at)) = first {
+            self.slots[slot].gathered.carry(at, event);
+        }
     }
 
     /// Closes what is quiet, everywhere at this point.
@@ -241,14 +267,14 @@ impl Shards {
             found.push((Place::swept(number, turn, case), finding.clone()));
         });
         for slot in &mut self.slots {
-            slot.gathered.push((number, Op::Sweep { now_ns }));
+            slot.gathered.push(number, Op::Sweep { now_ns });
         }
         self.next += 1;
     }
 
     pub(super) fn learn_user(&mut self, uid: u32, name: Option<&String>) {
         for slot in &mut self.slots {
-            slot.gathered.push((self.next, Op::User { uid, name: name.cloned() }));
+            slot.gathered.push(self.next, Op::User { uid, name: name.cloned() });
         }
         self.next += 1;
     }
@@ -272,7 +298,7 @@ impl Shards {
             self.put_in_order(over, names, emit);
         }
         // One thread that is behind holds up what the others have done.
-        let done: usize = self.slots.iter().flat_map(|slot| &slot.done).map(|batch| batch.ops.len()).sum();
+        let done: usize = self.slots.iter().flat_map(|slot| &slot.done).map(Batch::len).sum();
         if done > BATCH * WAITING * self.slots.len() {
             self.settle(over, names, emit);
         }
@@ -334,13 +360,21 @@ impl Shards {
 
     pub(super) fn feed(&mut self, feed: &Arc<reputation::Feed>) {
         for slot in &mut self.slots {
-            slot.gathered.push((self.next, Op::Feed(Arc::clone(feed))));
+            slot.gathered.push(self.next, Op::Feed(Arc::clone(feed)));
         }
         self.next += 1;
     }
 
+    fn put(&mut self, slot: usize, said: Said<'_>, about: &About) -> usize {
+        let at = self.slots[slot].gathered.put(said, about);
+        // One message is a query and a response where only responses are seen.
+        let free = usize::from(self.open[0].is_some());
+        self.open[free] = Some((slot, at));
+        at
+    }
+
     fn give(&mut self, at: usize, op: Op) {
-        self.slots[at].gathered.push((self.next, op));
+        self.slots[at].gathered.push(self.next, op);
         self.next += 1;
         self.given += 1;
     }
@@ -367,16 +401,17 @@ impl Shards {
     /// Lets a shard know who a client is.
     fn tell(&mut self, at: usize, key: u64, clients: &mut Clients) {
         if let Some(client) = clients.copy_for(at, key) {
-            self.slots[at].gathered.push((self.next, Op::Client { key, client: Box::new(client) }));
+            let client = Some(Box::new(client.clone()));
+            self.slots[at].gathered.push(self.next, Op::Client { key, client });
         }
     }
 
     fn tell_news(&mut self, clients: &mut Clients) {
-        for news in clients.news().into_iter().flatten() {
+        for news in clients.news() {
             let (News::Gone { key, held } | News::Program { key, held }) = news;
             for at in (0..self.slots.len()).filter(|at| held & 1 << at != 0) {
                 match news {
-                    News::Gone { .. } => self.slots[at].gathered.push((self.next, Op::Forget { key })),
+                    News::Gone { .. } => self.slots[at].gathered.push(self.next, Op::Forget { key }),
                     News::Program { .. } => self.tell(at, key, clients),
                 }
             }
@@ -386,45 +421,64 @@ impl Shards {
     /// What comes after the shards, in the order of the messages, as far as all shards have come.
     fn put_in_order(&mut self, over: &mut OverClients, names: &Names, emit: &mut Emit<'_>) {
         let until = self.slots.iter().filter_map(Slot::first_open).min().unwrap_or(self.next);
-        while let Some((number, at)) =
-            self.slots.iter().enumerate().filter_map(|(at, slot)| Some((slot.head()?, at))).min()
-            && number < until
-        {
-            let Self { slots, over_clients: lane, found, nobody, swept, .. } = self;
-            let Some(op) = slots[at].done.front().and_then(|batch| batch.ops.get(batch.next)) else { break };
-            match &op.1 {
-                Op::Query { said: Owned { name, .. }, asked, claimed } => {
-                    let about = &asked.about;
-                    let place = Place::new(number, Step::OverClients);
-                    let scene = Scene {
-                        ledger: &mut lane.ledger,
-                        clients: nobody,
-                        names,
-                        history: None,
-                        sighting: about.sighting,
-                        sub: name.prefix(about.zone.labels),
-                        asked: None,
-                        qtype: about.qtype,
-                        flooded: None,
-                        emit: &mut |finding| found.push((place, finding.clone())),
-                    };
-                    if let Some(said) = of_zone(about, name) {
-                        over.query(&said, &mut Cases { reports: &mut lane.reports, scene }, |_| *claimed);
-                    }
+        let mut heads = [u64::MAX; MAX];
+        for (head, slot) in heads.iter_mut().zip(&self.slots) {
+            *head = slot.head();
+        }
+        loop {
+            // The first of all, and up to where its slot goes on.
+            let (mut first, mut at, mut end) = (u64::MAX, 0, until);
+            for (slot, head) in heads[..self.slots.len()].iter().enumerate() {
+                end = end.min(first.max(*head));
+                if *head < first {
+                    (first, at) = (*head, slot);
                 }
-                Op::Answer { zone, answer, now_ns } => over.response(*zone, *answer, *now_ns),
-                // All shards sweep at one number.
-                Op::Sweep { now_ns } if *swept != Some(number) => {
-                    *swept = Some(number);
-                    lane.reports.sweep(*now_ns, &mut lane.ledger, &mut |turn, case, finding| {
-                        found.push((Place::swept(number, turn, case), finding.clone()));
-                    });
-                }
-                _ => {}
             }
-            slots[at].pass();
+            if first >= until {
+                break;
+            }
+            let head = &mut heads[at];
+            while *head == first || *head < end {
+                *head = self.after(at, over, names);
+            }
         }
         self.told(until, emit);
+    }
+
+    /// What is next to be done after a shard; the number of what then is.
+    fn after(&mut self, at: usize, over: &mut OverClients, names: &Names) -> u64 {
+        let Self { slots, over_clients: lane, found, nobody, swept, .. } = self;
+        let Some(batch) = slots[at].done.front_mut() else { return u64::MAX };
+        let Some((number, op, parcels)) = batch.pass() else { return u64::MAX };
+        match op {
+            Op::Query { at, claimed, .. } => {
+                let Parcel { name, about, .. } = &parcels[*at];
+                let place = Place::new(number, Step::OverClients);
+                let emit = &mut |finding: &Finding| found.push((place, finding.clone()));
+                if let Some(said) = of_zone(about, name) {
+                    let sub = name.prefix(about.zone.labels);
+                    let scene = about.scene(sub, (nobody, names, None), &mut lane.ledger, emit);
+                    over.query(&said, &mut Cases { reports: &mut lane.reports, scene }, |_| *claimed);
+                }
+            }
+            Op::Response { at, answered, .. } => {
+                let about = &parcels[*at].about;
+                over.response(about.zone_hash, answered.answer, about.sighting.now_ns);
+            }
+            // All shards sweep at one number.
+            Op::Sweep { now_ns } if *swept != Some(number) => {
+                *swept = Some(number);
+                lane.reports.sweep(*now_ns, &mut lane.ledger, &mut |turn, case, finding| {
+                    found.push((Place::swept(number, turn, case), finding.clone()));
+                });
+            }
+            _ => {}
+        }
+        if let Some(next) = batch.head() {
+            return next;
+        }
+        slots[at].pass();
+        slots[at].head()
     }
 
     /// Hands on what is found of messages before `until`.
@@ -472,7 +526,7 @@ impl Slot {
             .spawn(move || serve_shard(&taken, &done))?;
         Ok(Self {
             shard: Some(Box::new(mirrored)),
-            gathered: Vec::new(),
+            gathered: Batch::with_room(ROOM),
             under_way: None,
             done: VecDeque::new(),
             spare: Vec::new(),
@@ -484,13 +538,15 @@ impl Slot {
 
     /// Gives the thread what is gathered, if it has nothing to do.
     fn hand_out(&mut self) {
-        let (Some((first, _)), Some(jobs)) = (self.gathered.first(), &self.jobs) else { return };
-        let first = *first;
+        let (Some(first), Some(jobs)) = (self.gathered.first(), &self.jobs) else { return };
         if let Some(mirrored) = self.shard.take() {
-            let ops = std::mem::replace(&mut self.gathered, self.spare.pop().unwrap_or_default());
+            let batch = std::mem::replace(
+                &mut self.gathered,
+                self.spare.pop().unwrap_or_else(|| Batch::with_room(ROOM)),
+            );
             self.under_way = Some(first);
             // A thread that is gone is found so by who waits for it.
-            let _ = jobs.send(Job { mirrored, ops, found: Vec::new() });
+            let _ = jobs.send(Job { mirrored, batch, found: Vec::new() });
         }
     }
 
@@ -505,9 +561,10 @@ impl Slot {
                 result => result.ok(),
             }
         };
-        let Some(Job { mirrored, ops, found }) = job else { self.fail() };
+        let Some(Job { mirrored, batch, found }) = job else { self.fail() };
         (self.shard, self.under_way) = (Some(mirrored), None);
-        self.done.push_back(Batch { ops, next: 0 });
+        self.done.push_back(batch);
+        self.pass();
         Some(found)
     }
 
@@ -521,24 +578,21 @@ impl Slot {
 
     /// First number of what is not done.
     fn first_open(&self) -> Option<u64> {
-        self.under_way.or_else(|| self.gathered.first().map(|(number, _)| *number))
+        self.under_way.or_else(|| self.gathered.first())
     }
 
     /// First number of what is done and not put in order.
-    fn head(&self) -> Option<u64> {
-        let batch = self.done.front()?;
-        batch.ops.get(batch.next).map(|(number, _)| *number)
+    fn head(&self) -> u64 {
+        self.done.front().and_then(Batch::head).unwrap_or(u64::MAX)
     }
 
-    /// Goes on to the next of what is done.
+    /// Puts batches by of which nothing is left to be put in order.
     fn pass(&mut self) {
-        let Some(batch) = self.done.front_mut() else { return };
-        batch.next += 1;
-        if batch.next == batch.ops.len()
-            && let Some(Batch { mut ops, .. }) = self.done.pop_front()
+        while self.done.front().is_some_and(|batch| batch.head().is_none())
+            && let Some(mut batch) = self.done.pop_front()
         {
-            ops.clear();
-            self.spare.push(ops);
+            batch.clear();
+            self.spare.push(batch);
         }
     }
 }

@@ -5,69 +5,14 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use foldhash::quality::FixedState;
 
-use super::super::shard::{Answered, Around, Asked, Received, Said, Shard, of_zone};
+use super::super::shard::{Said, Shard, judge, of_zone};
+use super::batch::{Batch, Op, Parcel};
 use super::{Found, Place, Step};
-use crate::attribute::{Client, Clients, Names};
-use crate::detect::reputation::Feed;
-use crate::dns::{Canonical, Outline};
-use crate::event::Packet;
-use crate::ledger::Key;
-use crate::ledger::payload::Answer;
-
-/// One piece of work.
-#[derive(Debug)]
-pub(super) enum Op {
-    /// `claimed`: afterwards, whether a finding about its client and zone is open.
-    Query {
-        said: Owned,
-        asked: Asked,
-        claimed: bool,
-    },
-    Response {
-        said: Owned,
-        answered: Answered,
-    },
-    /// What is left of a response.
-    Answer {
-        zone: u64,
-        answer: Answer,
-        now_ns: u64,
-    },
-    Received(Received),
-    Via {
-        key: Key,
-        by: u64,
-    },
-    Sweep {
-        now_ns: u64,
-    },
-    Client {
-        key: u64,
-        client: Box<Client>,
-    },
-    Forget {
-        key: u64,
-    },
-    User {
-        uid: u32,
-        name: Option<String>,
-    },
-    Feed(Arc<Feed>),
-}
-
-/// A message that goes to another thread.
-#[derive(Debug)]
-pub(super) struct Owned {
-    packet: Packet,
-    outline: Outline,
-    pub(super) name: Canonical,
-}
-
-impl Owned {
-    pub(super) fn of(said: Said<'_>) -> Self {
-        Self { packet: said.packet.clone(), outline: said.message.outline(), name: said.name.clone() }
-    }
-}
+use crate::attribute::{Clients, Names};
+use crate::detect::Cases;
+use crate::event::Event;
+use crate::finding::Finding;
+use crate::zone::Class;
 
 /// A shard, and copies of what it needs to know of the caller's.
 #[derive(Debug)]
@@ -82,7 +27,7 @@ pub(super) struct Mirrored {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) mirrored: Box<Mirrored>,
-    pub(super) ops: Vec<(u64, Op)>,
+    pub(super) batch: Batch,
     pub(super) found: Found,
 }
 
@@ -90,9 +35,11 @@ pub(super) struct Job {
 #[inline(never)]
 pub(super) fn serve_shard(jobs: &Receiver<Job>, done: &SyncSender<Job>) {
     while let Ok(mut job) = jobs.recv() {
-        let Job { mirrored, ops, found } = &mut job;
-        for (number, op) in ops {
-            mirrored.take(*number, op, found);
+        let Job { mirrored, batch: Batch { ops, parcels, after, .. }, found } = &mut job;
+        for (at, (number, op)) in ops.iter_mut().enumerate() {
+            if mirrored.take(*number, op, parcels, found) {
+                after.push((*number, at));
+            }
         }
         if done.send(job).is_err() {
             return;
@@ -101,38 +48,77 @@ pub(super) fn serve_shard(jobs: &Receiver<Job>, done: &SyncSender<Job>) {
 }
 
 impl Mirrored {
-    fn take(&mut self, number: u64, op: &mut Op, found: &mut Found) {
+    /// Whether something is to be done after it.
+    fn take(&mut self, number: u64, op: &mut Op, parcels: &[Parcel], found: &mut Found) -> bool {
         let Self { shard, clients, names, seed } = self;
-        let around = Around { clients, names };
         let place = Place::new(number, Step::OfClient);
         match op {
-            Op::Query { said: Owned { packet, outline, name }, asked, claimed } => {
+            Op::Query { at, asked, claimed } => {
+                let Parcel { event: Some(Event::Packet(packet)), outline, name, about } = &parcels[*at]
+                else {
+                    return false;
+                };
                 let message = outline.of(&packet.payload);
-                let look = asked.about.look(Said { packet, message: &message, name }, seed);
-                let emit = &mut |finding: &_| found.push((place, Clone::clone(finding)));
-                shard.query(&look, asked, around, None, emit);
-                *claimed = of_zone(&asked.about, name).is_some() && shard.has_open(&asked.about);
+                let look = about.look(Said { packet, message: &message, name }, seed);
+                let emit = &mut |finding: &Finding| found.push((place, finding.clone()));
+                clients.have_at_hand(about.sighting.address, packet.client_server().0.ip());
+                shard.charge(&look, &about.sighting, asked, clients, None, emit);
+                let Shard { ledger, detectors, reports } = &mut *shard;
+                let scene = about.scene(look.sub_wire(), (clients, names, None), ledger, emit);
+                let mut cases = Cases { reports, scene };
+                (cases.scene.asked, cases.scene.flooded) = (asked.name(&look), asked.flooded);
+                judge(&look, about, detectors, &mut cases);
+                let counts = of_zone(about, name).is_some();
+                *claimed = counts && shard.has_open(about);
+                counts
             }
-            Op::Response { said: Owned { packet, outline, name }, answered } => {
+            Op::Response { at, answered, is_received } => {
+                let Parcel { event: Some(Event::Packet(packet)), outline, name, about } = &parcels[*at]
+                else {
+                    return false;
+                };
+                if *is_received {
+                    shard.received(answered, about.zone_hash, about.sighting.now_ns);
+                }
                 let message = outline.of(&packet.payload);
-                let look = answered.look(Said { packet, message: &message, name }, seed);
-                let emit = &mut |finding: &_| found.push((place, Clone::clone(finding)));
-                shard.response(&look, answered.about.sighting, around, None, emit);
-                let Answered { about, answer, .. } = *answered;
-                *op = Op::Answer { zone: about.zone_hash, answer, now_ns: about.sighting.now_ns };
+                let look = answered.look(about, Said { packet, message: &message, name }, seed);
+                let emit = &mut |finding: &Finding| found.push((place, finding.clone()));
+                clients.have_at_hand(about.sighting.address, packet.client_server().0.ip());
+                let Shard { ledger, detectors, reports } = shard;
+                let scene = about.scene(look.sub_wire(), (clients, names, None), ledger, emit);
+                detectors.response(&look, &mut Cases { reports, scene });
+                about.zone.class == Class::Registered
             }
-            Op::Received(received) => shard.received(received),
-            Op::Via { key, by } => shard.via(*key, *by),
+            Op::Received { answered, zone, now_ns } => {
+                shard.received(answered, *zone, *now_ns);
+                false
+            }
+            Op::Via { key, by } => {
+                shard.via(*key, *by);
+                false
+            }
             Op::Sweep { now_ns } => {
                 shard.reports.sweep(*now_ns, &mut shard.ledger, &mut |turn, case, finding| {
                     found.push((Place::swept(number, turn, case), finding.clone()));
                 });
+                true
             }
-            Op::Client { key, client } => clients.put(*key, Client::clone(client)),
-            Op::Forget { key } => clients.forget(*key),
-            Op::User { uid, name } => names.learn_user(*uid, name.take()),
-            Op::Feed(feed) => shard.detectors.feed(Arc::clone(feed)),
-            Op::Answer { .. } => {}
+            Op::Client { key, client } => {
+                client.take().into_iter().for_each(|client| clients.put(*key, *client));
+                false
+            }
+            Op::Forget { key } => {
+                clients.forget(*key);
+                false
+            }
+            Op::User { uid, name } => {
+                names.learn_user(*uid, name.take());
+                false
+            }
+            Op::Feed(feed) => {
+                shard.detectors.feed(Arc::clone(feed));
+                false
+            }
         }
     }
 }
