@@ -48,6 +48,7 @@ use crate::zone::Zone;
 pub use over_clients::OverClients;
 pub use roles::{Role, Roles};
 
+use asset_policy::AssetPolicy;
 use brand::Brand;
 use non_dns::NonDns;
 use own_zones::OwnZones;
@@ -232,7 +233,7 @@ detectors! {
         rebinding: rebinding::Rebinding,
         amplification: amplification::Amplification,
         poisoning: poisoning::Poisoning,
-        asset_policy: asset_policy::AssetPolicy,
+        asset_policy: AssetPolicy,
         own_zones: OwnZones,
     }
 }
@@ -265,7 +266,8 @@ impl OfClients {
 /// Each rule of a detector and the section of its configuration, as they are listed: what speaks of leaks first.
 pub fn table() -> Vec<(&'static str, &'static str)> {
     const FIRST: &[&str] = &[NonDns::RULE];
-    const LAST: &[&str] = &[ResolverPolicy::RULE, Reputation::RULE, OwnZones::RULE, Brand::RULE];
+    const LAST: &[&str] =
+        &[ResolverPolicy::RULE, AssetPolicy::RULE, Reputation::RULE, OwnZones::RULE, Brand::RULE];
     let mut all: Vec<_> = OfClients::TABLE.iter().chain(OfAll::TABLE).copied().collect();
     let after = |rule: &str| LAST.iter().position(|last| *last == rule).map_or(1, |at| at + 2);
     all.sort_by_key(|(rule, _)| if FIRST.contains(rule) { 0 } else { after(rule) });
