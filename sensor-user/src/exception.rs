@@ -4,6 +4,7 @@
 //! A function of finding and time: a replay under the same configuration excepts the same. What no exception covers is
 //! what no name explains: NULL, types that nobody publishes, EDNS data, bytes that are no DNS.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,10 @@ struct Counts {
     last_ns: u64,
     is_over: bool,
 }
+
+/// What exceptions did in earlier runs, by their names.
+#[derive(Debug, Default)]
+pub struct Earlier(BTreeMap<String, Counts>);
 
 /// What a finding has to be for an exception to cover it.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +112,17 @@ impl Exceptions {
         self.list = list.iter().map(standing).collect();
     }
 
+    /// Adds what earlier runs counted.
+    pub fn recall(&mut self, earlier: &Earlier) {
+        for Standing { entry, counts, .. } in &mut self.list {
+            if let Some(before) = earlier.0.get(&entry.name) {
+                counts.hits += before.hits;
+                counts.uncovered += before.uncovered;
+                counts.last_ns = counts.last_ns.max(before.last_ns);
+            }
+        }
+    }
+
     /// What keeps a finding from alerting, or does not although it is in its scope; with its number for `count`.
     pub fn find(&self, facts: &Facts<'_>, now_ns: u64) -> Option<(Option<usize>, Exception)> {
         let found = self.first(facts, now_ns);
@@ -142,9 +158,9 @@ impl Exceptions {
 
     /// Notes that the exception of this number was met by one more finding.
     pub fn count(&mut self, index: usize, suppressed: bool, now_ns: u64) {
-        let Some(Standing { counts, .. }) = self.list.get_mut(index) else { return };
-        *(if suppressed { &mut counts.hits } else { &mut counts.uncovered }) += 1;
-        counts.last_ns = now_ns;
+        if let Some(Standing { counts, .. }) = self.list.get_mut(index) {
+            counts.add(suppressed, now_ns);
+        }
     }
 
     /// Whether one has ended since the last call.
@@ -179,6 +195,45 @@ impl Exceptions {
             ..Status::of(entry, 0)
         };
         self.list.iter().map(of).collect()
+    }
+}
+
+impl Counts {
+    fn add(&mut self, suppressed: bool, now_ns: u64) {
+        *(if suppressed { &mut self.hits } else { &mut self.uncovered }) += 1;
+        self.last_ns = now_ns;
+    }
+}
+
+impl Earlier {
+    /// Of findings' records as they are stored, oldest first. What is no record counts nothing.
+    pub fn of<'a>(records: impl Iterator<Item = &'a [u8]>) -> Self {
+        #[derive(Deserialize)]
+        struct Record {
+            id: String,
+            time: String,
+            exception: Option<Met>,
+        }
+        #[derive(PartialEq, Deserialize)]
+        struct Met {
+            name: String,
+            suppressed: bool,
+        }
+        let mut earlier = Self::default();
+        let mut met = BTreeMap::new();
+        for Record { id, time, exception } in records.filter_map(|json| serde_json::from_slice(json).ok()) {
+            // Of one finding, only what is another than before was counted.
+            let Some(now) = exception else {
+                met.remove(&id);
+                continue;
+            };
+            if met.get(&id) != Some(&now) {
+                let counts = earlier.0.entry(now.name.clone()).or_default();
+                counts.add(now.suppressed, finding::nanos(&time));
+                met.insert(id, now);
+            }
+        }
+        earlier
     }
 }
 
@@ -349,6 +404,35 @@ mod tests {
             let (_, exception) = exceptions.find(&facts, NOW).unwrap();
             assert!(!exception.suppressed && exception.why.unwrap().contains("NULL"), "{rules:?}");
         }
+    }
+
+    #[test]
+    fn what_earlier_runs_stated_is_counted_as_it_was_then() {
+        let record = |id: &str, second: u64, met: &str| {
+            let exception = if met.is_empty() {
+                String::new()
+            } else {
+                format!(",\"exception\":{{\"name\":\"x\",{met}}}")
+            };
+            format!("{{\"id\":\"{id}\",\"time\":\"{}\"{exception}}}", finding::time(second * 1_000_000_000))
+        };
+        let (hidden, through) = ("\"suppressed\":true", "\"suppressed\":false");
+        let records = [
+            record("a", 1, hidden),
+            record("b", 2, ""),
+            record("a", 3, hidden),
+            "no record".to_owned(),
+            record("b", 4, hidden),
+            record("a", 5, through),
+            record("a", 6, through),
+        ];
+        let earlier = Earlier::of(records.iter().map(String::as_bytes));
+        let mut exceptions = exceptions("zone = \"example\"");
+        exceptions.count(0, true, 4_500_000_000);
+        exceptions.recall(&earlier);
+        let status = &exceptions.status()[0];
+        assert_eq!((status.hits, status.uncovered), (Some(3), Some(1)));
+        assert_eq!(status.last_hit.as_deref(), Some("1970-01-01T00:00:05.000000000Z"));
     }
 
     #[test]

@@ -298,6 +298,11 @@ pub fn time(unix_ns: u64) -> String {
     format!("{stamp:.9}")
 }
 
+/// What [`time`] gave, as Unix nanoseconds.
+pub fn nanos(time: &str) -> u64 {
+    u64::try_from(time.parse::<jiff::Timestamp>().unwrap_or_default().as_nanosecond()).unwrap_or(0)
+}
+
 /// What [`time`] gave, as Unix milliseconds.
 pub fn millis(time: &str) -> i64 {
     time.parse::<jiff::Timestamp>().unwrap_or_default().as_millisecond()
@@ -309,6 +314,7 @@ mod tests {
     fn times_are_rfc3339_with_nanoseconds() {
         assert_eq!(super::time(1_700_000_000_000_000_001), "2023-11-14T22:13:20.000000001Z");
         assert_eq!(super::millis(&super::time(1_700_000_000_123_456_789)), 1_700_000_000_123);
+        assert_eq!(super::nanos(&super::time(1_700_000_000_123_456_789)), 1_700_000_000_123_456_789);
         assert_eq!(super::time(0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(super::time(u64::MAX), "2554-07-21T23:34:33.709551615Z");
     }

@@ -293,6 +293,11 @@ impl Pipeline {
         self.history = Some(history);
     }
 
+    /// Hands in what exceptions did in earlier runs.
+    pub fn recall(&mut self, earlier: &exception::Earlier) {
+        self.work.recall(earlier);
+    }
+
     pub fn history(&mut self) -> Option<&mut History> {
         self.history.as_mut()
     }

@@ -84,6 +84,11 @@ fn what_is_excepted_alerts_nobody() {
 
     let findings = sensor.stop();
     assert_eq!(findings, Vec::<Value>::new());
+    // The next run knows of it, by the store.
+    let again = require!(Sensor::start(&client, &["-c", CONFIG]));
+    let status = met(&again, 1);
+    assert!(status["exceptions"][0]["last_hit"].is_string(), "{status:#}");
+    again.stop();
 }
 
 /// A real tunnel in a zone that is excepted: in TXT records it alerts nobody, in NULL records it does.

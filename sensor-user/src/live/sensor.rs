@@ -40,6 +40,7 @@ use crate::clock::{self, BootClock};
 use crate::config::{Config, Live};
 use crate::escape::escape;
 use crate::event::{Event, View};
+use crate::exception::Earlier;
 use crate::exit::{Code, Error};
 use crate::finding::{Finding, Origin};
 use crate::pipeline::Pipeline;
@@ -173,6 +174,7 @@ impl Sensor {
         }
         if let Some(history) = history {
             pipeline.remember(history);
+            pipeline.recall(&Earlier::of(store.kept().records()));
         }
         let mut sensor = Self {
             privileged,

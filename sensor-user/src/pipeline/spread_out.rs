@@ -189,6 +189,18 @@ impl Work {
         list
     }
 
+    /// Counts what exceptions did in earlier runs, once for all reports.
+    pub(super) fn recall(&mut self, earlier: &exception::Earlier) {
+        match self {
+            Self::Here(shard) => shard.reports.recall(earlier),
+            Self::Shared(shards) => {
+                if let Some(first) = shards.reports_mut().next() {
+                    first.recall(earlier);
+                }
+            }
+        }
+    }
+
     /// Each of the reports has seen all exceptions end.
     pub(super) fn exceptions_news(&mut self) -> Vec<String> {
         match self {

@@ -2,7 +2,7 @@
 
 use super::open::Open;
 use super::{Case, Reports};
-use crate::exception::{Exceptions, Facts, Status};
+use crate::exception::{Earlier, Exceptions, Facts, Status};
 use crate::finding::{self, Finding, State};
 
 impl Reports {
@@ -16,6 +16,11 @@ impl Reports {
                 emit(*case, &open.finding);
             }
         }
+    }
+
+    /// Counts what exceptions did in earlier runs.
+    pub fn recall(&mut self, earlier: &Earlier) {
+        self.exceptions.recall(earlier);
     }
 
     /// Exceptions with their counts.

@@ -60,6 +60,11 @@ impl Kept {
         }
     }
 
+    /// All of them, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().map(|record| &*record.json)
+    }
+
     /// State changes after a cursor that an answer of this run gave, else all, oldest first, as a JSON object.
     pub fn since(&self, cursor: Option<&str>) -> Vec<u8> {
         let after = cursor.and_then(|cursor| {
