@@ -48,6 +48,17 @@ impl Size {
     }
 }
 
+/// Seconds of processor time that a process has taken, its own and the kernel's for it, in ticks of 10 ms: fields 14 and 15
+/// of proc_pid_stat(5).
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let (_, fields) = stat.rsplit_once(") ").with_context(|| format!("no name in {path}"))?;
+    let ticks = |field: usize| fields.split(' ').nth(field - 3).and_then(|ticks| ticks.parse::<f64>().ok());
+    let both = ticks(14).zip(ticks(15)).with_context(|| format!("no times in {path}"))?;
+    Ok((both.0 + both.1) / 100.0)
+}
+
 fn number(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
@@ -60,5 +71,7 @@ mod tests {
     fn this_process_has_a_size() {
         let size = Size::of(std::process::id()).unwrap();
         assert!(size.resident > 1 << 20 && size.descriptors >= 3 && size.threads >= 1, "{size:?}");
+        assert!(cpu_seconds(std::process::id()).unwrap() < 3600.0);
+        assert!(cpu_seconds(0).is_err());
     }
 }

@@ -11,6 +11,7 @@ use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::{self, LINK, SERVER_V4};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Sensor, binary};
+use earthdog_tests::size::cpu_seconds;
 use earthdog_tests::{peer, require, serial, traffic};
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
@@ -24,22 +25,14 @@ const WINDOW: Duration = Duration::from_secs(20);
 /// Of one core, in percent.
 const BOUND: f64 = 2.0;
 
-/// Seconds of CPU that a process has taken, user and system, in ticks of 10 ms: fields 14 and 15 of proc_pid_stat(5).
-fn cpu(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = |field: usize| -> f64 { fields.split(' ').nth(field - 3).unwrap().parse().unwrap() };
-    (ticks(14) + ticks(15)) / 100.0
-}
-
 /// Percent of one core that each of these takes over a window.
 fn shares<const N: usize>(pids: [u32; N]) -> [f64; N] {
-    let (began, before) = (now(), pids.map(cpu));
+    let (began, before) = (now(), pids.map(|pid| cpu_seconds(pid).unwrap()));
     let end = Deadline::secs(WINDOW.as_secs());
     while !end.passed() {
         thread::park_timeout(end.left());
     }
-    let (took, after) = (began.elapsed().as_secs_f64(), pids.map(cpu));
+    let (took, after) = (began.elapsed().as_secs_f64(), pids.map(|pid| cpu_seconds(pid).unwrap()));
     std::array::from_fn(|index| (after[index] - before[index]) / took * 100.0)
 }
 

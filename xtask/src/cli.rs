@@ -92,7 +92,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Measure: `bench kernel` gives nanoseconds a packet, `bench host` what a send takes longer, `bench process` a process's
+    /// Measure: `bench kernel` gives nanoseconds a packet, `bench host` what a send takes longer and
+    /// what dnsperf gets of a local unbound, `bench process` a process's
     /// life, `bench pipeline` what a message costs from packet to finding, `bench live` packets a second into the stack
     Bench {
         /// `kernel`, `host`, `process`, `pipeline` or `live`, then arguments of the benchmark; each takes `--json FILE`

@@ -1,4 +1,4 @@
-//! `cargo xtask bench host`: nanoseconds that the host view adds to a send, over an empty program in the same place.
+//! Nanoseconds that the host view adds to a send, over an empty program in the same place.
 //!
 //! Real calls on the loopback of a host of the test kit. Of each round's batches one is measured with no program in the
 //! cgroup, one with `host_floor` and one with `host_egress`, in an order that changes from round to round. Shown is the
@@ -13,7 +13,6 @@
 use std::fs::File;
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::programs::{CgroupAttachMode, CgroupSkbAttachType, Program};
@@ -54,30 +53,8 @@ const STAGES: [(&str, u32); 5] = [
 ];
 const STAGE_ROUNDS: usize = 51;
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-host: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run() -> Result<()> {
-    let mut json_file = None;
-    let mut here = false;
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--json" => json_file = Some(words.next().context("--json takes a file name")?),
-            "--here" => here = true,
-            other => bail!("unknown argument {other}; usage: bench host [--json FILE]"),
-        }
-    }
-    if here {
-        return measure(json_file.as_deref().map(Path::new));
-    }
+/// Measures in a host of its own.
+pub(crate) fn bench(json_file: Option<&Path>) -> Result<()> {
     let host = Host::new().map_err(|why| anyhow!(why))?;
     let mut command = host.command(std::env::current_exe()?);
     command.arg("--here");
@@ -89,7 +66,7 @@ fn run() -> Result<()> {
 }
 
 /// Inside the host: its cgroup is the root of the hierarchy that is mounted there.
-fn measure(json_file: Option<&Path>) -> Result<()> {
+pub(crate) fn measure(json_file: Option<&Path>) -> Result<()> {
     let features = Features::probe();
     let cgroup = features.cgroup.as_ref().map_err(|why| anyhow!("{why}"))?;
     let cgroup = File::open(cgroup).with_context(|| format!("{}", cgroup.display()))?;
