@@ -29,15 +29,21 @@ pub enum Kind {
     /// What makes tables grow: each packet a new name, of one zone, of a thousand or of a zone of its own, for or from
     /// another client; a quarter are answers, and one packet in 16 is the same query again.
     Flood,
+    /// Queries for 500 names, each of a client that did not ask before (16.7 million of them).
+    Clients,
+    /// As `Clients`, from other ports and to 100 servers: each packet is a flow of its own.
+    Flows,
 }
 
 impl Kind {
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("new", Self::New),
         ("zipf", Self::Zipf),
         ("same", Self::Same),
         ("answers", Self::Answers),
         ("flood", Self::Flood),
+        ("clients", Self::Clients),
+        ("flows", Self::Flows),
     ];
 
     pub fn named(name: &str) -> Option<Self> {
@@ -96,16 +102,13 @@ pub fn run(interface: &str, to: [u8; 6], kind: Kind, time: Duration, rate: u64, 
             }
         }
         let end = (at + BATCH).min(POOL);
-        if kind == Kind::New {
-            for (number, frame) in (from + count..).zip(&mut frames[at..end]) {
-                digits(number, frame);
-            }
-        }
-        if kind == Kind::Flood {
-            for (place, frame) in (at..).zip(&mut frames[at..end]) {
-                if !place.is_multiple_of(SAME_EVERY) {
-                    scatter(from + count + (place - at) as u64, frame);
-                }
+        for (number, (place, frame)) in (from + count..).zip((at..).zip(&mut frames[at..end])) {
+            match kind {
+                Kind::New => digits(number, frame),
+                Kind::Flood if place.is_multiple_of(SAME_EVERY) => {}
+                Kind::Flood => scatter(number, frame),
+                Kind::Clients | Kind::Flows => spoof(number, kind == Kind::Flows, frame),
+                Kind::Zipf | Kind::Same | Kind::Answers => break,
             }
         }
         let batch = &mut headers[at..end];
@@ -180,6 +183,10 @@ fn frames(kind: Kind, to: [u8; 6]) -> Vec<Vec<u8>> {
                     let message = Message::query("www.same.example", 1).id(id);
                     Frame::v4(client, NOBODY).udp(40_000, 53).payload(message.build()).build()
                 }
+                Kind::Clients | Kind::Flows => {
+                    let message = Message::query(format!("www.site{}.example", number % 500), 1).id(id);
+                    Frame::v4(client, NOBODY).udp(40_000, 53).payload(message.build()).build()
+                }
                 Kind::Answers => {
                     let name = format!("www.site{}.example", number % 1000);
                     let address = (number as u32).to_be_bytes();
@@ -235,6 +242,24 @@ fn scatter(number: u64, frame: &mut [u8]) {
     let client_at = 14 + if is_answer { 16 } else { 12 };
     frame[client_at] = 10;
     frame[client_at + 1..client_at + 4].copy_from_slice(&random.to_be_bytes()[5..]);
+    add_up(frame);
+}
+
+/// Makes a frame come from the client of this number, which no other has below 2^24; of a flow, its ends are others too.
+fn spoof(number: u64, flow: bool, frame: &mut [u8]) {
+    // An odd factor maps no two numbers to one; neighbours in time are none in address.
+    let client = number.wrapping_mul(0x9e_3779) as u32 & 0xff_ffff;
+    frame[14 + 12..14 + 16].copy_from_slice(&(10 << 24 | client).to_be_bytes());
+    if flow {
+        frame[14 + 19] = 100 + (number % 100) as u8;
+        let port = 1024 + (number % 60_000) as u16;
+        frame[14 + 20..14 + 22].copy_from_slice(&port.to_be_bytes());
+    }
+    add_up(frame);
+}
+
+/// The IPv4 header's checksum.
+fn add_up(frame: &mut [u8]) {
     frame[14 + 10..14 + 12].fill(0);
     let checksum = !sum(&frame[14..34]);
     frame[14 + 10..14 + 12].copy_from_slice(&checksum.to_be_bytes());
@@ -319,6 +344,22 @@ mod tests {
                 .into();
             assert_ne!(scattered[0][DIGITS_AT..], scattered[1][DIGITS_AT..]);
             assert_ne!(scattered[0][client_at..client_at + 4], scattered[1][client_at..client_at + 4]);
+        }
+    }
+
+    #[test]
+    fn spoofed_clients_and_flows_are_all_different() {
+        for kind in [Kind::Clients, Kind::Flows] {
+            let made = frames(kind, [2; 6]).swap_remove(3);
+            let mut seen = std::collections::BTreeSet::new();
+            for number in (0..4_000).chain((1 << 24) - 4_000..1 << 24) {
+                let mut frame = made.clone();
+                spoof(number, kind == Kind::Flows, &mut frame);
+                assert_eq!(sum(&frame[14..34]), 0xffff, "RFC 1071: a good header sums up to it");
+                assert!(Parsed::parse(&frame[42..], frame.len() - 42).question.is_some());
+                seen.insert(frame[14 + 12..14 + 16].to_vec());
+            }
+            assert_eq!(seen.len(), 8_000);
         }
     }
 

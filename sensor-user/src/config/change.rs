@@ -57,6 +57,21 @@ impl Config {
         self.sinks.clone_from(&running.sinks);
         self
     }
+
+    /// This configuration with every table that it bounds at so many thousandths of its size; none below what is
+    /// allowed.
+    #[must_use]
+    pub fn with_tables(&self, share: u64) -> Self {
+        let mut config = self.clone();
+        if share < 1000 {
+            for key in KEYS {
+                if let Some(size) = key.size {
+                    size(&mut config, share);
+                }
+            }
+        }
+        config
+    }
 }
 
 pub(super) fn told(value: &str) -> String {
@@ -74,6 +89,20 @@ mod tests {
 
     fn of(text: &str) -> Config {
         Config::parse(text, "x").unwrap()
+    }
+
+    #[test]
+    fn tables_alone_are_made_smaller() {
+        let config = of("[ledger]\nmax_keys = 40\n");
+        let half = config.with_tables(500);
+        assert_eq!(
+            (half.ledger.max_keys, half.store.max_zones, half.pipeline.max_pids),
+            (20, config.store.max_zones / 2, config.pipeline.max_pids)
+        );
+        assert_eq!(config.with_tables(100).ledger.max_keys, 16, "as few as are allowed");
+        let changed = changes(&config, &half);
+        assert!(changed.iter().all(|change| change.key.contains(".max_")), "{changed:#?}");
+        assert!(changed.len() > 20 && changed.iter().all(|change| change.restart.is_some()), "{changed:#?}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Key {
     pub allowed: Allowed,
     /// Why a running sensor cannot take another value over; none: it can.
     pub restart: Option<&'static str>,
+    /// Of a table's size (`sized`): makes it so many thousandths of what it is; not below what is allowed.
+    pub(super) size: Option<fn(&mut Config, u64)>,
     pub(super) copy: fn(&mut Config, &Config),
     pub(super) read: fn(&mut Config, &toml::de::DeValue<'_>) -> Result<(), Refusal>,
     pub(super) show: fn(&Config) -> String,
@@ -25,7 +27,7 @@ pub struct Key {
 macro_rules! keys {
     ($( $(#[doc = $section_doc:literal])+ $section:ident: $Section:ident {
         $( #[doc = $doc:literal] $key:ident $(($shown:literal))?: $type:ty = $default:expr, $allowed:expr
-            $(, restart: $restart:expr)?; )*
+            $(, restart: $restart:expr $(=> $sized:ident)?)?; )*
     } )*) => {
         /// The settings in force.
         #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +67,7 @@ macro_rules! keys {
             doc: $doc,
             allowed: $allowed,
             restart: keys!(@restart $($restart)?),
+            size: keys!(@size $section $key $allowed $($(, $sized)?)?),
             copy: |to, from| to.$section.$key = from.$section.$key.clone(),
             read: |config, value| {
                 config.$section.$key = Setting::read(value, &$allowed)?;
@@ -78,6 +81,15 @@ macro_rules! keys {
     (@name $key:ident) => { stringify!($key) };
     (@restart $why:expr) => { Some($why) };
     (@restart) => { None };
+    (@size $section:ident $key:ident $allowed:expr, sized) => {
+        Some(|config, share| config.$section.$key = smaller(config.$section.$key, share, &$allowed))
+    };
+    (@size $section:ident $key:ident $allowed:expr) => { None };
+}
+
+fn smaller(size: u64, share: u64, allowed: &Allowed) -> u64 {
+    let Allowed::Integer { min, .. } = allowed else { return size };
+    (size.saturating_mul(share.min(1000)) / 1000).max(*min)
 }
 
 const fn integer(min: u64, max: u64) -> Allowed {
@@ -119,7 +131,7 @@ keys! {
         /// The same within a day.
         answer_bound_24h_bytes: u64 = 16_384, integer(16, 1 << 30);
         /// Client and zone pairs remembered; the one with least information goes first.
-        max_keys: u64 = 8192, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 8192, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-beacon: look-ups at a steady pace that bring something new each time.
@@ -129,7 +141,7 @@ keys! {
         /// Median deviation from the median gap that is still a steady pace, as a share of it; jitter of half a gap has a quarter (MITRE: BeaconTimingThreshold).
         beacon_timing_threshold: f64 = 0.35, Allowed::Number { min: 0.0, max: 0.6 };
         /// Client and zone pairs remembered; the one with least that was new goes first.
-        max_keys: u64 = 8192, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 8192, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-carriers: bytes beside the question.
@@ -139,7 +151,7 @@ keys! {
         /// Length of the window, seconds (MITRE: TimeWindow).
         time_window_s: u64 = 600, integer(1, 86_400);
         /// Client and server pairs remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-code-book: plausible names whose order is the message.
@@ -149,7 +161,7 @@ keys! {
         /// Bytes that such an order can have carried which make the finding medium (MITRE: OutboundDNSVolume).
         outbound_dns_volume_bytes: u64 = 64, integer(1, 1 << 30);
         /// Client and zone pairs remembered; the one with fewest look-ups goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-command-channel: payload that comes down in answers.
@@ -161,7 +173,7 @@ keys! {
         /// Length of the window, seconds (MITRE: TimeWindow).
         time_window_s: u64 = 600, integer(1, 86_400);
         /// Client and zone pairs remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-direct-mode: encoded names without a valid zone.
@@ -171,7 +183,7 @@ keys! {
         /// Length of the window, seconds (MITRE: TimeWindow).
         time_window_s: u64 = 600, integer(1, 86_400);
         /// Clients remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-non-dns: bytes on port 53 that are not DNS.
@@ -181,7 +193,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(1, 86_400);
         /// Client and server pairs remembered; the one with fewest bytes goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Evidence from who asked; it joins findings and opens none. The keys are named after MITRE's DaemonAllowList, ProcessImageFilter and UncommonProcessContext.
@@ -207,7 +219,7 @@ keys! {
         /// Manners of asking (flags, EDNS), each often, which make a client a NAT.
         nat_manners: u64 = 4, integer(2, 8);
         /// Clients remembered; the one with fewest look-ups and no role goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-dga: registered names that a program generates.
@@ -219,7 +231,7 @@ keys! {
         /// Seconds in which so many bits fade.
         window_s: u64 = 86_400, integer(60, 2_592_000);
         /// Clients remembered; the one with least evidence goes first.
-        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-recon: sweeps, guessed names, transfers, versions.
@@ -233,7 +245,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(10, 86_400);
         /// Client and network, and client and zone pairs remembered, and a quarter as many clients.
-        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-leak-spread: a leak shared out over clients or zones.
@@ -245,7 +257,7 @@ keys! {
         /// Bytes that one client says in random-looking names of at least five zones within ten minutes that make a finding; twice within an hour, eight times within a day.
         client_bound_bytes: u64 = 512, integer(16, 1 << 30);
         /// Zones with more than one client, and clients, remembered; the one with least information goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-subdomain-flood: random names of one zone that nobody answers.
@@ -255,7 +267,7 @@ keys! {
         /// Length of the window, seconds; MITRE's TimeWindow.
         window_s: u64 = 60, integer(1, 3600);
         /// Zones remembered; the one with fewest new names goes first.
-        max_keys: u64 = 512, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 512, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-fast-flux: names whose addresses are others each time.
@@ -269,7 +281,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 86_400, integer(60, 2_592_000);
         /// Names remembered of those that have moved to another network; the one with fewest addresses goes first.
-        max_keys: u64 = 512, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 512, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-short-lived-zone: zones that bloom and die within days; needs the store.
@@ -287,7 +299,7 @@ keys! {
         /// Seconds within which the name leads inside.
         window_s: u64 = 600, integer(1, 86_400);
         /// Client and zone pairs remembered.
-        max_keys: u64 = 256, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 256, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-resolver-policy: look-ups at servers that are not approved.
@@ -299,7 +311,7 @@ keys! {
         /// Length of the window, seconds.
         window_s: u64 = 600, integer(1, 86_400);
         /// Clients remembered; the one with fewest such look-ups goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// The inventory beside `[[asset]]`.
@@ -321,7 +333,7 @@ keys! {
         /// MITRE's KnownGoodVIBs: file of VIBs that may be on ESXi hosts, as `esxcli --formatter=csv software vib list` prints them, with a column `zones` of what they ask for: approved for ESXi hosts that have a list of zones. Read again on SIGHUP.
         known_good_vibs: String = String::new(), Allowed::Text("an absolute path, or \"\" for none");
         /// Clients remembered, and as many again with a ceiling; the one with fewest look-ups outside its lists goes first.
-        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 1024, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-reputation: look-ups of listed domains. Files are read again when they change.
@@ -355,7 +367,7 @@ keys! {
         /// Registered domains that are one's own, or known to be harmless.
         domains: Vec<String> = Vec::new(), Allowed::List(Item::Domain);
         /// Zones remembered as compared; the one compared longest ago goes first.
-        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 4096, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-amplification: large answers to a spoofed address, and open resolvers.
@@ -369,7 +381,7 @@ keys! {
         /// Length of the window, seconds; MITRE's TimeWindow.
         window_s: u64 = 60, integer(1, 3600);
         /// Clients remembered; the one that repeats itself least goes first.
-        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE;
+        max_keys: u64 = 2048, integer(16, 1 << 24), restart: TABLE => sized;
     }
 
     /// Detector dns-poisoning: answers forged in the server's place.
@@ -387,15 +399,15 @@ keys! {
         /// A name asked again within this many milliseconds is the same look-up.
         lookup_ms: u64 = 2000, integer(0, 60_000), restart: PROGRAMS;
         /// Recent queries remembered; the oldest goes first.
-        max_recent: u64 = 16_384, integer(16, 1 << 24), restart: TABLE;
+        max_recent: u64 = 16_384, integer(16, 1 << 24), restart: TABLE => sized;
         /// Processes remembered; ended ones go first, then the one not seen for longest.
-        max_processes: u64 = 8192, integer(16, 1 << 22), restart: TABLE;
+        max_processes: u64 = 8192, integer(16, 1 << 22), restart: TABLE => sized;
         /// Seconds from which on a program counts as the origin of what it starts: a client is told apart by it.
         long_lived_s: u64 = 60, integer(1, 86_400), restart: "clients are told apart by it";
         /// Process ids listed in a finding.
         max_pids: u64 = 16, integer(1, 1024), restart: TABLE;
         /// Findings open at once; the one quiet for longest is closed first.
-        max_open: u64 = 1024, integer(1, 1 << 20), restart: TABLE;
+        max_open: u64 = 1024, integer(1, 1 << 20), restart: TABLE => sized;
         /// Threads that clients are shared out over, beside the one that reads; 1: that one does all. Their tables hold what one's would together, and what is found is the same; not with a store.
         threads: u64 = 1, integer(1, crate::pipeline::MAX_THREADS as u64), restart: "threads are started at the start";
         /// Sample names in a finding: of the first that were new.
@@ -466,7 +478,7 @@ keys! {
         cpu_share: f64 = 0.5, Allowed::Number { min: 0.0, max: 64.0 };
         /// The same in the role of a gateway, whose work it is.
         gateway_cpu_share: f64 = 1.0, Allowed::Number { min: 0.0, max: 64.0 };
-        /// Resident memory and kernel maps together, MiB; 0 for no limit. Every table full, the defaults come to about 400.
+        /// Resident memory and kernel maps together, MiB; 0 for no limit. Every table full, the defaults come to about 400. With less, all tables are made smaller at the start, so that they keep to it.
         memory_mib: u64 = 512, integer(0, 1 << 20);
         /// Seconds over a limit, less those below it, after which the next step is taken.
         after_s: u64 = 10, integer(1, 3600);
@@ -509,13 +521,13 @@ keys! {
         /// Size of the file at most, MiB. It grows by doubling, so that it may have to stay at half of that.
         max_mib: u64 = 64, integer(8, 65_536), restart: STORE;
         /// Zones remembered: when they were seen first, by how many clients, how they were answered. The one not seen for longest goes first; so below.
-        max_zones: u64 = 32_768, integer(16, 1 << 24), restart: STORE;
+        max_zones: u64 = 32_768, integer(16, 1 << 24), restart: STORE => sized;
         /// Names remembered, of those that were answered with data.
-        max_names: u64 = 16_384, integer(16, 1 << 24), restart: STORE;
+        max_names: u64 = 16_384, integer(16, 1 << 24), restart: STORE => sized;
         /// Client and zone pairs remembered: since when, and how much new information a day.
-        max_pairs: u64 = 32_768, integer(16, 1 << 24), restart: STORE;
+        max_pairs: u64 = 32_768, integer(16, 1 << 24), restart: STORE => sized;
         /// Clients whose habits are remembered.
-        max_clients: u64 = 2048, integer(16, 1 << 22), restart: STORE;
+        max_clients: u64 = 2048, integer(16, 1 << 22), restart: STORE => sized;
         /// State changes of findings kept; the oldest goes first.
         max_findings: u64 = 4096, integer(16, 1 << 24), restart: STORE;
         /// Days of watching after which the history counts as evidence.

@@ -28,6 +28,7 @@ pub mod cgroup_path;
 pub mod local;
 pub mod process;
 
+mod fit;
 mod start;
 
 pub mod rollout;

@@ -20,6 +20,7 @@ use reload::Reloads;
 use super::canary::{self, Canary, Route};
 use super::control::{self, Question};
 use super::cost::Cost;
+use super::fit::Fit;
 use super::local::{self, SearchList};
 use super::maps::Maps;
 use super::memory::{self, Memory};
@@ -123,6 +124,7 @@ struct Sensor {
     cost: Cost,
     canary: Option<Canary>,
     limits: Limits,
+    fit: Fit,
     as_gateway: bool,
     settings: Live,
     reloads: Reloads,
@@ -148,19 +150,28 @@ impl Sensor {
             Sinks::start(config, &about).map_err(|message| Error::new(Code::Usage, message))?;
         let out = Findings::start(args.output.unwrap_or_else(|| config.output.format.into()), config, about)?;
         let clock = BootClock::new();
-        let mut settings = config.pipeline();
-        settings.seed = random::<1>()?[0];
-        settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
-        let (store, history) = Keeper::open(config, settings.seed, clock::unix_ns());
-        let worst_case = settings.worst_case_bytes()
-            + ring::WORST_CASE_BYTES
+        let [seed] = random::<1>()?;
+        let before = Memory::now().resident;
+        let stored = config.with_tables(Fit::of_store(config).share);
+        let (store, history) = Keeper::open(&stored, seed, clock::unix_ns());
+        // Part of what the store can come to hold.
+        let loaded = Memory::now().resident.saturating_sub(before);
+        let beside = ring::WORST_CASE_BYTES
             + status::WORST_CASE_BYTES
             + sinks.worst_case_bytes()
             + out.worst_case_bytes()
             + store.worst_case_bytes();
-        let (privileged, mut started, maps, rings) = begun.attach(config)?;
+        let (mut privileged, mut started, maps, rings) = begun.attach(config)?;
         log::to_stderr();
         memory::trim();
+        let fit = Fit::of_pipeline(config, &stored, loaded, privileged.memory().total());
+        if fit.is_over() {
+            started.warnings.push(fit.to_string());
+        }
+        let mut settings = config.with_tables(fit.share).pipeline();
+        settings.seed = seed;
+        settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
+        let worst_case = beside + settings.worst_case_bytes();
         let max_processes = settings.attribute.max_processes;
         let as_gateway = args.role == Role::Gateway;
         let filter = config.filters_repeats(as_gateway);
@@ -200,6 +211,7 @@ impl Sensor {
             cost: Cost::new(),
             canary: None,
             limits: Limits::new(config, as_gateway, filter),
+            fit,
             as_gateway,
             settings: config.live.clone(),
             reloads: Reloads::new(args.config.clone(), config),
@@ -341,6 +353,9 @@ impl Sensor {
         }
         let full = self.worst_case as f64 / 1e6;
         self.printer.line(&format!("memory {memory}; full tables add at most {full:.1} MB"));
+        if self.fit.is_tight() && !self.fit.is_over() {
+            self.printer.line(&self.fit.to_string());
+        }
     }
 
     fn watching(&self) -> String {

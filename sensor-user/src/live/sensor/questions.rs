@@ -30,6 +30,7 @@ impl Sensor {
                 status["rollout"] = Rollout::new(self.reloads.config()).json();
                 status["configuration"] = self.reloads.json();
                 status["limits"] = self.limits.json(&self.maps.counters());
+                status["limits"]["tables_share"] = self.fit.json();
                 status["links"] = self.follow.json();
                 status["store"] = self.store.status(self.pipeline.history(), clock::unix_ns());
                 control::answer_line(&status)
@@ -73,7 +74,8 @@ impl Sensor {
             canary::Request::Begin { netns, seconds, .. } => {
                 self.end_canary();
                 let seed = random::<1>().map_or(0, |[seed]| seed);
-                match Canary::begin(request, self.netns, self.reloads.config(), seed, clock::unix_ns()) {
+                let config = self.reloads.config().with_tables(self.fit.share);
+                match Canary::begin(request, self.netns, &config, seed, clock::unix_ns()) {
                     Ok(canary) => {
                         self.canary = Some(canary);
                         self.printer

@@ -130,7 +130,8 @@ impl Sensor {
     }
 
     fn take_over(&mut self, read: Read) {
-        let before = self.reloads.in_force.pipeline().worst_case_bytes();
+        let share = self.fit.share;
+        let before = self.reloads.in_force.with_tables(share).pipeline().worst_case_bytes();
         let changed = self.reloads.take(&read.config);
         let config = &self.reloads.in_force;
         self.printer.line(&format!(
@@ -145,7 +146,7 @@ impl Sensor {
             let why = restart.unwrap_or_default();
             self.printer.line(&format!("  {key}: {old} → {new} needs a restart: {why}"));
         }
-        let settings = config.pipeline();
+        let settings = config.with_tables(share).pipeline();
         let after = settings.worst_case_bytes();
         if after != before {
             self.worst_case = self.worst_case - before + after;
