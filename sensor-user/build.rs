@@ -128,7 +128,7 @@ impl Toolchain {
             .env("RUSTC", &self.rustc)
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
             // aya-ebpf uses one unstable feature, our programs the atomic intrinsics (sensor-ebpf/src/kernel/maps.rs).
-            .env("RUSTC_BOOTSTRAP", "aya_ebpf,earthdog_ebpf")
+            .env("RUSTC_BOOTSTRAP", "aya_ebpf,sensor_ebpf,earthdog_ebpf")
             // bpf-linker links whole programs; one unit gives the verifier the same code on every machine.
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")

@@ -230,7 +230,7 @@ struct Segment {
     flags: u32,
 }
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 #[inline(always)]

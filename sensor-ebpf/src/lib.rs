@@ -4,9 +4,12 @@
 //! space over a captured frame, and tests compare the two.
 
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))] // `describe::hidden`
 #![allow(clippy::inline_always)] // a BPF call takes five scalar arguments at most and starts the verifier anew
 
 pub mod frame;
+
+pub mod plain;
 
 pub mod question;
 

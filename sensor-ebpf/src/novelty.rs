@@ -14,7 +14,7 @@
 //! The tables are arrays of sets, since an insert into an LRU map costs ten times as much as all of this.
 
 use crate::abi::{NOVELTY_PLACES, NoveltySet, flag, kind};
-use crate::describe::{Description, forget, qtype_class};
+use crate::describe::{Description, forget, hidden, qtype_class, zero};
 use crate::frame::Frame;
 use crate::limits::MAX_NAME;
 use crate::question::{self, NOVELTY_KEY, halves, product, spread};
@@ -85,7 +85,7 @@ pub fn lookup_key(
     name_hash: u64,
     key: impl Fn(usize) -> [u32; 2] + Copy,
 ) -> u64 {
-    let [low, high] = address(&frame.src);
+    let [low, high] = question::address(&frame.src);
     let [tgid, start, comm, rest] = speaker.process;
     mix::<0, 7>([low, high, speaker.hook, tgid, start, comm, rest], name_hash, key)
 }
@@ -98,7 +98,7 @@ pub fn query_key<const W: usize>(
     message: &[u64; W],
     key: impl Fn(usize) -> [u32; 2] + Copy,
 ) -> u64 {
-    mix::<7, 2>(address(&frame.dst), lookup_key.wrapping_add(digest(frame, message, key)), key)
+    mix::<7, 2>(question::address(&frame.dst), lookup_key.wrapping_add(digest(frame, message, key)), key)
 }
 
 /// Fingerprint of a query that was kept back, by which its response is known wherever it is seen: addresses and ports
@@ -122,7 +122,7 @@ pub fn response_key<const W: usize>(
     message: &[u64; W],
     key: impl Fn(usize) -> [u32; 2] + Copy,
 ) -> u64 {
-    let [low, high] = address(&frame.dst);
+    let [low, high] = question::address(&frame.dst);
     mix::<10, 3>([low, high, hook], name_hash.wrapping_add(digest(frame, message, key)), key)
 }
 
@@ -155,7 +155,8 @@ pub struct Asked {
 /// Whether a query is a repeat to keep back. If not, it is noted, and `room.kept` tells how many were kept back before.
 #[inline(always)]
 pub fn query(set: &mut NoveltySet, asked: &Asked, room: &mut Room) -> bool {
-    (room.evicted, room.kept) = (0, 0);
+    zero(&mut room.evicted);
+    zero(&mut room.kept);
     let Asked { lookup, query, now_ns, lookup_ns, .. } = *asked;
     find(set, lookup, room);
     let mut since = if room.place < NOVELTY_PLACES as u64 { load(&set.times_ns[at(room)]) } else { 0 };
@@ -241,7 +242,7 @@ pub struct Room {
 /// The place found, bounded where the verifier sees it.
 #[inline(always)]
 fn at(room: &Room) -> usize {
-    core::hint::black_box(load(&room.place) as usize) & (NOVELTY_PLACES - 1)
+    hidden(load(&room.place) as usize) & (NOVELTY_PLACES - 1)
 }
 
 /// Looks for a fingerprint.
@@ -297,14 +298,8 @@ fn put(set: &mut NoveltySet, key: u64, time_ns: u64, now_ns: u64, keep_ns: u64, 
 /// All bytes of a message behind its id.
 #[inline(always)]
 fn digest<const W: usize>(frame: &Frame, message: &[u64; W], key: impl Fn(usize) -> [u32; 2] + Copy) -> u64 {
-    let len = core::hint::black_box((frame.true_len as usize).saturating_sub(2));
+    let len = hidden((frame.true_len as usize).saturating_sub(2));
     question::hash_exact(message, 2, if len > MAX_NAME { MAX_NAME } else { len }, key)
-}
-
-#[inline(always)]
-fn address(address: &[u8; 16]) -> [u64; 2] {
-    let first = address.first_chunk().map_or(0, |half| u64::from_ne_bytes(*half));
-    [first, address.last_chunk().map_or(0, |half| u64::from_ne_bytes(*half))]
 }
 
 /// Keyed hash of a few words, never 0; `AT` tells kinds of fingerprints apart.

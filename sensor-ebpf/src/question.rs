@@ -4,7 +4,7 @@
 //! big-endian host the words would have to be swapped; none is supported.
 
 use crate::abi::FlowKey;
-use crate::describe::forget;
+use crate::describe::{forget, hidden};
 use crate::limits::{MAX_LABEL, MAX_LABELS, MAX_NAME, MAX_NAME_WORDS};
 use crate::novelty::KEY_WORDS as NOVELTY_KEY_WORDS;
 
@@ -62,14 +62,17 @@ pub fn walk<const W: usize>(message: &[u64; W], len: usize, out: &mut Question) 
         return;
     }
     let mut at = HEADER;
-    let mut labels = 0u8;
+    let mut labels = 0u32;
     // Starts of the last three labels, latest first.
     let (mut last, mut second, mut third) = (HEADER, HEADER, HEADER);
-    for _ in 0..=MAX_LABELS {
-        if at >= len || at >= HEADER + MAX_NAME {
+    // That the name ends inside the message is looked at once, behind it: what lies there in the meantime are bytes of an
+    // older message, and none of them can bring the end nearer.
+    loop {
+        if at >= HEADER + MAX_NAME || labels as usize > MAX_LABELS {
             return;
         }
-        let label = usize::from(byte(message, at));
+        // Hidden, or the compiler adds one to it as to a byte, and the verifier takes that for nothing.
+        let label = hidden(usize::from(byte(message, at)));
         if label == 0 {
             break;
         }
@@ -82,7 +85,7 @@ pub fn walk<const W: usize>(message: &[u64; W], len: usize, out: &mut Question) 
         labels += 1;
         at += label + 1;
     }
-    if at >= HEADER + MAX_NAME || at + 5 > len {
+    if at + 5 > len {
         return;
     }
     out.zone_start = match labels {
@@ -93,7 +96,7 @@ pub fn walk<const W: usize>(message: &[u64; W], len: usize, out: &mut Question) 
     if labels > 2 && is_two_part_suffix(message, last, second) {
         out.zone_start = third as u16;
     }
-    out.labels = labels;
+    out.labels = labels as u8;
     out.qtype = u16::from_be_bytes([byte(message, at + 1), byte(message, at + 2)]);
     out.qclass = u16::from_be_bytes([byte(message, at + 3), byte(message, at + 4)]);
     out.name_len = (at + 1 - HEADER) as u16;
@@ -159,7 +162,14 @@ pub fn hash<const W: usize>(
     len: usize,
     key: impl Fn(usize) -> [u32; 2],
 ) -> u64 {
-    hash_of::<W, true>(message, start, len, key)
+    // Hidden, so that its bound stays in the code: not all verifiers follow how a name's start was clamped.
+    hash_of::<W, true>(message, hidden(start) & START_MASK, len, key)
+}
+
+/// [`hash`] from [`HEADER`], where names begin.
+#[inline(always)]
+pub fn hash_name<const W: usize>(message: &[u64; W], len: usize, key: impl Fn(usize) -> [u32; 2]) -> u64 {
+    hash_of::<W, true>(message, HEADER, len, key)
 }
 
 /// [`hash`] of the bytes as they are, at most [`MAX_NAME`].
@@ -182,13 +192,13 @@ fn hash_of<const W: usize, const FOLD: bool>(
 ) -> u64 {
     /// Words to a step: one look tells whether there is any capital letter.
     const BLOCK: usize = 4;
-    // Both hidden, so that their bounds below stay in the code: verifiers before 6.8 learn nothing from a comparison of
-    // two registers, and not all follow how a name's start was clamped.
-    let start = core::hint::black_box(start) & START_MASK;
-    let whole = core::hint::black_box(len / 8);
+    // Hidden, so that the bounds below stay in the code: verifiers before 6.8 learn nothing from a comparison of two
+    // registers.
+    let whole = hidden(len / 8);
     let mut sum = joined(key(0));
     let mut done = 0;
-    while done < MAX_NAME_WORDS - BLOCK && done + BLOCK <= whole {
+    // Told apart, since most names are shorter.
+    while whole >= BLOCK && done < MAX_NAME_WORDS - BLOCK && done + BLOCK <= whole {
         let mut capitals = 0;
         if FOLD {
             for index in done..done + BLOCK {
@@ -243,15 +253,29 @@ pub fn flow_key(
     key: impl Fn(usize) -> [u32; 2],
     out: &mut FlowKey,
 ) {
-    let first = |address: &[u8; 16]| address.first_chunk().map_or(0, |half| u64::from_ne_bytes(*half));
-    let last = |address: &[u8; 16]| address.last_chunk().map_or(0, |half| u64::from_ne_bytes(*half));
-    let words = [first(client), last(client), first(server), last(server), side_and_transport];
+    let [client, server] = [address(client), address(server)];
+    let words = [client[0], client[1], server[0], server[1], side_and_transport];
     let (mut pair, mut zone) = (0u64, zone_hash);
     for (index, word) in words.into_iter().enumerate() {
         pair = pair.wrapping_add(product(halves(word), key(NAME_KEY_WORDS + index)));
         zone = zone.wrapping_add(product(halves(word), key(NAME_KEY_WORDS + PAIR_WORDS + index)));
     }
     (out.pair, out.zone) = (pair, zone);
+}
+
+/// The two words of an address.
+#[inline(always)]
+#[allow(unsafe_code, clippy::cast_ptr_alignment)] // read as one may that is not aligned
+pub(crate) const fn address(bytes: &[u8; 16]) -> [u64; 2] {
+    let at = bytes.as_ptr().cast::<u64>();
+    // SAFETY: sixteen bytes. For BPF as in `word`.
+    unsafe {
+        if cfg!(target_arch = "bpf") {
+            [at.read(), at.add(1).read()]
+        } else {
+            [at.read_unaligned(), at.add(1).read_unaligned()]
+        }
+    }
 }
 
 /// A name begins below byte 267.

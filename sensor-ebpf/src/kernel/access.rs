@@ -2,15 +2,16 @@
 //!
 //! A helper call costs 10 ns and more where returns are guarded (retbleed, SRSO), a direct load one.
 
-use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::CAP_RESPONSE;
+use sensor_ebpf::describe::hidden;
 use sensor_ebpf::frame::{self, Frame, Link, Load, Located, Skip, min};
 use sensor_ebpf::limits::{MAX_CHUNKS, XDP_CHUNKS, XDP_LEGACY_CHUNKS};
+use sensor_ebpf::plain::{self, Head, Outlook};
 
 use super::maps::volatile;
 
@@ -41,6 +42,13 @@ pub(crate) trait Access: Sized {
     #[inline(always)]
     fn locate(&self, link: Link) -> Result<Located, Skip> {
         frame::locate(&Direct::new(self), link)
+    }
+    /// See `plain::plain`.
+    #[inline(always)]
+    fn plain(&self, link: Link) -> Outlook {
+        let linear = self.linear();
+        let head = if matches!(link, Link::Ethernet) { linear.head::<14>() } else { linear.head::<0>() };
+        head.map_or(Outlook::Unclear, |head| plain::plain(&head, link, linear.len()))
     }
     /// See `frame::complete`.
     #[inline(always)]
@@ -116,7 +124,7 @@ impl<P: Access> Load for Direct<'_, P> {
 /// and LLVM would turn any other check into that one.
 #[inline(always)]
 fn bounded(len: &u32) -> Option<u32> {
-    let less = black_box(volatile(len).wrapping_sub(1));
+    let less = hidden(volatile(len).wrapping_sub(1) as usize) as u32;
     if less < CAP_RESPONSE as u32 { Some(less + 1) } else { None }
 }
 
@@ -132,7 +140,7 @@ impl Linear {
     /// learns nothing.
     #[inline(always)]
     fn new(data: u32, data_end: u32) -> Self {
-        Self { data: black_box(data as usize), data_end: data_end as usize }
+        Self { data: hidden(data as usize), data_end: data_end as usize }
     }
 
     #[inline(always)]
@@ -165,6 +173,25 @@ impl Linear {
         }
     }
 
+    /// The head of a packet whose network header is `NETWORK` bytes behind its first byte.
+    #[inline(always)]
+    fn head<const NETWORK: usize>(&self) -> Option<Head> {
+        let at = self.data + NETWORK;
+        if self.data + NETWORK + 28 > self.data_end {
+            return None;
+        }
+        // SAFETY: all between data and data_end, checked above. Unaligned as in `load`.
+        unsafe {
+            Some(Head {
+                ethertype: if NETWORK == 0 { 0 } else { *((at - 2) as *const u16) },
+                first: *(at as *const u64),
+                second: *((at + 8) as *const u16),
+                addresses: *((at + 12) as *const u64),
+                transport: *((at + 20) as *const u64),
+            })
+        }
+    }
+
     /// Copies up to LIMIT bytes by words, of which the last is filled up with zeroes. False if they do not lie
     /// here.
     ///
@@ -178,7 +205,7 @@ impl Linear {
             return false;
         }
         // Once more as a mask, since the compiler may check another register than the one it adds.
-        let offset = black_box(offset as usize) & MAX_OFFSET as usize;
+        let offset = hidden(offset as usize) & MAX_OFFSET as usize;
         let start = self.data + offset;
         let blocks = volatile(len) as usize / BLOCK;
         for block in 0..LIMIT as usize / BLOCK {
@@ -191,7 +218,7 @@ impl Linear {
             }
         }
         // Loaded again, so that the verifier takes the rest for the same one after each number of blocks.
-        let len = black_box(volatile(len) as usize);
+        let len = hidden(volatile(len) as usize);
         if len > LIMIT as usize {
             return false;
         }
@@ -213,7 +240,7 @@ impl Linear {
         let rest = len & 7;
         if rest != 0 {
             // Hidden, or the compiler compares the sum without the 8 and the verifier does not see what that is about.
-            let from = self.data + (black_box(offset + len - 8) & MAX_OFFSET as usize);
+            let from = self.data + (hidden(offset + len - 8) & MAX_OFFSET as usize);
             if from + 8 > self.data_end {
                 return false;
             }

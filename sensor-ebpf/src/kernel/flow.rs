@@ -168,7 +168,7 @@ fn add_flow(
         }
     }
     forget();
-    let place = core::hint::black_box(slot.place as usize);
+    let place = describe::hidden(slot.place as usize);
     if place >= FLOW_PLACES {
         return None;
     }
@@ -203,10 +203,10 @@ fn add_flow(
 fn write_zone(value: &mut FlowValue, what: &Description, message: &[u64; WORDS]) {
     let (end, start) = what.question.name_end_and_zone_start();
     let cut = if start + FLOW_ZONE < end { end - FLOW_ZONE } else { start };
-    let len = end.saturating_sub(cut);
+    let len = describe::bounded(end.wrapping_sub(cut));
     // Bounded once more behind a veil: verifiers before 6.18 do not follow the subtractions above to a number that is
     // safe to add to a pointer, and the compiler would drop a bound that it can prove.
-    let first = core::hint::black_box(cut);
+    let first = describe::hidden(cut);
     if first > HEADER + MAX_NAME {
         return;
     }
@@ -223,7 +223,7 @@ fn write_zone(value: &mut FlowValue, what: &Description, message: &[u64; WORDS])
 #[inline(always)]
 fn add(value: &mut FlowValue, class: usize, bytes: u32) {
     // Hidden, so that the bound stays in the code where the verifier sees it.
-    let class = core::hint::black_box(class);
+    let class = describe::hidden(class);
     if class >= class::COUNT {
         return;
     }

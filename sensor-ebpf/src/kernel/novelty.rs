@@ -1,7 +1,7 @@
 //! The novelty filter's tables, and what a hook asks of it.
 
 use sensor_ebpf::abi::{NoveltySet, control, counter, flag};
-use sensor_ebpf::describe::{Description, WORDS, forget};
+use sensor_ebpf::describe::{Description, WORDS, forget, zero};
 use sensor_ebpf::frame::Frame;
 use sensor_ebpf::novelty::{self, ANSWER_NS, Asked, Part, RESPONSE_NS, Room, Speaker};
 
@@ -31,7 +31,8 @@ pub(crate) fn keeps_back(
     noted: &mut Noted,
     now: u64,
 ) -> Option<u32> {
-    (noted.query, noted.answer) = (0, 0);
+    zero(&mut noted.query);
+    zero(&mut noted.answer);
     noted.now = now;
     let (part, exact) = novelty::part(frame, what);
     match part {

@@ -12,6 +12,7 @@ use sensor_ebpf::describe::{self, WORDS, forget};
 use sensor_ebpf::frame::{Frame, Link, Located, TCP, min};
 use sensor_ebpf::limits::MAX_DIRECT;
 use sensor_ebpf::novelty::{Speaker, hook};
+use sensor_ebpf::plain::{Outlook, Plain};
 use sensor_ebpf::record;
 
 use super::access::{Access, HOST_LINK, WIRE_LINK};
@@ -23,14 +24,28 @@ use super::{flow, novelty, owner};
 /// XDP, tc and tcx.
 #[inline(always)]
 pub(crate) fn wire<P: Access>(packet: &P, view: u8) {
-    let Some((located, counters)) = locate(packet, WIRE_LINK) else { return };
     let slot = u32::from(view == view::WIRE_EGRESS);
-    let Some(scratch) = WIRE_SCRATCH.get_ptr_mut(slot) else { return };
     // SAFETY: a live map value of this CPU; bottom halves are off in these hooks, so nobody else has it.
-    let scratch = unsafe { &mut *scratch };
-    if complete(packet, counters, &located, &mut scratch.frame) {
-        capture(packet, counters, view, scratch);
-    }
+    let scratch = || unsafe { WIRE_SCRATCH.get_ptr_mut(slot).map(|scratch| &mut *scratch) };
+    let (counters, scratch) = match packet.plain(WIRE_LINK) {
+        Outlook::NotDns => return,
+        Outlook::Dns(plain) => {
+            let Some(counters) = seen::<P>() else { return };
+            let Some(scratch) = scratch() else { return };
+            write_plain(packet, &plain, &mut scratch.frame);
+            (counters, scratch)
+        }
+        Outlook::Unclear => {
+            let Some((located, counters)) = locate(packet, WIRE_LINK) else { return };
+            let Some(scratch) = scratch() else { return };
+            if !complete(packet, counters, &located, &mut scratch.frame) {
+                return;
+            }
+            (counters, scratch)
+        }
+    };
+    forget();
+    capture(packet, counters, view, scratch);
 }
 
 /// cgroup_skb.
@@ -60,11 +75,33 @@ enum Sender {
 
 #[inline(always)]
 fn at_socket<P: Access>(packet: &P, link: Link, view: u8, sender: Sender) {
-    let Some((located, counters)) = locate(packet, link) else { return };
+    // At devices only what no cgroup hook sees is ours, which is rare, and two ways are a longer walk for the verifier.
+    let outlook = match sender {
+        Sender::Cgroup => packet.plain(link),
+        Sender::Device { .. } => Outlook::Unclear,
+    };
+    let (located, counters) = match outlook {
+        Outlook::NotDns => return,
+        Outlook::Dns(_) => (None, seen::<P>()),
+        Outlook::Unclear => match locate(packet, link) {
+            Some((located, counters)) => (Some(located), Some(counters)),
+            None => return,
+        },
+    };
+    let Some(counters) = counters else { return };
     let Some(scratch) = free_scratch() else { return count::<P>(counters, counter::SKIP_BUSY) };
     // SAFETY: a live map value; claimed, nobody else uses this slot until it is released.
     let held = unsafe { &mut *scratch };
-    if complete(packet, counters, &located, &mut held.frame) {
+    let complete = match (outlook, located) {
+        (Outlook::Dns(plain), _) => {
+            write_plain(packet, &plain, &mut held.frame);
+            true
+        }
+        (_, Some(located)) => complete(packet, counters, &located, &mut held.frame),
+        _ => false,
+    };
+    forget();
+    if complete {
         match sender {
             Sender::Cgroup => owner::of_packet(packet, view, held),
             Sender::Device { ip } => owner::of_frame(packet, ip, held),
@@ -75,20 +112,24 @@ fn at_socket<P: Access>(packet: &P, link: Link, view: u8, sender: Sender) {
     unsafe { maps::release(&raw mut (*scratch).busy) };
 }
 
+/// Counts a packet as seen.
+#[inline(always)]
+fn seen<P: Access>() -> Option<*mut Counters> {
+    let counters = maps::counters()?;
+    count::<P>(counters, counter::SEEN);
+    Some(counters)
+}
+
 /// A packet that is ours to look at is counted as seen, and so is one that hides whether it is. The rest leaves here.
 #[inline(always)]
 fn locate<P: Access>(packet: &P, link: Link) -> Option<(Located, *mut Counters)> {
+    // What is known of the packet by now is asked for again, so that all ways here are one to the verifier.
+    forget();
     match packet.locate(link) {
-        Ok(located) => {
-            let counters = maps::counters()?;
-            count::<P>(counters, counter::SEEN);
-            Some((located, counters))
-        }
+        Ok(located) => Some((located, seen::<P>()?)),
         Err(skip) => {
             if let Some(reason) = skip.counter() {
-                let counters = maps::counters()?;
-                count::<P>(counters, counter::SEEN);
-                count::<P>(counters, reason);
+                count::<P>(seen::<P>()?, reason);
             }
             None
         }
@@ -151,11 +192,22 @@ fn complete<P: Access>(packet: &P, counters: *mut Counters, located: &Located, f
         count::<P>(counters, counter::SKIP_TRUNCATED);
         return false;
     }
+    tagged(packet, frame);
+    true
+}
+
+/// See `complete`.
+#[inline(always)]
+fn write_plain<P: Access>(packet: &P, plain: &Plain, frame: &mut Frame) {
+    plain.write(frame);
+    tagged(packet, frame);
+}
+
+#[inline(always)]
+fn tagged<P: Access>(packet: &P, frame: &mut Frame) {
     if let Some(stripped) = packet.stripped_vlan() {
         frame.vlan = [stripped, frame.vlan[0]];
     }
-    forget();
-    true
 }
 
 /// A slot of this CPU that no run below this one has.
@@ -392,7 +444,7 @@ fn reserved<O, const ROOM: u32>(
 fn output<O>(ring: &RingBuf, header: &RecordHeader, len: u32) -> bool {
     // Hidden, so that what is checked is what is passed on: the compiler would check `len` and the verifier would not
     // know then what that says about the sum.
-    let size = core::hint::black_box(const { head::<O>() as u64 } + u64::from(len));
+    let size = describe::hidden(const { head::<O>() } + len as usize) as u64;
     if size > const { (head::<O>() + CAP_RESPONSE) as u64 } {
         return false;
     }
