@@ -173,6 +173,12 @@ impl Sensor {
         &mut self.process
     }
 
+    /// Its processes: the one that was started, and the one that attaches, where there is one.
+    pub fn pids(&self) -> Vec<u32> {
+        let helper = self.status()["privilege"]["helper"]["pid"].as_u64();
+        std::iter::once(self.process.pid()).chain(helper.and_then(|pid| u32::try_from(pid).ok())).collect()
+    }
+
     /// SIGTERM; the sensor ends with 0 and what it closes is still read.
     pub fn stop(mut self) -> Vec<Value> {
         let status = self.process.terminate(Deadline::secs(10));

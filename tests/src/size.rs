@@ -20,32 +20,39 @@ pub struct Size {
 
 impl Size {
     pub fn of(pid: u32) -> Result<Self> {
-        let path = format!("/proc/{pid}/status");
-        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let of = |name: &str| number(&status, name).with_context(|| format!("no {name} in {path}"));
-        let mut maps = BTreeMap::new();
-        let mut descriptors = 0;
-        for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-            descriptors += 1;
-            // It may be closed by now.
-            let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-            if let (Some(id), Some(bytes)) = (number(&text, "map_id:"), number(&text, "memlock:")) {
-                maps.insert(id, bytes);
+        Self::of_all(&[pid])
+    }
+
+    /// Of processes that belong together: pages that a further one shares are the first one's, and each map counts once.
+    pub fn of_all(pids: &[u32]) -> Result<Self> {
+        let (mut size, mut maps) = (Self::default(), BTreeMap::new());
+        for (index, pid) in pids.iter().enumerate() {
+            let path = format!("/proc/{pid}/status");
+            let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+            let of = |name: &str| number(&status, name).with_context(|| format!("no {name} in {path}"));
+            let private = private(*pid);
+            size.private += private;
+            size.resident += if index == 0 { of("VmRSS:")? << 10 } else { private };
+            size.threads += of("Threads:")?;
+            for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+                size.descriptors += 1;
+                // It may be closed by now.
+                let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+                if let (Some(id), Some(bytes)) = (number(&text, "map_id:"), number(&text, "memlock:")) {
+                    maps.insert(id, bytes);
+                }
             }
         }
-        let sums = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let private = sums.lines().filter(|line| line.starts_with("Private_"));
-        Ok(Self {
-            resident: of("VmRSS:")? << 10,
-            private: private
-                .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
-                .sum::<u64>()
-                << 10,
-            maps: maps.values().sum(),
-            descriptors,
-            threads: of("Threads:")?,
-        })
+        size.maps = maps.values().sum();
+        Ok(size)
     }
+}
+
+/// Bytes of pages that no other process has; 0 where that is not told to who asks.
+fn private(pid: u32) -> u64 {
+    let sums = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let lines = sums.lines().filter(|line| line.starts_with("Private_"));
+    lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() << 10
 }
 
 /// Seconds of processor time that a process has taken, its own and the kernel's for it, in ticks of 10 ms: fields 14 and 15

@@ -27,21 +27,19 @@ fn an_idle_sensor_takes_at_most_40_mb_on_two_cpus() {
     let _alone = serial::lock();
     let (client, _server) = require!(host::pair());
     let mut sensor = require!(Sensor::start(&client, &[]));
-    // The process that attaches has all maps, the other one some of them.
-    let helper = sensor.status()["privilege"]["helper"]["pid"].as_u64().unwrap() as u32;
-    let pid = sensor.process().pid();
-    let (here, there) = (Size::of(pid).unwrap(), Size::of(helper).unwrap());
-    // Pages of the one binary that both have are counted once, here.
-    let (resident, maps) = (here.resident + there.private, there.maps);
+    let pids = sensor.pids();
+    assert_eq!(pids.len(), 2, "one attaches, one reads packets");
+    let own = Size::of(pids[0]).unwrap().resident;
+    let Size { resident, maps, .. } = Size::of_all(&pids).unwrap();
     eprintln!(
-        "resident {} KiB here, and {} KiB more where it attaches",
-        here.resident >> 10,
-        there.private >> 10
+        "resident {} KiB where packets are read, and {} KiB more where it attaches",
+        own >> 10,
+        (resident - own) >> 10
     );
     let cpus = available_parallelism().unwrap();
     eprintln!("resident {} KiB, maps {} KiB, {cpus} CPUs", resident >> 10, maps >> 10);
-    assert!(maps > 0, "no maps seen in /proc/{helper}/fdinfo");
-    assert!(there.private > 0, "no private pages seen in /proc/{helper}/smaps_rollup");
+    assert!(maps > 0, "no maps seen in /proc/PID/fdinfo of {pids:?}");
+    assert!(resident > own, "no private pages seen in /proc/{}/smaps_rollup", pids[1]);
     if cpus.get() <= 2 {
         assert!(resident + maps <= LIMIT_BYTES, "{resident} + {maps} bytes");
     } else {

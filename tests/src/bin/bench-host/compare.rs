@@ -156,11 +156,12 @@ fn with_sensor(
     rate: Option<f64>,
 ) -> Result<(Answered, Option<Answered>, Own)> {
     let mut sensor = Sensor::start(bed.resolver(), &["--interface", LINK]).map_err(|why| anyhow!(why))?;
-    let pid = sensor.process().pid();
+    let pids = sensor.pids();
+    let cpu_seconds = || pids.iter().map(|pid| cpu_seconds(*pid)).sum::<Result<f64>>();
     let before = sensor.settled(Deadline::secs(10));
-    let (cpu, began) = (cpu_seconds(pid)?, now());
+    let (cpu, began) = (cpu_seconds()?, now());
     let answered = bed.ask_anew(names, number, rate)?;
-    let share = (cpu_seconds(pid)? - cpu) / began.elapsed().as_secs_f64();
+    let share = (cpu_seconds()? - cpu) / began.elapsed().as_secs_f64();
     let after = sensor.settled(Deadline::secs(20));
     let step = sensor.status()["limits"]["step"].as_u64().context("status has no limits.step")?;
     let own = Own { share, step, ..accounted(bed.over, answered, &before, &after)? };

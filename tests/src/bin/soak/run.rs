@@ -100,7 +100,7 @@ fn watch(client: &Host, server: &Host, sensor: &mut Sensor, minutes: f64) -> Res
             }
             let sample = Sample {
                 seconds: began.elapsed().as_secs_f64(),
-                size: Size::of(sensor.process().pid())?,
+                size: Size::of_all(&sensor.pids())?,
                 store: std::fs::metadata(server.file(STORE)).map_or(0, |file| file.len()),
             };
             tell(&sample, &sensor.counters());
