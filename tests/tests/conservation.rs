@@ -68,11 +68,14 @@ fn a_stopped_reader_slows_nobody_down() {
         stopped.push(BURST as f64 / queries(&client, BURST, 0));
         sensor.process().signal("CONT");
     }
-    let ratio = median(&mut stopped) / median(&mut reading);
+    // Of each the best: what else runs on the machine only takes, by half in some rounds, and the kernel's programs would
+    // take in all of them.
+    let best = |rates: &[f64]| rates.iter().copied().fold(0.0, f64::max);
+    let ratio = best(&stopped) / best(&reading);
     eprintln!(
         "queries/s: reading {:.0}, reader stopped {:.0}, ratio {ratio:.2}",
-        median(&mut reading),
-        median(&mut stopped)
+        best(&reading),
+        best(&stopped)
     );
     assert!(ratio >= 0.9, "reading {reading:?}, stopped {stopped:?}");
     all_conserved(&sensor.settled(Deadline::secs(20)));
@@ -191,9 +194,4 @@ fn queries(client: &Host, count: u64, gap_us: u64) -> f64 {
 fn config_in(host: &Host, text: &str) -> String {
     std::fs::write(host.file("/run/earthdog.toml"), text).unwrap();
     "/run/earthdog.toml".to_owned()
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
