@@ -35,6 +35,10 @@ pub(crate) fn run(bless: bool) -> Result<usize> {
         problems.extend(abi::check(&source, &recorded)?);
     }
 
+    if let Err(error) = fuzz_lock_follows() {
+        problems.push(format!("{error:#}"));
+    }
+
     for note in notes {
         println!("tidy: note: {note}");
     }
@@ -42,4 +46,14 @@ pub(crate) fn run(bless: bool) -> Result<usize> {
         println!("tidy: {problem}");
     }
     Ok(problems.len())
+}
+
+/// The fuzz targets are a workspace of their own, whose lock file nothing else looks at before they are built.
+fn fuzz_lock_follows() -> Result<()> {
+    const MANIFEST: &str = "tests/fuzz/Cargo.toml";
+    let mut cargo = process::cargo();
+    cargo.args(["update", "--workspace", "--locked", "--quiet", "--manifest-path"]);
+    process::output(cargo.arg(process::workspace().join(MANIFEST)))
+        .map(drop)
+        .context(format!("run `cargo metadata --format-version 1 --manifest-path {MANIFEST}`"))
 }
