@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::canary;
+use crate::escape::escape;
 use crate::exit::{Code, Error};
 
 /// Version of the protocol.
@@ -219,7 +220,12 @@ pub fn fuzz(line: &[u8]) {
     }
 }
 
+/// What is refused says so in words that are safe to print: parts of them are the client's.
 fn parse(line: &[u8]) -> Result<Command, String> {
+    read(line).map_err(|why| escape(&why).into_owned())
+}
+
+fn read(line: &[u8]) -> Result<Command, String> {
     let request: Request = serde_json::from_slice(line).map_err(|error| {
         format!("not a request ({error}): send {{\"v\":{VERSION},\"command\":\"status\"}}")
     })?;
@@ -322,6 +328,15 @@ pub fn request_about(path: &Path, command: &str, about: Option<&str>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_is_safe_to_print() {
+        // An unknown variant of an enumeration, which the message repeats.
+        let about = "\\\"sho\u{7f}\u{202e}\\\"";
+        let line = format!("{{\"v\":1,\"command\":\"selftest\",\"about\":\"{about}\"}}");
+        let error = parse(line.as_bytes()).unwrap_err();
+        assert!(error.contains("\\x7f\\u{202e}"), "{error}");
+    }
 
     #[test]
     fn requests_are_read_strictly() {
