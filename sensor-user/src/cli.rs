@@ -383,7 +383,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Code> {
             print(&if args.defaults { shipped::commented() } else { load(&args.file.config)?.to_toml() })
         }
         Command::Config(ConfigCommand::Check(args)) => {
-            print(&Loaded::read(args.config.as_deref(), Path::new(files::DIRECTORY))?.check())
+            print(&Loaded::read(args.config.as_deref(), Path::new(files::DIRECTORY))?.check()?)
         }
         Command::Config(ConfigCommand::Explain(args)) => print(
             &Loaded::read(args.file.config.as_deref(), Path::new(files::DIRECTORY))?.explain(&args.key)?,

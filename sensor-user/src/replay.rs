@@ -52,7 +52,7 @@ pub fn run(args: &ReplayArgs, config: &Config) -> anyhow::Result<Code> {
     let messages = Messages::open(&config.output.messages, Existing::IsReplaced)?;
     let history = ask::for_replay(config, config.pipeline().seed)?;
     if history.is_some() {
-        config.threads_need_no_store().map_err(|message| exit::Error::new(Code::Usage, message))?;
+        config.threads_need_no_store()?;
     }
     let mut replay = Replay::new(config, output, messages, io::BufWriter::new(stdout));
     replay.sink.trail = args.trail;

@@ -4,9 +4,10 @@
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{Host, SERVER_V4};
+use earthdog_tests::iodine::Iodine;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, binary, in_state};
-use earthdog_tests::{host, peer, require, serial, traffic};
+use earthdog_tests::{host, require, serial, traffic};
 use rstest::rstest;
 use serde_json::Value;
 
@@ -98,16 +99,11 @@ fn what_is_excepted_alerts_nobody() {
 fn null_is_never_excepted(#[case] qtype: &str, #[case] suppressed: bool) {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
     std::fs::write(client.file(CONFIG), exception("zone = \"tunnel.example\"", "never")).unwrap();
     let sensor = require!(Sensor::start(&client, &["-c", CONFIG]));
-    let mut command = server.command(iodined);
-    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", "t.tunnel.example"]);
-    let tunnel_end = Process::spawn(command);
-    tunnel_end.wait_for_text("Listening to dns", Deadline::secs(10));
-    let mut command = client.command(iodine);
-    command.args(["-f", "-r", "-P", "secret", "-T", qtype, SERVER_V4, "t.tunnel.example"]);
-    let tunnel = Process::spawn(command);
+    let _tunnel_end = iodine.listen(&server);
+    let tunnel = iodine.connect(&client, &["-r", "-T", qtype], SERVER_V4);
     if suppressed {
         met(&sensor, 1);
         tunnel.wait_for_text("Connection setup complete", Deadline::secs(40));

@@ -5,9 +5,10 @@
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
+use earthdog_tests::iodine::Iodine;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, conserved};
-use earthdog_tests::{attached, peer, require, serial, traffic};
+use earthdog_tests::{attached, require, serial, traffic};
 use serde_json::Value;
 
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
@@ -52,7 +53,7 @@ fn steps_go_up_in_a_flood_a_tunnel_is_found_and_they_go_down() {
                           [novelty]\nfilter = \"off\"\n[output]\nmessages = \"/run/messages.json\"\n";
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
     let config = config_in(&server, LIMITS);
     let arguments = ["-c", &config, "--role", "gateway", "--interface", LINK];
     let sensor = require!(Sensor::start(&server, &arguments));
@@ -75,13 +76,8 @@ fn steps_go_up_in_a_flood_a_tunnel_is_found_and_they_go_down() {
     let new = flood(&client, &server, "new", 30, 100_000);
     wait_for_step(&sensor, RULES[2], "create");
     let told = messages();
-    let mut command = server.command(&iodined);
-    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", "t.tunnel.example"]);
-    let tunnel_end = Process::spawn(command);
-    tunnel_end.wait_for_text("Listening to dns", Deadline::secs(10));
-    let mut command = client.command(&iodine);
-    command.args(["-f", "-r", "-P", "secret", SERVER_V4, "t.tunnel.example"]);
-    let tunnel = Process::spawn(command);
+    let tunnel_end = iodine.listen(&server);
+    let tunnel = iodine.connect(&client, &["-r"], SERVER_V4);
     let found = sensor.wait_for_finding("tunnel in the flood", Deadline::secs(25), |finding| {
         finding["zone"] == "tunnel.example" && finding["severity"] != "low"
     });

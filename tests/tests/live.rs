@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{CLIENT_V4, Host, LINK, SERVER_V4};
+use earthdog_tests::iodine::{Iodine, ZONE};
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, in_state};
 use earthdog_tests::{host, peer, require, serial, traffic};
@@ -17,7 +18,6 @@ use serde_json::Value;
 const WITHIN_SECS: u64 = 30;
 /// Where ordinary queries go; `SERVER_V4` port 53 belongs to the tunnel's server.
 const ORDINARY_V4: &str = "10.77.0.3";
-const ZONE: &str = "tunnel.example";
 const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
 
 #[rstest]
@@ -30,14 +30,12 @@ const TRAFFIC: &str = env!("CARGO_BIN_EXE_traffic");
 fn iodine_gives_one_finding(#[case] qtype: &str) {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
     let sensor = require!(Sensor::start(&client, &[]));
     let _benign = require!(Benign::start(&client, &server));
 
-    let _server = iodined_on(&server, &iodined);
-    let mut command = client.command(&iodine);
-    command.args(["-f", "-r", "-P", "secret", "-T", qtype, SERVER_V4, &format!("t.{ZONE}")]);
-    let mut tunnel = Process::spawn(command);
+    let _server = iodine.listen(&server);
+    let mut tunnel = iodine.connect(&client, &["-r", "-T", qtype], SERVER_V4);
     let found_by = Deadline::secs(WITHIN_SECS);
     if let Some(_echo) = through_iodine(&mut tunnel, &client, &server) {
         let finding = sensor.wait_for_finding(ZONE, found_by, is_created);
@@ -53,12 +51,10 @@ fn iodine_gives_one_finding(#[case] qtype: &str) {
 fn iodine_in_raw_mode_gives_one_finding() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
     let mut sensor = require!(Sensor::start(&client, &[]));
-    let _server = iodined_on(&server, &iodined);
-    let mut command = client.command(&iodine);
-    command.args(["-f", "-P", "secret", SERVER_V4, &format!("t.{ZONE}")]);
-    let mut tunnel = Process::spawn(command);
+    let _server = iodine.listen(&server);
+    let mut tunnel = iodine.connect(&client, &[], SERVER_V4);
     let connected = through_iodine(&mut tunnel, &client, &server).is_some();
     assert!(connected, "iodine did not connect:\n{}", tunnel.transcript());
     assert!(sensor.process().ended().is_none(), "the sensor ended:\n{}", sensor.process().transcript());
@@ -149,14 +145,6 @@ fn seconds_to_finding(finding: &Value) -> f64 {
 fn one_finding(findings: &[Value]) {
     let created = in_state(findings, "create");
     assert_eq!(created.len(), 1, "one tunnel, one finding:\n{created:#?}");
-}
-
-fn iodined_on(server: &Host, iodined: &Path) -> Process {
-    let mut command = server.command(iodined);
-    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", &format!("t.{ZONE}")]);
-    let process = Process::spawn(command);
-    process.wait_for_text("Listening to dns", Deadline::secs(10));
-    process
 }
 
 /// Waits for the tunnel's connection, then sends through it and expects most of it back. `None` if it never connects.

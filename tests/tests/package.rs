@@ -11,12 +11,12 @@ use std::sync::OnceLock;
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, SERVER_V4};
+use earthdog_tests::iodine::{Iodine, ZONE, client_arguments};
 use earthdog_tests::machine::Machine;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, binary, program};
-use earthdog_tests::{peer, require, serial};
+use earthdog_tests::{require, serial};
 
-const ZONE: &str = "tunnel.example";
 /// Of the unit: its user with what `AmbientCapabilities=` names and no more, and the folders that systemd would make.
 const AS_SERVICE: &str = "install -d -o earthdog -g earthdog /run/earthdog /var/lib/earthdog && caps=$1 && shift && \
     exec setpriv --reuid earthdog --regid earthdog --clear-groups --no-new-privs \
@@ -74,7 +74,7 @@ fn a_deb_is_installed_finds_a_tunnel_and_goes() {
     let release = require!(Release::get());
     let (client, server) = require!(host::pair());
     let machine = require!(Machine::on(&client));
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
 
     machine.put(&release.deb, "/tmp/earthdog.deb");
     machine.run("dpkg -i /tmp/earthdog.deb");
@@ -87,12 +87,9 @@ fn a_deb_is_installed_finds_a_tunnel_and_goes() {
     // As it is after the installation: nothing configured.
     assert!(machine.run("earthdog config check").contains(": valid, 0 of "));
     let sensor = start(&client, &machine);
-    let mut command = server.command(&iodined);
-    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", &format!("t.{ZONE}")]);
-    let tunnel_end = Process::spawn(command);
-    tunnel_end.wait_for_text("Listening to dns", Deadline::secs(10));
-    let mut command = machine.command(&iodine);
-    command.args(["-f", "-r", "-P", "secret", SERVER_V4, &format!("t.{ZONE}")]);
+    let tunnel_end = iodine.listen(&server);
+    let mut command = machine.command(&iodine.program);
+    command.args(client_arguments(&["-r"], SERVER_V4));
     let tunnel = Process::spawn(command);
     // To the journal goes what people read.
     let finding = sensor.wait_for_text(

@@ -9,9 +9,10 @@ use std::path::Path;
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
+use earthdog_tests::iodine::Iodine;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{self, Sensor, in_state};
-use earthdog_tests::{attached, peer, require, serial, traffic};
+use earthdog_tests::{attached, require, serial, traffic};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -159,15 +160,10 @@ fn what_is_found_is_the_same_as_in_one_process() {
 fn a_tunnel_is_found_with_its_process() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
     // It runs before the sensor does: its program is known from /proc alone.
-    let mut command = server.command(&iodined);
-    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", "t.tunnel.example"]);
-    let tunnel_end = Process::spawn(command);
-    tunnel_end.wait_for_text("Listening to dns", Deadline::secs(10));
-    let mut command = client.command(&iodine);
-    command.args(["-f", "-r", "-P", "secret", SERVER_V4, "t.tunnel.example"]);
-    let tunnel = Process::spawn(command);
+    let tunnel_end = iodine.listen(&server);
+    let tunnel = iodine.connect(&client, &["-r"], SERVER_V4);
     let sensor = require!(Sensor::start(&client, &[]));
     assert_eq!(sensor.status()["privilege"]["split"], true);
     let found = sensor.wait_for_finding("tunnel", Deadline::secs(30), |finding| {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{Host, SERVER_V4};
+use earthdog_tests::iodine::Iodine;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, in_state};
 use earthdog_tests::{host, peer, require, serial, traffic};
@@ -160,16 +161,11 @@ fn a_leak_through_a_local_resolver_is_the_applications(#[case] kind: Kind, #[cas
 fn iodine_through_a_local_resolver_gives_one_finding(#[case] kind: Kind, #[case] qtype: &str) {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
-    let (iodine, iodined) = (require!(peer::find("iodine")), require!(peer::find("iodined")));
+    let iodine = require!(Iodine::find());
     let resolver = require!(Resolver::start(kind, &client));
     let sensor = require!(Sensor::start(&client, &[]));
-    let mut command = server.command(iodined);
-    command.args(["-f", "-c", "-P", "secret", "-l", SERVER_V4, "10.88.0.1/24", "t.tunnel.example"]);
-    let daemon = Process::spawn(command);
-    daemon.wait_for_text("Listening to dns", Deadline::secs(10));
-    let mut command = client.command(iodine);
-    command.args(["-f", "-r", "-P", "secret", "-T", qtype, "127.0.0.1", "t.tunnel.example"]);
-    let tunnel = Process::spawn(command);
+    let _daemon = iodine.listen(&server);
+    let tunnel = iodine.connect(&client, &["-r", "-T", qtype], "127.0.0.1");
     tunnel.wait_for_text("Connection setup complete", Deadline::secs(60));
     let finding = sensor.wait_for_finding("tunnel.example", Deadline::secs(30), |finding| {
         finding["state"] == "create" && finding["zone"] == "tunnel.example"

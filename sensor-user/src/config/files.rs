@@ -49,8 +49,9 @@ impl Loaded {
         if problems.is_empty() { Ok(loaded) } else { Err(Error::new(Code::Usage, problems.join("\n"))) }
     }
 
-    /// What `config check` prints.
-    pub fn check(&self) -> String {
+    /// What `config check` prints; an error where `run` would refuse it.
+    pub fn check(&self) -> Result<String, Error> {
+        self.config.threads_need_no_store()?;
         let default = Config::default();
         let changed = KEYS.iter().filter(|key| (key.show)(&self.config) != (key.show)(&default)).count();
         let names: Vec<_> = self.files.iter().map(|file| shown_path(file)).collect();
@@ -63,7 +64,7 @@ impl Loaded {
             + &count("exceptions", self.config.suppress.len())
             + &count("assets", self.config.known.len())
             + &count("known good VIBs", self.config.known.vibs().len());
-        format!("{names}: valid, {changed} of {} keys differ from the default{lists}\n", KEYS.len())
+        Ok(format!("{names}: valid, {changed} of {} keys differ from the default{lists}\n", KEYS.len()))
     }
 
     /// What `config explain` prints of a key, or of all keys of a section.
@@ -180,7 +181,7 @@ mod tests {
         ]);
         let loaded = Loaded::read(None, dir.path()).unwrap();
         assert_eq!((loaded.config.ledger.max_keys, loaded.config.live.drain_interval_ms), (128, 30));
-        assert!(loaded.check().contains("20-b.toml: valid, 2 of "), "{}", loaded.check());
+        assert!(loaded.check().unwrap().contains("20-b.toml: valid, 2 of "), "{loaded:?}");
         let text = loaded.explain("ledger.max_keys").unwrap();
         assert!(text.starts_with("ledger.max_keys = 128\n") && text.contains("20-b.toml"), "{text}");
         assert!(text.contains("an integer from 16"), "{text}");
@@ -189,6 +190,21 @@ mod tests {
             text.contains("live.alert_ring_kib = 1024\n") && text.contains("in force the default"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_run_would_refuse_is_not_valid() {
+        let checked = |text: &str| {
+            let dir = directory(&[("earthdog.toml", text)]);
+            Loaded::read(None, dir.path()).unwrap().check()
+        };
+        let refused = checked("[pipeline]\nthreads = 2\n").unwrap_err();
+        assert_eq!(refused.code, Code::Usage);
+        assert!(
+            refused.message.contains("pipeline.threads = 2 is not allowed with store.path = \"/"),
+            "{refused:?}"
+        );
+        checked("[pipeline]\nthreads = 2\n[store]\npath = \"\"\n").unwrap();
     }
 
     #[test]

@@ -179,17 +179,18 @@ impl Config {
         }
     }
 
-    /// Whether clients are shared out over threads although what is remembered of other days is one thread's; in words.
-    pub fn threads_need_no_store(&self) -> Result<(), String> {
+    /// An error where clients are shared out over threads although what is remembered of other days is one thread's.
+    pub fn threads_need_no_store(&self) -> Result<(), Error> {
         let (threads, path) = (self.pipeline.threads, &self.store.path);
         if threads < 2 || path.is_empty() {
             return Ok(());
         }
-        Err(format!(
+        let message = format!(
             "pipeline.threads = {threads} is not allowed with store.path = \"{}\": the history of all clients is kept in \
              order by one thread; use pipeline.threads = 1, or store.path = \"\" for no store",
             escape(path)
-        ))
+        );
+        Err(Error::new(Code::Usage, message))
     }
 
     /// Whether a running sensor keeps repeats back.

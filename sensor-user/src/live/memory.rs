@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Bytes, as the kernel accounts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// VmRSS of this process, or of both where rights are kept apart. The reader maps each ring twice in a row (a record
+    /// VmRSS of this process; where rights are kept apart, and what the other one has for itself. The reader maps each ring twice in a row (a record
     /// never wraps), and each mapping counts here although the pages are those of `rings`.
     pub resident: u64,
     /// Ring buffers.
@@ -48,6 +48,13 @@ impl Memory {
             }
         }
         memory
+    }
+
+    /// The same, without pages that other processes have too: code, above all.
+    pub fn private() -> Self {
+        let now = Self::now();
+        let sums = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+        Self { resident: private(&sums).unwrap_or(now.resident), ..now }
     }
 
     /// As it is of two processes that share their maps, all of which this one has.
@@ -131,6 +138,11 @@ fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// Bytes of smaps_rollup (proc(5)) that no other process has.
+fn private(sums: &str) -> Option<u64> {
+    Some(kib_field(sums, "Private_Clean:")? + kib_field(sums, "Private_Dirty:")?)
+}
+
 fn kib_field(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(value.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
@@ -173,6 +185,14 @@ mod tests {
         assert_eq!(cpu_count("0"), Some(1));
         assert_eq!(cpu_count(""), None);
         assert_eq!(cpu_count("3-1"), None);
+    }
+
+    #[test]
+    fn private_pages_are_clean_or_dirty() {
+        let sums = "5581-7ffe ---p 00000000 00:00 0 [rollup]\nRss:  2000 kB\nPrivate_Clean:   3 kB\nPrivate_Dirty:  40 kB\n";
+        assert_eq!(private(sums), Some(43 * 1024));
+        assert_eq!(private(""), None);
+        assert!(Memory::private().resident > 0);
     }
 
     #[test]

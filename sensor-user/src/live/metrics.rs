@@ -330,9 +330,14 @@ pub const METRICS: &[Metric] = &[
     counter("earthdog_store_findings_lost", &[], "Findings that the store has not kept.", |s, put| {
         one(&s["store"]["findings_lost"], put);
     }),
-    gauge("earthdog_resident_memory_bytes", &[], "Resident memory of the process.", |s, put| {
-        one(&s["memory"]["resident"], put);
-    }),
+    gauge(
+        "earthdog_resident_memory_bytes",
+        &[],
+        "Resident memory of the processes; pages that they share count once.",
+        |s, put| {
+            one(&s["memory"]["resident"], put);
+        },
+    ),
     gauge("earthdog_map_memory_bytes", &["map"], "Memory of the kernel's maps.", |s, put| {
         for map in ["rings", "flow_map", "per_cpu_maps"] {
             sample(&s["memory"][map], &[map], put);

@@ -69,6 +69,7 @@ const LAST_DRAINS: usize = 4096;
 
 /// Runs until a signal, the end of `--duration`, or a failure.
 pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> anyhow::Result<Code> {
+    config.threads_need_no_store()?;
     if args.selftest {
         // Whoever started it may be killed, and nobody else would end it.
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
@@ -142,7 +143,6 @@ impl Sensor {
         begun: Begun,
         messages: Option<Messages>,
     ) -> anyhow::Result<Self> {
-        config.threads_need_no_store().map_err(|message| Error::new(Code::Usage, message))?;
         let mut feeds = config.feeds();
         let lists = feeds.load().map_err(|message| Error::new(Code::Usage, message))?;
         let about = About { hostname: local::hostname(), ocsf: config.output.ocsf_version };

@@ -51,7 +51,7 @@ pub(in crate::live) struct Privilege {
     seccomp: bool,
     /// What is not in force although it was wanted, a line each.
     missing: Vec<String>,
-    /// CPU time and resident memory of the attaching process, when last asked.
+    /// CPU time and private memory of the attaching process, when last asked.
     cpu: Duration,
     resident: u64,
 }

@@ -13,6 +13,7 @@ use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::{self, Host};
+use earthdog_tests::quartiles::median;
 use earthdog_tests::rows;
 use earthdog_tests::sensor::Sensor;
 use serde_json::json;
@@ -59,7 +60,7 @@ fn bench() -> Result<bool> {
         lost_nothing(&sensor, &host)?;
         sensor.stop();
     }
-    let (without, with) = (median(&mut without), median(&mut with));
+    let (without, with) = (median(without), median(with));
     let mut in_kernel = 0.0;
     for (name, (time, runs)) in &kernel {
         println!("{name:<12} {:>6.0} ns a run, {runs} runs", time.as_nanos() as f64 / (*runs).max(1) as f64);
@@ -118,9 +119,4 @@ fn lost_nothing(sensor: &Sensor, host: &Host) -> Result<()> {
         ensure!(lost == 0, "{lost} {event} events lost in {}", host.cgroup().display());
     }
     Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -55,6 +55,8 @@ impl Reloads {
         let loaded =
             Loaded::read(self.file.as_deref(), Path::new(files::DIRECTORY)).map_err(|error| error.message)?;
         let mut config = loaded.config;
+        // Both wait for a restart, which would be refused then.
+        config.threads_need_no_store().map_err(|error| error.message)?;
         Rollout::new(&config).settle(&mut config);
         let mut feeds = config.feeds();
         let lists = feeds.load()?;

@@ -236,7 +236,7 @@ impl Attacher {
             Request::Count(on) => Answer::Runs(self.count(on)),
             Request::Tick(with_memory) => {
                 self.kernel_log.drain();
-                let memory = with_memory.then(Memory::now);
+                let memory = with_memory.then(Memory::private);
                 Answer::Usage(Usage { cpu_ns: clock::process_cpu_ns(), memory })
             }
             Request::Process(tgid, start) => Answer::Process(self.processes.read(tgid, start)),

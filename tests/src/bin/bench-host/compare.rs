@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
+use earthdog_tests::quartiles::median;
 use earthdog_tests::sensor::{Counters, Sensor};
 use earthdog_tests::size::cpu_seconds;
 use serde_json::{Value, json};
@@ -247,7 +248,7 @@ fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
     let mut all = Own::default();
     let (mut sent, mut completed) = (0, 0);
     for ((case, _, load, goal), pairs) in CASES.into_iter().zip(pairs) {
-        let of = |value: fn(&Pair) -> f64| median(pairs.iter().map(value).collect());
+        let of = |value: fn(&Pair) -> f64| median(pairs.iter().map(value));
         let mut ratios: Vec<f64> = pairs.iter().map(|pair| pair.with.rate / pair.without.rate).collect();
         ratios.sort_by(f64::total_cmp);
         let [low, ratio, high_ratio] = [1, 2, 3].map(|quarter| ratios[ratios.len() * quarter / 4]);
@@ -320,11 +321,6 @@ fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
         println!("{goal}");
     }
     rows
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use earthdog_tests::host::Host;
 use earthdog_tests::message::{Message, rtype};
 use earthdog_tests::object::Object;
 use earthdog_tests::packet::Frame;
+use earthdog_tests::quartiles::{median, quartiles};
 use earthdog_tests::rows;
 use sensor_ebpf::abi::{counter, feature};
 use serde_json::json;
@@ -162,7 +163,7 @@ fn with_program(
             }
             *batch = start.elapsed().as_nanos() as f64 / f64::from(BATCH);
         }
-        *taken = quartiles(batches.into_iter())[1];
+        *taken = median(batches);
         object.discard();
     }
     if let (Some(link), Some(name)) = (link, name)
@@ -187,7 +188,7 @@ fn report(samples: &[[[f64; CASES.len()]; VARIANTS.len()]], task_btf: bool) -> V
     );
     let mut rows = Vec::new();
     for (case, (name, goal)) in CASES.into_iter().enumerate() {
-        let of = |variant: usize| quartiles(samples.iter().map(|round| round[variant][case]))[1];
+        let of = |variant: usize| median(samples.iter().map(|round| round[variant][case]));
         let over = |variant: usize, base: usize| {
             quartiles(samples.iter().map(|round| round[variant][case] - round[base][case]))
         };
@@ -241,8 +242,7 @@ fn stages(
         }
         others.push(f64::from(objects[STAGES.len() - 1].run("host_egress", &other, 1_000)?.nanoseconds));
     }
-    let medians: Vec<_> =
-        samples.into_iter().map(|samples| samples.map(|values| quartiles(values.into_iter())[1])).collect();
+    let medians: Vec<_> = samples.into_iter().map(|samples| samples.map(median)).collect();
     let [floor, rest @ ..] = &medians[..] else { bail!("no floor") };
     println!("ns of a query's run over the empty program's, by what is switched on:");
     println!("{:<22} {:>14} {:>14}", "", "in real sends", "in test runs");
@@ -255,7 +255,7 @@ fn stages(
             "value": sent.round(), "test_run": run.round(),
         }));
     }
-    let other = quartiles(others.into_iter())[1] - floor[1];
+    let other = median(others) - floor[1];
     println!("in test runs of other traffic: {other:.0}");
     Ok(rows)
 }
@@ -274,10 +274,4 @@ fn in_sends(object: &mut Object, name: &str, cgroup: &File, load: &Load) -> Resu
     ensure!(runs == u64::from(BATCH) * BATCHES as u64, "{runs} runs were counted");
     object.discard();
     Ok(after.run_time().saturating_sub(before.run_time()).as_nanos() as f64 / runs as f64)
-}
-
-fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| values[values.len() * quarter / 4])
 }

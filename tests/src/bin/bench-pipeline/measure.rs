@@ -11,6 +11,7 @@ use earthdog::event::{Event, Packet};
 use earthdog::finding::{Finding, Origin};
 use earthdog::pipeline::Pipeline;
 use earthdog_tests::deadline::now;
+use earthdog_tests::quartiles::median;
 use earthdog_tests::rows;
 use serde_json::json;
 
@@ -166,9 +167,9 @@ fn measure(workload: &Workload) -> Measured {
     });
     Measured {
         messages,
-        floor_ns: median(&mut floors),
-        ours_ns: median(&mut ours),
-        shared_ns: median(&mut shared),
+        floor_ns: median(floors),
+        ours_ns: median(ours),
+        shared_ns: median(shared),
         allocations: allocated.count_total as f64 / messages.max(1) as f64,
     }
 }
@@ -195,11 +196,6 @@ fn look_at_all(events: &[Event]) {
         let message = Message::parse(payload, *true_len as usize);
         black_box(message.question.map(|question| Canonical::new(question.name)));
     }
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 /// Instructions a message by callgrind; `None` where it is not installed.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use earthdog_tests::quartiles::median;
 use earthdog_tests::size::Size;
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ impl Track {
         for (index, (start, low)) in paired.iter().enumerate() {
             slopes.extend(paired[index + 1..].iter().map(|(end, high)| (high - low) / (end - start)));
         }
-        let middle = median(after.iter().map(|(_, value)| *value).collect());
+        let middle = median(after.iter().map(|(_, value)| *value));
         let growth = median(slopes) * (last - warm);
         let allowed = (middle * self.share).max(self.least);
         Judged { track: self, samples: after.len(), warm, middle, growth, allowed }
@@ -114,11 +115,6 @@ impl fmt::Display for Judged<'_> {
             allowed / scale
         )
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
