@@ -179,26 +179,46 @@ const EMPTY: Description =
 
 /// Host entry: describes a frame whose payload lies in plain memory, as the kernel would.
 pub fn of_payload(frame: &Frame, payload: &[u8], features: u32, key: &[u64; KEY_WORDS]) -> Description {
-    let mut description = EMPTY;
-    let len = if payload.len() > WORDS * 8 { WORDS * 8 } else { payload.len() };
-    describe(frame, &words(payload), len, features, |word| question::halves(key[word]), &mut description);
-    description
+    within::<WORDS>(frame, payload, features, |word| question::halves(key[word]))
+}
+
+/// Host entry: `of_payload` without hashes.
+pub fn walked(frame: &Frame, payload: &[u8]) -> Description {
+    within::<QUESTION_WORDS>(frame, payload, feature::WALK, |_| [0; 2])
 }
 
 /// Host entry: the first question of a message in plain memory, if the kernel would walk it.
 pub fn question_of(message: &[u8]) -> Option<Question> {
     let mut question = Question::NONE;
-    let len = if message.len() > WORDS * 8 { WORDS * 8 } else { message.len() };
-    question::walk(&words(message), len, &mut question);
+    question::walk(&words::<QUESTION_WORDS>(message), message.len().min(QUESTION_WORDS * 8), &mut question);
     (question.name_len != 0).then_some(question)
 }
 
+/// Words that a walk may look at: no question ends behind them.
+const QUESTION_WORDS: usize = question::MIN_WORDS;
+
+fn within<const W: usize>(
+    frame: &Frame,
+    payload: &[u8],
+    features: u32,
+    key: impl Fn(usize) -> [u32; 2] + Copy,
+) -> Description {
+    let mut description = EMPTY;
+    let len = payload.len().min(W * 8);
+    describe(frame, &words::<W>(payload), len, features, key, &mut description);
+    description
+}
+
 /// The first bytes of `payload` in words, as the kernel has them.
-pub fn words(payload: &[u8]) -> [u64; WORDS] {
-    let mut words = [0; WORDS];
-    for (word, bytes) in words.iter_mut().zip(payload.chunks(8)) {
+pub fn words<const W: usize>(payload: &[u8]) -> [u64; W] {
+    let mut words = [0; W];
+    let (whole, rest) = payload.as_chunks::<8>();
+    for (word, bytes) in words.iter_mut().zip(whole) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    if let Some(word) = words.get_mut(whole.len()) {
         let mut eight = [0; 8];
-        eight[..bytes.len()].copy_from_slice(bytes);
+        eight[..rest.len()].copy_from_slice(rest);
         *word = u64::from_le_bytes(eight);
     }
     words

@@ -281,11 +281,14 @@ pub(crate) const fn address(bytes: &[u8; 16]) -> [u64; 2] {
 /// A name begins below byte 267.
 const START_MASK: usize = 511;
 
+/// Words that a message at least has here, so that a word of a name may be read from wherever one may begin.
+pub(crate) const MIN_WORDS: usize = (START_MASK + MAX_NAME_WORDS * 8) / 8 + 1;
+
 /// Eight bytes of the message, `index` words behind `start`.
 #[inline(always)]
 #[allow(unsafe_code)]
 fn word<const W: usize>(message: &[u64; W], start: usize, index: usize) -> u64 {
-    const { assert!(W * 8 > START_MASK + MAX_NAME_WORDS * 8) };
+    const { assert!(W >= MIN_WORDS) };
     debug_assert!(start <= START_MASK && index < MAX_NAME_WORDS);
     // SAFETY: at most START_MASK + 8 * MAX_NAME_WORDS bytes from the beginning, which the first line says there are.
     unsafe {

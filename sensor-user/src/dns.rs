@@ -234,10 +234,13 @@ impl<'a> Message<'a> {
     fn walk_records(&mut self) {
         let mut records = self.records();
         let mut walked = 0;
+        // Most owners are the question's name: where that is sound, so is what points to it.
+        let sound = self.question.is_some_and(|question| question.name.plain().is_some());
         for record in records.by_ref().take(MAX_RECORDS as usize) {
             walked += 1;
             // What is wrong with the owner name, if its end could be found all the same.
-            if let Some(problem) = record.name.walk().problem {
+            let is_question = sound && record.name.is_pointer_to(HEADER_LEN as u8);
+            if !is_question && let Some(problem) = record.name.walk().problem {
                 self.anomalies.add(problem);
             }
             if record.rtype != rtype::OPT {

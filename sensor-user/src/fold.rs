@@ -16,6 +16,7 @@ mod names;
 mod recent;
 mod resolvers;
 
+use std::cell::LazyCell;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 
@@ -160,7 +161,8 @@ impl<S: BuildHasher + Clone> Fold<S> {
 
     /// Whether a query's ancestors are worth their hashes: only a resolver on this host asks for them.
     pub fn wants_ancestors(&self, leg: &Leg) -> bool {
-        self.place(leg).local
+        let is_here = leg.server.ip().is_loopback() || leg.view == View::HostIngress;
+        is_here || (self.resolvers.any() && self.place(leg).local)
     }
 
     /// Takes a query.
@@ -280,7 +282,7 @@ impl<S: BuildHasher + Clone> Fold<S> {
 
     /// The key of the resolver that passes on what is asked at this leg's server, if one is known to.
     pub fn via(&self, leg: &Leg) -> Option<u64> {
-        self.resolvers.via(self.place(leg).hash)
+        self.resolvers.any().then(|| self.resolvers.via(self.place(leg).hash))?
     }
 
     /// What was forgotten before its time was over.
@@ -337,7 +339,7 @@ impl<S: BuildHasher + Clone> Fold<S> {
     /// Whether the asker is the resolver that somebody else has just asked for this name, or for one below it.
     fn forwarded(&mut self, query: &Query<'_>, place: Place, now_ns: u64) -> Option<Forward> {
         let (asker, leg) = (query.asker, &query.leg);
-        let from = self.resolvers.place(leg.client.ip(), leg.netns).hash;
+        let from = LazyCell::new(|| self.resolvers.place(leg.client.ip(), leg.netns).hash);
         let mut best: Option<(Rank, Forward, Place, Serves)> = None;
         for slot in self.names.all(leg.name) {
             let asked = slot.value;
@@ -361,7 +363,7 @@ impl<S: BuildHasher + Clone> Fold<S> {
                 Serves::Others if asked.place.local && asker.process.is_none() => false,
                 // Two addresses: the one that was asked passes on; so may another that asks elsewhere meanwhile.
                 Serves::Unknown if asker.process.is_none() && !asked.by_process => {
-                    let asked_there = asked.place.hash == from;
+                    let asked_there = asked.place.hash == *from;
                     if !asked_there && (asked.answered || asked.place.hash == place.hash) {
                         continue;
                     }

@@ -97,7 +97,9 @@ pub fn message(data: &[u8]) {
     let mut shifted = vec![0; 3];
     shifted.extend(wire.to_ascii_uppercase());
     let key = |word| question::halves(KEY[word]);
-    let hash = |bytes: &[u8], at| question::hash(&describe::words(bytes), at, wire.len(), key);
+    let hash = |bytes: &[u8], at| {
+        question::hash(&describe::words::<{ describe::WORDS }>(bytes), at, wire.len(), key)
+    };
     assert_eq!(hash(&shifted, 3), hash(data, start));
 }
 

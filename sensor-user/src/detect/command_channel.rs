@@ -57,6 +57,9 @@ struct Heard {
     words: Known<64>,
     /// Bloom filter over parts of addresses.
     parts: Parts,
+    /// The last address of each kind: most names have the same for hours, and none of its parts is new then.
+    last4: Option<[u8; 4]>,
+    last6: Option<[u8; 16]>,
 }
 
 const PARTS_WORDS: usize = 64;
@@ -266,7 +269,7 @@ impl Heard {
 
     /// Halves of an IPv4 address, groups of an IPv6 address.
     fn address(&mut self, record: &Record<'_>, look: &Look<'_>) -> u64 {
-        if record.rtype != look.qtype {
+        if record.rtype != look.qtype || self.was_last(record) {
             return 0;
         }
         let (groups, _) = record.rdata.as_chunks::<2>();
@@ -283,6 +286,17 @@ impl Heard {
         }
         let units = new * 16 * u64::from(UNIT);
         if in_new_network { units } else { units / PLAIN }
+    }
+
+    /// Whether it is the address of its kind before; it is kept as the last one.
+    fn was_last(&mut self, record: &Record<'_>) -> bool {
+        if record.rtype == rtype::A {
+            let now = record.rdata.try_into().ok();
+            now.is_some() && std::mem::replace(&mut self.last4, now) == now
+        } else {
+            let now = record.rdata.try_into().ok();
+            now.is_some() && std::mem::replace(&mut self.last6, now) == now
+        }
     }
 
     fn text(&mut self, rdata: &[u8], look: &Look<'_>) -> u64 {

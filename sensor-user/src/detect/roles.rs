@@ -156,14 +156,15 @@ impl Roles {
         self.table.find(client).map_or(Role::Host, |seen| seen.role())
     }
 
-    /// Takes a query to `server` (the key of its address); returns the role of who sent it.
-    pub fn query(&mut self, look: &Look<'_>, server: u64) -> Role {
+    /// Takes a query to `server` (the key of its address); returns the role of who sent it, before it and from here on.
+    pub fn query(&mut self, look: &Look<'_>, server: u64) -> [Role; 2] {
         let now_ns = look.now_ns();
         if let Some(asked) = self.table.find(server) {
             asked.counts.askers.add(look.client);
         }
         let window_ns = self.window_ns;
         let seen = self.table.open(look.client, || Seen { since_ns: now_ns, ..Seen::default() });
+        let before = seen.role();
         seen.roll(now_ns, window_ns);
         let counts = &mut seen.counts;
         counts.lookups = counts.lookups.saturating_add(1);
@@ -178,10 +179,12 @@ impl Roles {
         if let Some((known, count)) = slot {
             (*known, *count) = (manner, *count + 1);
         }
+        let role = seen.role();
         if seen.counts.lookups.is_multiple_of(LOOK_EVERY) {
             self.judge(look.client);
+            return [before, self.of(look.client)];
         }
-        self.of(look.client)
+        [before, role]
     }
 
     /// Takes the answer to a client's query; returns its role.

@@ -42,10 +42,15 @@ impl Clone for Canonical {
 impl Canonical {
     pub fn new(name: Name<'_>) -> Self {
         let mut own = Self::root();
-        for run in name.runs() {
-            let at = usize::from(own.len);
-            own.bytes[at..at + run.len()].copy_from_slice(run);
-            own.len += run.len() as u8;
+        if let Some(wire) = name.plain() {
+            own.bytes[..wire.len()].copy_from_slice(wire);
+            own.len = wire.len() as u8;
+        } else {
+            for run in name.runs() {
+                let at = usize::from(own.len);
+                own.bytes[at..at + run.len()].copy_from_slice(run);
+                own.len += run.len() as u8;
+            }
         }
         let mut at = 0;
         while at < own.len {

@@ -51,14 +51,37 @@ impl<'a> Name<'a> {
     }
 
     pub fn walk(&self) -> Walked {
+        if let Some(wire) = self.plain() {
+            let end = Some(self.start + wire.len() + 1);
+            return Walked { end, compressed: false, problem: None };
+        }
         let mut labels = self.labels();
         labels.by_ref().for_each(drop);
         Walked { end: labels.end, compressed: labels.compressed, problem: labels.problem }
     }
 
+    /// Its labels with their lengths where they are all there in one run, as those of nearly every question are; `None`
+    /// where there is a pointer, or anything wrong.
+    pub(super) fn plain(&self) -> Option<&'a [u8]> {
+        let rest = self.message.get(self.start..)?;
+        let mut at = 0;
+        loop {
+            match usize::from(*rest.get(at)?) {
+                0 => return rest.get(..at),
+                length @ 1..=63 if at + length < MAX_WIRE - 1 => at += length + 1,
+                _ => return None,
+            }
+        }
+    }
+
     /// Offset of the first byte after the name's own bytes, as [`Self::walk`] finds it; no pointer is followed.
     pub fn end(&self) -> Option<usize> {
         skip(self.message, self.start)
+    }
+
+    /// Whether it is a pointer to an offset, and nothing before that.
+    pub(super) fn is_pointer_to(&self, offset: u8) -> bool {
+        self.message.get(self.start..).is_some_and(|rest| rest.starts_with(&[0xc0, offset]))
     }
 
     pub fn is_root(&self) -> bool {

@@ -30,6 +30,24 @@ pub(super) struct Slot<'a, T> {
     pub(super) value: &'a T,
 }
 
+impl Set {
+    /// The slots that a hash is in, one bit each: compared all at once, since most sets hold it nowhere.
+    #[inline]
+    fn with(&self, hash: u64) -> u32 {
+        self.hashes.iter().enumerate().fold(0, |found, (way, own)| found | u32::from(*own == hash) << way)
+    }
+}
+
+/// Numbers of the bits that are set, lowest first.
+#[inline]
+fn ways(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let way = (bits != 0).then(|| bits.trailing_zeros() as usize % WAYS)?;
+        bits &= bits - 1;
+        Some(way)
+    })
+}
+
 impl<T: Clone + Default> Recent<T> {
     pub(super) fn new(size: usize, keep_ns: u64) -> Self {
         let sets = Self::sets(size);
@@ -54,14 +72,9 @@ impl<T: Clone + Default> Recent<T> {
     pub(super) fn all(&self, hash: u64) -> impl Iterator<Item = (usize, Slot<'_, T>)> {
         let (hash, at) = self.place(hash);
         let set = &self.sets[at];
-        let values = &self.values[at * WAYS..(at + 1) * WAYS];
-        set.hashes
-            .iter()
-            .zip(&set.times_ns)
-            .zip(values)
-            .enumerate()
-            .filter(move |(_, ((own, _), _))| **own == hash)
-            .map(move |(way, ((_, time_ns), value))| (at * WAYS + way, Slot { time_ns: *time_ns, value }))
+        let values = &self.values[at * WAYS..];
+        ways(set.with(hash))
+            .map(move |way| (at * WAYS + way, Slot { time_ns: set.times_ns[way], value: &values[way] }))
     }
 
     /// The value at a place that `all` gave; nothing may have been put in between.
@@ -74,7 +87,7 @@ impl<T: Clone + Default> Recent<T> {
         let (hash, at) = self.place(hash);
         let set = &mut self.sets[at];
         let values = &mut self.values[at * WAYS..(at + 1) * WAYS];
-        let old = (0..WAYS).find(|way| set.hashes[*way] == hash && same(&values[*way]));
+        let old = ways(set.with(hash)).find(|way| same(&values[*way]));
         let way = old.unwrap_or_else(|| {
             let age = |way: &usize| if set.hashes[*way] == 0 { 0 } else { set.times_ns[*way] };
             (0..WAYS).min_by_key(age).unwrap_or(0)

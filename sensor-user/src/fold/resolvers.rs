@@ -63,6 +63,8 @@ pub(super) enum Serves {
 pub(super) struct Resolvers<S> {
     seed: S,
     roles: Recent<Role>,
+    /// Any role was noted: in captures none ever is.
+    any: bool,
 }
 
 /// Kinds of hashes: one address,
@@ -81,7 +83,12 @@ impl<S> Resolvers<S> {
 impl<S: BuildHasher> Resolvers<S> {
     pub(super) fn new(seed: S) -> Self {
         // Roles have no end: the one noted longest ago goes.
-        Self { seed, roles: Recent::new(MAX_ROLES, u64::MAX) }
+        Self { seed, roles: Recent::new(MAX_ROLES, u64::MAX), any: false }
+    }
+
+    /// Whether anybody is known to answer anywhere.
+    pub(super) fn any(&self) -> bool {
+        self.any
     }
 
     /// Where a server at `ip` is asked from the namespace `netns`.
@@ -116,10 +123,14 @@ impl<S: BuildHasher> Resolvers<S> {
         let key = if asker.key == 0 { old.key } else { asker.key };
         let role = Role { key, process, confirmed: confirmed || old.confirmed, forwards: old.forwards };
         self.roles.put(place, now_ns, role, same);
+        self.any = true;
     }
 
     /// What is known of `asker` as the one who was asked at a place.
     pub(super) fn serves(&self, at: &Place, asker: Asker) -> Serves {
+        if !self.any {
+            return Serves::Unknown;
+        }
         let is = |role: &Role| role.is(asker);
         match self.look(at.hash, is) {
             Serves::Unknown if at.local => {}
@@ -155,7 +166,7 @@ impl<S: BuildHasher> Resolvers<S> {
 
     /// Whether anybody is known to answer there.
     pub(super) fn is_known(&self, place: u64) -> bool {
-        self.roles.all(place).any(|(_, slot)| slot.value.confirmed)
+        self.any && self.roles.all(place).any(|(_, slot)| slot.value.confirmed)
     }
 
     /// The asker was seen to pass on what it was asked at this place.

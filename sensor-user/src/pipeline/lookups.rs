@@ -39,7 +39,8 @@ impl Pipeline {
         };
         let keys = [process, Some(address)];
         let told = keys.map(|key| self.told.cost(key?, leg.name));
-        let for_others = keys.map(|key| key.is_some_and(|key| self.roles.of(key).asks_for_others()));
+        // Of a process's address; who is charged is looked at below.
+        let by_address = process.is_some() && self.roles.of(address).asks_for_others();
         let mut about = About {
             part: match charge {
                 Charge::Full => Lookup::First,
@@ -58,8 +59,10 @@ impl Pipeline {
         let server = self.address(leg.server.ip(), leg.netns);
         let Self { of_all, over_clients, work, clients, names, seed, history, roles, .. } = self;
         let mut look = about.look(said, seed);
-        look.role = roles.query(&look, server);
-        about.role = look.role;
+        let [before, role] = roles.query(&look, server);
+        (look.role, about.role) = (role, role);
+        let is_for_others = before.asks_for_others();
+        let for_others = [is_for_others, if process.is_some() { by_address } else { is_for_others }];
         let mut asked = Asked { charge, via, told, for_others, flooded: None };
         match work {
             Work::Here(shard) => {

@@ -60,7 +60,7 @@ impl Filter {
         }
         let frame = frame(packet);
         let what = describe::of_payload(&frame, &packet.payload, feature::DEFAULT, &KEY);
-        let message = describe::words(&packet.payload);
+        let message = describe::words::<{ describe::WORDS }>(&packet.payload);
         match novelty::part(&frame, &what) {
             (Part::Query, true) => {
                 let kept = self.keeps_query(&frame, &what, &message, packet.time_ns);

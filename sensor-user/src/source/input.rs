@@ -134,7 +134,15 @@ impl Input {
     }
 
     /// Reads until `len` bytes are held or the stream ends.
+    #[inline]
     fn fill(&mut self, len: usize) {
+        if self.end - self.start < len {
+            self.read(len);
+        }
+    }
+
+    #[cold]
+    fn read(&mut self, len: usize) {
         while self.end - self.start < len && !self.ended {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use sensor_ebpf::abi::{COUNTER_NAMES, counter, feature, flag, kind, no_owner};
+use sensor_ebpf::abi::{COUNTER_NAMES, counter, flag, kind, no_owner};
 use sensor_ebpf::describe;
 use sensor_ebpf::frame::{self, Frame, Load, NO_VLAN, Skip};
-use sensor_ebpf::question::KEY_WORDS;
 
 use super::{Tally, pcap::array};
 use crate::event::{Kind, Packet, Transport, View, ip_from_abi, no_owner};
@@ -104,7 +103,7 @@ fn event(frame: &Frame, bytes: &[u8], time_ns: u64) -> Result<Packet, u32> {
     if frame.true_len == 0 && frame.flags & control == 0 {
         return Err(counter::SKIP_TCP_ACK);
     }
-    let description = describe::of_payload(frame, payload, feature::WALK, &[0; KEY_WORDS]);
+    let description = describe::walked(frame, payload);
     let tag = |id: u16| (id != NO_VLAN).then_some(id);
     Ok(Packet {
         time_ns,
