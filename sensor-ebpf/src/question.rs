@@ -266,7 +266,7 @@ pub fn flow_key(
 /// The two words of an address.
 #[inline(always)]
 #[allow(unsafe_code, clippy::cast_ptr_alignment)] // read as one may that is not aligned
-pub(crate) const fn address(bytes: &[u8; 16]) -> [u64; 2] {
+pub const fn address(bytes: &[u8; 16]) -> [u64; 2] {
     let at = bytes.as_ptr().cast::<u64>();
     // SAFETY: sixteen bytes. For BPF as in `word`.
     unsafe {

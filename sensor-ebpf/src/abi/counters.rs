@@ -73,8 +73,10 @@ pub mod counter {
     pub const NOVELTY_EVICTED: u32 = 31;
     /// Answers without payload that a self-limit kept back: their name was answered just before (`control::KNOWN_ANSWERS`).
     pub const KNOWN_ANSWER: u32 = 32;
+    /// Messages that arrived over loopback and were told, or kept back, where they left.
+    pub const REPEAT_LOOPBACK: u32 = 33;
     /// How many there are.
-    pub const COUNT: u32 = 33;
+    pub const COUNT: u32 = 34;
 }
 
 /// Metric label of each counter, by index.
@@ -112,4 +114,5 @@ pub const COUNTER_NAMES: [&str; counter::COUNT as usize] = [
     "repeat_response",
     "novelty_evicted",
     "known_answer",
+    "repeat_loopback",
 ];

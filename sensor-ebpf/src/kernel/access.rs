@@ -173,6 +173,13 @@ impl Linear {
         }
     }
 
+    /// Sixteen bytes in two words, as they lie there.
+    #[inline(always)]
+    pub(crate) fn begin(&self, offset: u32) -> Option<[u64; 2]> {
+        let word = |at| self.load::<8>(at).map(u64::from_le_bytes);
+        Some([word(offset)?, word(offset + 8)?])
+    }
+
     /// The head of a packet whose network header is `NETWORK` bytes behind its first byte.
     #[inline(always)]
     fn head<const NETWORK: usize>(&self) -> Option<Head> {

@@ -12,6 +12,7 @@ use sensor_ebpf::describe::{Description, WORDS};
 use sensor_ebpf::frame::Frame;
 use sensor_ebpf::question::KEY_WORDS;
 
+use super::loopback::{self, Left};
 use super::novelty::Noted;
 
 /// As many entries as the ABI has had versions: what the loader can read of the object without an ELF parser.
@@ -50,6 +51,9 @@ pub(crate) static HASH_KEY: Array<[u64; KEY_WORDS]> = Array::with_max_entries(1,
 /// Who was seen to send, by socket address or cookie (`abi::OwnerEntry`).
 #[map]
 pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(1024, 0);
+/// Packets between two sockets of this host, by what they are.
+#[map]
+pub(crate) static LEFT: Array<Left> = Array::with_max_entries(loopback::PLACES, 0);
 /// A record under construction, for hooks that run with bottom halves off: nothing on the CPU can come between.
 /// Slot 0: XDP and tc ingress (NAPI). Slot 1: tc egress.
 #[map]
@@ -76,6 +80,8 @@ pub(crate) struct Scratch<O> {
     pub(crate) description: Description,
     pub(crate) slot: Slot,
     pub(crate) noted: Noted,
+    /// 1 once user space has the message's record, or has had one like it (see `loopback`).
+    pub(crate) told: u64,
     /// Payload bytes to a record of a burst.
     pub(crate) step: u32,
     /// The packet's `struct sock`, by way of memory (see `owner::socket`).

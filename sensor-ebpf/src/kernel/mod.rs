@@ -7,6 +7,7 @@ pub(crate) mod observe;
 pub(crate) mod access;
 pub(crate) mod exec;
 pub(crate) mod flow;
+pub(crate) mod loopback;
 pub(crate) mod maps;
 pub(crate) mod novelty;
 pub(crate) mod owner;

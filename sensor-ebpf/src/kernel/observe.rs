@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::RingBuf;
 use sensor_ebpf::abi::{CAP_QUERY, CAP_RESPONSE, Owner, RecordHeader, counter, feature, flag, kind, view};
-use sensor_ebpf::describe::{self, WORDS, forget};
+use sensor_ebpf::describe::{self, WORDS, forget, zero};
 use sensor_ebpf::frame::{Frame, Link, Located, TCP, min};
 use sensor_ebpf::limits::MAX_DIRECT;
 use sensor_ebpf::novelty::{Speaker, hook};
@@ -19,7 +19,7 @@ use super::access::{Access, HOST_LINK, WIRE_LINK};
 use super::maps::{
     self, Counters, HOST_SCRATCH, HOST_SLOTS, RING_ALERT, RING_BULK, Scratch, WIRE_SCRATCH, option, volatile,
 };
-use super::{flow, novelty, owner};
+use super::{flow, loopback, novelty, owner};
 
 /// XDP, tc and tcx.
 #[inline(always)]
@@ -101,12 +101,18 @@ fn at_socket<P: Access>(packet: &P, link: Link, view: u8, sender: Sender) {
         _ => false,
     };
     forget();
-    if complete {
+    if complete && view == view::HOST_INGRESS && loopback::arrives(packet, &held.frame) {
+        count::<P>(counters, counter::REPEAT_LOOPBACK);
+    } else if complete {
         match sender {
             Sender::Cgroup => owner::of_packet(packet, view, held),
             Sender::Device { ip } => owner::of_frame(packet, ip, held),
         }
+        zero(&mut held.told);
         capture(packet, counters, view, held);
+        if view == view::HOST_EGRESS && volatile(&held.told) != 0 {
+            loopback::left(packet, held);
+        }
     }
     // SAFETY: as above.
     unsafe { maps::release(&raw mut (*scratch).busy) };
@@ -226,7 +232,7 @@ fn free_scratch() -> Option<*mut Scratch<Owner>> {
 /// From a frame to counters and records. The owner is in the scratch already.
 #[inline(always)]
 fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8, scratch: &mut Scratch<O>) {
-    let Scratch { frame, description, slot, noted, header, owner, message, .. } = scratch;
+    let Scratch { frame, description, slot, noted, told, header, owner, message, .. } = scratch;
     let features = option!(features);
     let now = now();
     if frame.transport == TCP || packet.gso_size() != 0 {
@@ -259,6 +265,9 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
         let kept = novelty::keeps_back(counters, frame, description, &speaker, message, noted, now);
         forget();
         if let Some(kept) = kept {
+            if view == view::HOST_EGRESS {
+                *told = 1;
+            }
             return count::<P>(counters, kept);
         }
     }
@@ -280,6 +289,9 @@ fn capture<P: Access, O: Between>(packet: &P, counters: *mut Counters, view: u8,
     };
     if features & feature::NOVELTY != 0 && !sent && maps::control() != 0 {
         novelty::unsaid(noted);
+    }
+    if view == view::HOST_EGRESS && sent {
+        *told = 1;
     }
     count_sent::<P>(counters, sent, alert);
 }
