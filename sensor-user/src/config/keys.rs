@@ -440,7 +440,7 @@ keys! {
         owner_source: OwnerSource = OwnerSource::Auto, Allowed::OneOf(OwnerSource::NAMES), restart: "hooks are attached at the start";
         /// Entries of the kernel's map of senders; the least recently used goes first.
         owner_entries: u64 = 8192, integer(64, 1 << 22), restart: MAP;
-        /// Milliseconds between two drains of the rings.
+        /// Milliseconds between two drains of the rings, at most: the more comes, the sooner the next.
         drain_interval_ms: u64 = 20, integer(1, 1000);
         /// Whether hooks and counters stay in the kernel when the sensor ends, however it ends: the next start takes them over without a packet unseen (Linux 5.9 and later; tcx 6.6). Until then they go on, and `earthdog doctor --clean` takes them off.
         pin: bool = false, Allowed::Boolean, restart: MAP;

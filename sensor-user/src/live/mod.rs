@@ -29,6 +29,7 @@ pub mod local;
 pub mod process;
 
 mod fit;
+mod pace;
 mod start;
 
 pub mod rollout;

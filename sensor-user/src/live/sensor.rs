@@ -27,6 +27,7 @@ use super::memory::{self, Memory};
 use super::metrics::endpoint::{self, Endpoint};
 use super::neighbours::neighbours;
 use super::output::Findings;
+use super::pace::Pace;
 use super::ring::Rings;
 use super::rollout::{Rollout, Waited};
 use super::service::Service;
@@ -243,6 +244,7 @@ impl Sensor {
         }
         let mut alone = None;
         let mut drain_at = Instant::from_std(clock::monotonic());
+        let mut pace = Pace::new(clock::monotonic());
         let mut tick = ticker(TICK);
         let mut status = ticker(self.printer.interval());
         let mut look = ticker(LOOK_AT_LINKS);
@@ -260,7 +262,8 @@ impl Sensor {
                     let more = self.drain();
                     let ended = clock::monotonic();
                     let drain_every = Duration::from_millis(self.settings.drain_interval_ms);
-                    let pause = self.limits.pause(more, drain_every, ended.duration_since(began));
+                    let usual = pace.next(self.rings.stats().taken(), ended, drain_every);
+                    let pause = self.limits.pause(more, usual, ended.duration_since(began));
                     drain_at = Instant::from_std(ended) + pause;
                 }
                 Some(question) = questions.recv() => self.answer(question),
