@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn the_more_comes_the_sooner_it_is_taken_and_never_later_than_asked_for() {
-        let mut now = Instant::now();
+        let mut now = crate::clock::monotonic();
         let most = Duration::from_millis(20);
         let mut pace = Pace::new(now);
         let mut taken = 0;
