@@ -223,3 +223,47 @@ pub fn words<const W: usize>(payload: &[u8]) -> [u64; W] {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::frame::{Link, parse};
+
+    /// A question of so many labels of twenty bytes and a root, behind it zeroes; cut to `len` bytes of payload.
+    fn packet(labels: usize, len: usize) -> Vec<u8> {
+        let mut message = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0].to_vec();
+        for _ in 0..labels {
+            message.push(20);
+            message.extend([b'a'; 20]);
+        }
+        message.extend([0, 0, 1, 0, 1]);
+        message.resize(len, 0);
+        let mut packet = [0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2].to_vec();
+        packet[2..4].copy_from_slice(&(28 + len as u16).to_be_bytes());
+        packet.extend([0x9c, 0x40, 0, 53]);
+        packet.extend((8 + len as u16).to_be_bytes());
+        packet.extend([0, 0]);
+        packet.extend(message);
+        packet
+    }
+
+    #[test]
+    fn what_is_only_walked_is_described_alike_out_of_fewer_words() {
+        let mut with_question = 0;
+        for labels in 0..=13 {
+            for len in 0..=WORDS * 8 + 9 {
+                let packet = packet(labels, len);
+                let Ok(frame) = parse(packet.as_slice(), Link::Ip) else { continue };
+                let payload = &packet[28..];
+                let whole = of_payload(&frame, payload, feature::WALK, &[0; KEY_WORDS]);
+                assert_eq!(walked(&frame, payload), whole, "{labels} labels, {len} bytes");
+                assert_eq!(question_of(payload).is_some(), whole.question.name_len != 0 && len >= HEADER);
+                with_question += usize::from(whole.question.name_len != 0);
+            }
+        }
+        assert!(with_question > 10_000, "{with_question}");
+    }
+}

@@ -12,6 +12,8 @@ use hashbrown::HashTable;
 pub struct Index {
     seed: RandomState,
     table: HashTable<u32>,
+    /// The slot that was found or noted last.
+    last: Option<u32>,
 }
 
 impl Index {
@@ -23,14 +25,30 @@ impl Index {
         self.table.find(self.seed.hash_one(key), |slot| at(*slot as usize) == key).map(|slot| *slot as usize)
     }
 
+    /// `find` where a key is asked for several times in a row, as a message asks for its client's: without a hash then. Of
+    /// lists that never become shorter.
+    #[inline]
+    pub fn find_again<'a, K: Hash + Eq + 'a>(
+        &mut self,
+        key: &K,
+        at: impl Fn(usize) -> &'a K,
+    ) -> Option<usize> {
+        let last = self.last.map(|slot| slot as usize).filter(|slot| at(*slot) == key);
+        let found = last.or_else(|| self.find(key, at))?;
+        self.last = Some(found as u32);
+        Some(found)
+    }
+
     /// Notes the slot of a key that is not here; `at` must know it already.
     pub fn insert<'a, K: Hash + 'a>(&mut self, key: &K, slot: usize, at: impl Fn(usize) -> &'a K) {
-        let Self { seed, table } = self;
+        let Self { seed, table, last } = self;
+        *last = Some(slot as u32);
         table.insert_unique(seed.hash_one(key), slot as u32, |slot| seed.hash_one(at(*slot as usize)));
     }
 
     /// Forgets a slot by the key that is there.
     pub fn remove<K: Hash>(&mut self, key: &K, slot: usize) {
+        self.last = None;
         if let Ok(found) = self.table.find_entry(self.seed.hash_one(key), |at| *at as usize == slot) {
             found.remove();
         }
@@ -56,7 +74,20 @@ mod tests {
         }
         for (slot, key) in keys.iter().enumerate() {
             assert_eq!(index.find(key, |slot| &keys[slot]), Some(slot));
+            for _ in 0..2 {
+                assert_eq!(index.find_again(key, |slot| &keys[slot]), Some(slot));
+            }
         }
+        let (at, gone) = (keys[7], keys[8]);
+        assert_eq!(index.find_again(&gone, |slot| &keys[slot]), Some(8));
+        index.remove(&gone, 8);
+        assert_eq!(
+            index.find_again(&gone, |slot| &keys[slot]),
+            None,
+            "it was the last, and is not there any more"
+        );
+        index.insert(&gone, 8, |slot| &keys[slot]);
+        assert_eq!(index.find_again(&at, |slot| &keys[slot]), Some(7));
         assert_eq!(index.find(&3, |slot| &keys[slot]), None);
         assert_eq!(index.table.len(), 1000);
         let each = index.table.allocation_size() / keys.len();

@@ -75,8 +75,6 @@ pub struct Ledger {
     settings: Settings,
     index: Index,
     entries: Vec<Entry>,
-    /// What was looked for last, and where it is: a message comes for its key several times.
-    last: Option<(Key, usize)>,
     worths: Worths<Worth>,
     pub evicted: u64,
 }
@@ -102,7 +100,7 @@ impl Ledger {
 
     pub fn new(settings: Settings) -> Self {
         let entries = room(settings.max_keys);
-        Self { settings, index: Index::default(), entries, last: None, worths: Worths::default(), evicted: 0 }
+        Self { settings, index: Index::default(), entries, worths: Worths::default(), evicted: 0 }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -122,8 +120,7 @@ impl Ledger {
     }
 
     pub fn find(&mut self, key: Key) -> Option<&mut Entry> {
-        let slot = self.slot(key)?;
-        self.last = Some((key, slot));
+        let slot = self.index.find_again(&key, |slot| &self.entries[slot].key)?;
         self.worths.touch(slot);
         self.entries.get_mut(slot)
     }
@@ -138,7 +135,7 @@ impl Ledger {
         now_ns: u64,
         forget: &mut dyn FnMut(&Entry),
     ) -> &mut Entry {
-        let slot = if let Some(slot) = self.slot(key) {
+        let slot = if let Some(slot) = self.index.find_again(&key, |slot| &self.entries[slot].key) {
             slot
         } else {
             let entry = Entry::new(key, class, zone, now_ns);
@@ -157,18 +154,8 @@ impl Ledger {
             self.index.insert(&key, slot, |slot| &self.entries[slot].key);
             slot
         };
-        // Whatever made room for it is not the last any more.
-        self.last = Some((key, slot));
         self.worths.touch(slot);
         &mut self.entries[slot]
-    }
-
-    #[inline]
-    fn slot(&self, key: Key) -> Option<usize> {
-        match self.last {
-            Some((last, slot)) if last == key => Some(slot),
-            _ => self.index.find(&key, |slot| &self.entries[slot].key),
-        }
     }
 
     /// Of the next few entries the one with least information, then the one quiet for longest; reported ones only if

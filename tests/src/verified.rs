@@ -158,17 +158,22 @@ impl Walks {
         text
     }
 
-    /// The program that is nearest to its ceiling.
+    /// The program that is nearest to its ceiling, of those so long that it is above what was recorded, and the one that
+    /// was walked furthest.
     pub fn nearest(&self) -> String {
-        let recorded = self.recorded.iter().flatten();
+        let recorded =
+            self.recorded.iter().flatten().filter(|(_, recorded)| ceiling(**recorded) > **recorded);
         let shares = recorded.filter_map(|(program, &recorded)| {
             let walked = *self.most.get(program)?;
             Some((f64::from(walked) * 100.0 / f64::from(ceiling(recorded)), program, walked))
         });
-        shares.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(
+        let nearest = shares.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(
             || format!("no ceilings on {}", self.series),
             |(share, program, walked)| format!("nearest {program}, {walked} or {share:.0} % of its ceiling"),
-        )
+        );
+        let furthest = self.most.iter().max_by_key(|(_, walked)| **walked);
+        let Some((program, walked)) = furthest else { return nearest };
+        format!("{nearest}; furthest {program}, {walked}")
     }
 
     /// What is over its ceiling, or has none though its kernel was recorded.

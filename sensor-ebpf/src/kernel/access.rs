@@ -176,7 +176,7 @@ impl Linear {
     /// Sixteen bytes in two words, as they lie there.
     #[inline(always)]
     pub(crate) fn begin(&self, offset: u32) -> Option<[u64; 2]> {
-        let word = |at| self.load::<8>(at).map(u64::from_le_bytes);
+        let word = |at| self.load::<8>(at).map(u64::from_ne_bytes);
         Some([word(offset)?, word(offset + 8)?])
     }
 

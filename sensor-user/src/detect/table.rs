@@ -17,8 +17,6 @@ pub struct Table<K, V> {
     max: usize,
     index: Index,
     slots: Vec<(K, V)>,
-    /// What was looked for last, and where it is: a message comes for its key more than once, and so does its answer.
-    last: Option<(K, usize)>,
     worths: Worths<(u64, u64)>,
     pub evicted: u64,
 }
@@ -29,7 +27,6 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
             max: max.max(1),
             index: Index::default(),
             slots: room(max),
-            last: None,
             worths: Worths::default(),
             evicted: 0,
         }
@@ -50,8 +47,7 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
 
     #[inline]
     pub fn find(&mut self, key: K) -> Option<&mut V> {
-        let slot = self.slot(key)?;
-        self.last = Some((key, slot));
+        let slot = self.index.find_again(&key, |slot| &self.slots[slot].0)?;
         self.worths.touch(slot);
         self.slots.get_mut(slot).map(|(_, value)| value)
     }
@@ -59,19 +55,10 @@ impl<K: Copy + Eq + Hash, V: Remembered> Table<K, V> {
     /// What is remembered of a key, made if it is new.
     #[inline]
     pub fn open(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        let slot = self.slot(key).unwrap_or_else(|| self.add(key, make()));
-        // Whatever made room for it is not the last any more.
-        self.last = Some((key, slot));
+        let known = self.index.find_again(&key, |slot| &self.slots[slot].0);
+        let slot = known.unwrap_or_else(|| self.add(key, make()));
         self.worths.touch(slot);
         &mut self.slots[slot].1
-    }
-
-    #[inline]
-    fn slot(&self, key: K) -> Option<usize> {
-        match self.last {
-            Some((last, slot)) if last == key => Some(slot),
-            _ => self.index.find(&key, |slot| &self.slots[slot].0),
-        }
     }
 
     /// Where a new key is. Apart, so that what is done for each message stays short.

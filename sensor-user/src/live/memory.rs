@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Bytes, as the kernel accounts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// VmRSS of this process; where rights are kept apart, and what the other one has for itself. The reader maps each ring twice in a row (a record
-    /// never wraps), and each mapping counts here although the pages are those of `rings`.
+    /// VmRSS of this process and, where rights are kept apart, what the other one has for itself. The reader maps each ring
+    /// twice in a row (a record never wraps), and each mapping counts here although the pages are those of `rings`.
     pub resident: u64,
     /// Ring buffers.
     pub rings: u64,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use earthdog_tests::deadline::{Deadline, now};
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
-use earthdog_tests::quartiles::median;
+use earthdog_tests::quartiles::{median, quartiles};
 use earthdog_tests::sensor::{Counters, Sensor};
 use earthdog_tests::size::cpu_seconds;
 use serde_json::{Value, json};
@@ -249,9 +249,7 @@ fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
     let (mut sent, mut completed) = (0, 0);
     for ((case, _, load, goal), pairs) in CASES.into_iter().zip(pairs) {
         let of = |value: fn(&Pair) -> f64| median(pairs.iter().map(value));
-        let mut ratios: Vec<f64> = pairs.iter().map(|pair| pair.with.rate / pair.without.rate).collect();
-        ratios.sort_by(f64::total_cmp);
-        let [low, ratio, high_ratio] = [1, 2, 3].map(|quarter| ratios[ratios.len() * quarter / 4]);
+        let [low, ratio, high_ratio] = quartiles(pairs.iter().map(|pair| pair.with.rate / pair.without.rate));
         let (without, with) = (of(|pair| pair.without.rate), of(|pair| pair.with.rate));
         let average = [of(|pair| pair.without.average), of(|pair| pair.with.average)];
         let lost = [of(|pair| pair.without.lost as f64), of(|pair| pair.with.lost as f64)];
