@@ -12,11 +12,11 @@ pub enum Span {
 impl Span {
     pub const ALL: [Self; SPANS] = [Self::Minute, Self::TenMinutes, Self::Hour, Self::Day];
 
-    pub fn seconds(self) -> u64 {
+    pub const fn seconds(self) -> u64 {
         [60, 600, 3600, 86_400][self as usize]
     }
 
-    fn bucket_ns(self) -> u64 {
+    const fn bucket_ns(self) -> u64 {
         self.seconds() * (1_000_000_000 / BUCKETS as u64)
     }
 }
@@ -118,6 +118,18 @@ impl Ring {
         self.newest = self.newest.max(bucket);
     }
 
+    /// Takes what was said before there were rings.
+    fn fill(&mut self, span: Span, little: &Little) {
+        let (each, first) =
+            (span.bucket_ns() / SHORTEST_NS, (self.newest + 1).saturating_sub(BUCKETS as u64));
+        for (number, bucket) in little.all() {
+            let number = u64::from(*number) / each;
+            if number >= first {
+                self.change(number, bucket.sums(), u64::saturating_add);
+            }
+        }
+    }
+
     fn change(&mut self, number: u64, by: Sums, with: fn(u64, u64) -> u64) {
         let slot = &mut self.buckets[(number % BUCKETS as u64) as usize];
         let before = slot.sums();
@@ -127,15 +139,71 @@ impl Ring {
     }
 }
 
-/// All four windows of one key, fixed in size.
+/// All four windows of one key, bounded in size.
 #[derive(Clone, Debug)]
 pub struct Windows {
     /// Of the last roll that began a bucket of the shortest window.
     rolled_ns: u64,
     /// Said since: part of the newest bucket of each.
     pending: Sums,
-    /// From the second bucket on in which anything is said; most keys see one.
-    rings: Option<Box<[Ring; SPANS]>>,
+    said: Said,
+}
+
+/// What was said in buckets before.
+#[derive(Clone, Debug)]
+enum Said {
+    Nothing,
+    /// In few buckets, as most keys have: a sixth of what rings take.
+    Little(Box<Little>),
+    Much(Box<[Ring; SPANS]>),
+}
+
+/// Buckets of the shortest window before there are rings.
+const FEW: usize = 4;
+const SHORTEST_NS: u64 = Span::Minute.bucket_ns();
+
+/// Buckets of the shortest window in which anything was said, oldest first, by their numbers since time 0. Buckets of
+/// longer windows hold whole ones of the shortest, so these are enough for all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Little {
+    buckets: [(u32, Bucket); FEW],
+    taken: u8,
+}
+
+impl Little {
+    /// Of the window whose newest bucket has the shortest one of this number.
+    fn sums(&self, span: Span, newest: u64) -> Sums {
+        let oldest = oldest(span, newest);
+        let held = self.all().iter().filter(|(number, _)| u64::from(*number) >= oldest);
+        held.fold(Sums::default(), |sum, (_, bucket)| sum.zip(bucket.sums(), u64::saturating_add))
+    }
+
+    /// Lets go what no window holds any more.
+    fn forget(&mut self, newest: u64) {
+        let oldest = oldest(Span::Day, newest);
+        let gone = self.all().partition_point(|(number, _)| u64::from(*number) < oldest);
+        self.buckets.copy_within(gone.., 0);
+        self.taken -= gone as u8;
+    }
+
+    /// Adds one that is newer than all; whether there was room for it.
+    fn add(&mut self, number: u64, sums: Sums) -> bool {
+        let Some(free) = self.buckets.get_mut(usize::from(self.taken)) else { return false };
+        // 64 bits of nanoseconds have fewer than 2^31 of them.
+        *free = (number as u32, Bucket::of(sums));
+        self.taken += 1;
+        true
+    }
+
+    fn all(&self) -> &[(u32, Bucket)] {
+        &self.buckets[..usize::from(self.taken)]
+    }
+}
+
+/// Number of the first shortest bucket in a window, by that of its newest.
+fn oldest(span: Span, newest: u64) -> u64 {
+    let each = span.bucket_ns() / SHORTEST_NS;
+    (newest / each + 1).saturating_sub(BUCKETS as u64) * each
 }
 
 impl Windows {
@@ -143,17 +211,17 @@ impl Windows {
     pub const HEAP: usize = size_of::<[Ring; SPANS]>();
 
     pub fn new(now_ns: u64) -> Self {
-        Self { rolled_ns: now_ns, pending: Sums::default(), rings: None }
+        Self { rolled_ns: now_ns, pending: Sums::default(), said: Said::Nothing }
     }
 
     /// Lets what is older than each window go.
     pub fn roll(&mut self, now_ns: u64) {
         // Buckets of longer windows hold whole ones of the shortest: while that stands still, all do.
-        let bucket_ns = Span::Minute.bucket_ns();
-        if now_ns / bucket_ns == self.rolled_ns / bucket_ns {
+        let (bucket, before) = (now_ns / SHORTEST_NS, self.rolled_ns / SHORTEST_NS);
+        if bucket == before {
             return;
         }
-        if self.pending == Sums::default() && self.rings.is_none() {
+        if self.is_silent() || bucket > before && self.note(before, bucket) {
             self.rolled_ns = now_ns;
             return;
         }
@@ -162,7 +230,7 @@ impl Windows {
         }
         // Time that went back a little is still in the newest bucket.
         let newest = self.settle()[0].newest;
-        self.rolled_ns = if now_ns / bucket_ns == newest { now_ns } else { newest * bucket_ns };
+        self.rolled_ns = if bucket == newest { now_ns } else { newest * SHORTEST_NS };
     }
 
     /// Adds to the newest bucket of each window.
@@ -172,15 +240,50 @@ impl Windows {
 
     /// As of the last [`Self::roll`].
     pub fn sums(&self, span: Span) -> Sums {
-        let Some(rings) = &self.rings else { return self.pending };
-        rings[span as usize].sum.sums().zip(self.pending, u64::saturating_add)
+        let before = match &self.said {
+            Said::Nothing => return self.pending,
+            Said::Little(little) => little.sums(span, self.rolled_ns / SHORTEST_NS),
+            Said::Much(rings) => rings[span as usize].sum.sums(),
+        };
+        before.zip(self.pending, u64::saturating_add)
     }
 
-    /// Puts what is pending into the buckets.
+    fn is_silent(&self) -> bool {
+        self.pending == Sums::default() && matches!(self.said, Said::Nothing)
+    }
+
+    /// Puts what is pending, said in the shortest bucket of number `at`, beside the little there is, as of a later `newest`;
+    /// whether it is little still.
+    fn note(&mut self, at: u64, newest: u64) -> bool {
+        if let Said::Nothing = self.said {
+            self.said = Said::Little(Box::default());
+        }
+        let Said::Little(little) = &mut self.said else { return false };
+        little.forget(newest);
+        if self.pending != Sums::default() {
+            if !little.add(at, self.pending) {
+                return false;
+            }
+            self.pending = Sums::default();
+        }
+        if little.taken == 0 {
+            self.said = Said::Nothing;
+        }
+        true
+    }
+
+    /// Puts what is pending into the buckets of rings.
     fn settle(&mut self) -> &mut [Ring; SPANS] {
-        let rolled_ns = self.rolled_ns;
-        let rings =
-            self.rings.get_or_insert_with(|| Box::new(Span::ALL.map(|span| Ring::new(span, rolled_ns))));
+        if !matches!(self.said, Said::Much(_)) {
+            let mut rings = Box::new(Span::ALL.map(|span| Ring::new(span, self.rolled_ns)));
+            if let Said::Little(little) = &self.said {
+                for (ring, span) in rings.iter_mut().zip(Span::ALL) {
+                    ring.fill(span, little);
+                }
+            }
+            self.said = Said::Much(rings);
+        }
+        let Said::Much(rings) = &mut self.said else { unreachable!("made so above") };
         let pending = std::mem::take(&mut self.pending);
         if pending != Sums::default() {
             for ring in rings.iter_mut() {
@@ -205,7 +308,7 @@ impl Windows {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.pending = Sums::default();
-        self.rings = None;
+        self.said = Said::Nothing;
     }
 }
 
@@ -258,6 +361,55 @@ mod tests {
                 prop_assert_eq!(windows.sums(span), Sums::default());
             }
         }
+    }
+
+    proptest! {
+        /// Few buckets say what rings say, now and when they become rings; time may go back where anything was said.
+        #[test]
+        fn little_is_what_rings_say(
+            steps in prop::collection::vec((0u64..60_000, 0u64..9, 0u64..400), 1..60),
+        ) {
+            let mut windows = Windows::new(5_000_000_000_000_000);
+            let mut rings = windows.clone();
+            rings.settle();
+            let mut now_ns = windows.rolled_ns;
+            for (seconds, which, units) in steps {
+                let by = seconds * 1_000_000_000;
+                now_ns = match which {
+                    0 if !windows.is_silent() => now_ns - by / 400,
+                    0..4 => now_ns + by / 400,
+                    4..8 => now_ns + by / 20,
+                    _ => now_ns + by * 2,
+                };
+                for one in [&mut windows, &mut rings] {
+                    one.roll(now_ns);
+                    if units % 2 == 0 {
+                        one.add(said(units));
+                    }
+                }
+                for span in Span::ALL {
+                    prop_assert_eq!(windows.sums(span), rings.sums(span));
+                }
+            }
+            windows.subtract(&rings);
+            for span in Span::ALL {
+                prop_assert_eq!(windows.sums(span), Sums::default());
+            }
+        }
+    }
+
+    #[test]
+    fn four_buckets_a_day_need_no_rings() {
+        let mut windows = Windows::new(0);
+        for hour in 0..100 {
+            windows.roll(hour * 6 * 3_600_000_000_000);
+            windows.add(said(7));
+            assert!(!matches!(windows.said, Said::Much(_)), "{hour}");
+        }
+        windows.roll(200 * 6 * 3_600_000_000_000);
+        windows.roll(300 * 6 * 3_600_000_000_000);
+        assert!(windows.is_silent());
+        assert!(size_of::<Little>() * 6 <= Windows::HEAP);
     }
 
     #[test]
