@@ -5,6 +5,7 @@
 
 mod back;
 pub mod entry;
+mod firsts;
 mod forms;
 pub mod known;
 pub mod payload;
@@ -16,6 +17,7 @@ pub mod windows;
 use known::Known;
 
 pub use entry::{Charge, Entry, Name};
+pub use firsts::SHOWN;
 pub use shape::{Encoding, Recognised};
 pub use standing::{Bounds, Kind, Standing};
 pub use target::Target;

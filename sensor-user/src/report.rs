@@ -28,7 +28,6 @@ use crate::dns::{Name, canonical};
 use crate::event::View;
 use crate::exception::Exceptions;
 use crate::finding::{self, Bounds, Evidence, Finding, Origin, SCHEMA, Severity, State};
-use crate::ledger::entry;
 use crate::ledger::{self, Entry, Key, Ledger, Span, Standing};
 use crate::model::UNIT;
 use crate::pipeline::Fill;
@@ -57,7 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_open: 1024,
-            max_samples: entry::SAMPLES,
+            max_samples: ledger::SHOWN,
             process: config::Process::default(),
             exceptions: Vec::new(),
             observe: false,
@@ -429,7 +428,7 @@ impl Reports {
         if let (Some(entry), Some(open)) = (&entry, self.open.get_mut(&case))
             && open.label.is_empty()
         {
-            entry.samples.iter().for_each(|sub| open.name(sub, scene.qtype));
+            entry.samples().for_each(|sub| open.name(sub, scene.qtype));
         }
         let via = entry.map_or(0, |entry| entry.via);
         let via = who::program(via, scene.clients, scene.names, &self.attribute);
@@ -578,7 +577,7 @@ pub(crate) fn bounds(entry: &Entry) -> (Bounds, Bounds) {
 /// First names, whole.
 fn samples(entry: &Entry, max: usize) -> Vec<String> {
     let whole = |sub: &[u8]| canonical::text(&[sub, &entry.zone[..]].concat());
-    entry.samples.iter().take(max).map(|sub| whole(sub)).collect()
+    entry.samples().take(max).map(whole).collect()
 }
 
 /// Deterministic: what it is about gives the id, in every run; whichever of the rules that share it speaks first.

@@ -411,7 +411,7 @@ keys! {
         /// Threads that clients are shared out over, beside the one that reads; 1: that one does all. Their tables hold what one's would together, and what is found is the same; not with a store.
         threads: u64 = 1, integer(1, crate::pipeline::MAX_THREADS as u64), restart: "threads are started at the start";
         /// Sample names in a finding: of the first that were new.
-        max_samples: u64 = 3, integer(0, crate::ledger::entry::SAMPLES as u64);
+        max_samples: u64 = 3, integer(0, crate::ledger::SHOWN as u64);
     }
 
     /// DNS over TCP, put together from segments.

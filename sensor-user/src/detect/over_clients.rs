@@ -163,7 +163,7 @@ impl OverClients {
         };
         let has_payload = account.has_payload;
         let samples: Vec<_> =
-            account.samples.iter().map(|sub| canonical::text(&[sub, zone_wire].concat())).collect();
+            account.samples().map(|sub| canonical::text(&[sub, zone_wire].concat())).collect();
         let say = || Said {
             does: format!(
                 "is one of about {clients:.0} clients that send data out in DNS names under {}",

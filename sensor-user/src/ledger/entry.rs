@@ -2,6 +2,7 @@
 
 use super::Key;
 use super::back::Back;
+use super::firsts::Firsts;
 use super::forms::{self, Patterns, split_address};
 use super::known::{Asked, Known};
 use super::payload::Answer;
@@ -12,10 +13,6 @@ use crate::finding::trail::FirstGaps;
 use crate::model::{self, History, UNIT};
 use crate::zone::Class;
 
-/// First names kept to show.
-pub const SAMPLES: usize = 3;
-/// Bytes of all of them; the first is kept whatever its length (RFC 1035 section 2.3.4: 254 at most).
-const SAMPLE_BYTES: usize = 256;
 /// Names remembered as known, and hashes of answers.
 const KNOWN_NAMES: usize = 240;
 const KNOWN_ANSWERS: usize = 32;
@@ -46,7 +43,7 @@ const GUESS_LEN: f64 = 24.0;
 const AGAIN_SHARE: u64 = 4;
 const AGAIN_PART: u64 = 2;
 
-/// At most 4 KiB: history 1.2 KiB, names 0.9 KiB, windows 0.7 KiB, samples 0.4 KiB, the rest in place.
+/// At most 4 KiB: history 1.2 KiB, names 0.9 KiB, windows 0.8 KiB, samples 0.3 KiB, the rest in place.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Entry {
@@ -62,8 +59,6 @@ pub struct Entry {
     /// Sum of lengths, dots excluded, of distinct lower-cased sub-names.
     pub name_bytes: u64,
     pub new_names: u64,
-    /// First sub-names, wire form.
-    pub samples: Vec<Box<[u8]>>,
     /// A finding is open on it.
     pub reported: bool,
     /// Its zone is flooded with names that nobody answers, as the detector of that says.
@@ -79,6 +74,8 @@ pub struct Entry {
     windows: Windows,
     known: Known<KNOWN_NAMES>,
     answers: Known<KNOWN_ANSWERS>,
+    firsts: Firsts,
+    /// Of keys with more names than are in `firsts`.
     history: Option<Box<History>>,
     shape: Shape,
     patterns: Patterns,
@@ -111,9 +108,7 @@ const _: () = assert!(
         + Known::<KNOWN_NAMES>::HEAP
         + Known::<KNOWN_ANSWERS>::HEAP
         + size_of::<History>()
-        // Zone and sub-name together are one name.
-        + SAMPLE_BYTES
-        + SAMPLES * size_of::<Box<[u8]>>()
+        + Firsts::HEAP
         + crate::index::Index::BYTES
         + super::Ledger::WORTH_BYTES
         <= super::ENTRY_MAX
@@ -159,7 +154,6 @@ impl Entry {
             totals: Totals::default(),
             name_bytes: 0,
             new_names: 0,
-            samples: Vec::new(),
             reported: false,
             flooded: false,
             for_others: false,
@@ -169,6 +163,7 @@ impl Entry {
             windows: Windows::new(now_ns),
             known: Known::default(),
             answers: Known::default(),
+            firsts: Firsts::default(),
             history: None,
             shape: Shape::default(),
             patterns: Patterns::default(),
@@ -232,11 +227,8 @@ impl Entry {
         let sub = name.sub;
         self.new_names += 1;
         sums.new_names = 1;
-        let kept: usize = self.samples.iter().map(|sample| sample.len()).sum();
-        if self.samples.len() < SAMPLES && (kept == 0 || kept + sub.len() <= SAMPLE_BYTES) {
-            self.samples.push(sub.into());
-        }
         if let Some(which) = name.told {
+            self.firsts.push(sub, self.new_names < HISTORY_FROM);
             sums.new_units = u64::from(which);
             self.totals.up_low += u64::from(which);
             self.totals.up_high += u64::from(model::alphabet_and_raw_cost(sub).1.max(which));
@@ -248,13 +240,13 @@ impl Entry {
         let number = if most == 0 { self.patterns.number(sub) } else { None };
         let is_plain = forms::is_plain(sub);
         let cost = if let Some((number, is_short)) = number {
+            self.firsts.push(sub, self.new_names < HISTORY_FROM);
             let is_form = is_short || forms::holds_address(sub);
             let column = if is_form { &mut sums.form_units } else { &mut sums.new_units };
             *column = u64::from(number);
             number
         } else {
-            let mut room = [0; 255];
-            let (said, kind) = self.say(forms::once(told(self.class, sub), &mut room));
+            let (said, kind) = self.say(sub);
             let (address, said) = if most > 0 && rest.is_empty() {
                 (said.min(most), 0)
             } else if most == 0 && forms::holds_address(sub) {
@@ -334,6 +326,11 @@ impl Entry {
     pub fn settle(&mut self) {
         self.flooded = false;
         self.windows.clear();
+    }
+
+    /// First sub-names, wire form, few.
+    pub fn samples(&self) -> impl Iterator<Item = &[u8]> {
+        self.firsts.shown()
     }
 
     /// What is new in its names: encoding, lengths, counters.
@@ -417,28 +414,22 @@ impl Entry {
         self.last_ns = self.last_ns.max(now_ns);
     }
 
-    /// Cost of what a sub-name says (and of `again`, what it says twice), and of what form that is.
-    fn say(&mut self, (sub, again): (&[u8], u32)) -> (u32, Said) {
-        let len = sub_len(sub) as u8;
+    /// Cost of what a sub-name says, and of what form that is.
+    fn say(&mut self, sub: &[u8]) -> (u32, Said) {
+        let mut room = [0; 255];
+        let (once, again) = forms::once(told(self.class, sub), &mut room);
+        let len = sub_len(once) as u8;
         // All of the first names is new, and after them what was in both is not: only what is asked of a look-up service
         // is taken for a token that soon.
         let is_like_last = self.new_names <= HISTORY_FROM && len == self.whole_len && self.back.is_terse();
         self.whole_len = len;
         if self.new_names < HISTORY_FROM {
-            let cost = model::static_cost_of(sub, &mut self.shape.listen()) + again;
-            let is_token = is_like_last && model::alphabet_cost(sub) <= TOKEN_MAX_COST;
+            self.firsts.push(sub, true);
+            let cost = model::static_cost_of(once, &mut self.shape.listen()) + again;
+            let is_token = is_like_last && model::alphabet_cost(once) <= TOKEN_MAX_COST;
             return (cost, if is_token { Said::Token } else { Said::Free });
         }
-        let (samples, class) = (&self.samples, self.class);
-        let history = self.history.get_or_insert_with(|| {
-            let mut history = Box::<History>::default();
-            for sample in samples.iter().take(HISTORY_FROM as usize - 1) {
-                let mut room = [0; 255];
-                history.learn(forms::once(told(class, sample), &mut room).0, &mut model::Unheard);
-            }
-            history
-        });
-        let said = history.learn(sub, &mut self.shape.listen());
+        let said = self.learn(sub, once);
         let as_before = said.new_len == self.fixed_len || is_like_last;
         if said.new_len >= self.fixed_len / 2 {
             self.fixed_len = said.new_len;
@@ -451,6 +442,22 @@ impl Entry {
             _ => Said::Free,
         };
         (said.cost + again, kind)
+    }
+
+    /// What the names before make of a further one, which they are kept or learned for; `once` is what it says.
+    fn learn(&mut self, sub: &[u8], once: &[u8]) -> model::Said {
+        if let Some(history) = &mut self.history {
+            self.firsts.push(sub, false);
+            return history.learn(once, &mut self.shape.listen());
+        }
+        let class = self.class;
+        let mut history = self.firsts.history(|sub| told(class, sub));
+        let said = history.learn(once, &mut self.shape.listen());
+        if !self.firsts.push(sub, true) {
+            self.firsts.keep_shown();
+            self.history = Some(Box::new(history));
+        }
+        said
     }
 }
 
