@@ -178,6 +178,7 @@ impl<K: Copy + Eq + Hash, V: Record> Table<K, V> {
 
     /// What changed since the last call, at most `room` records; what is left comes with the next.
     pub fn changes(&mut self, room: &mut usize) -> Changes {
+        let anew = self.anew;
         let count = self.queue.len().min(*room);
         *room -= count;
         let rest = self.queue.split_off(count);
@@ -195,6 +196,12 @@ impl<K: Copy + Eq + Hash, V: Record> Table<K, V> {
             put.push((at, key, bytes));
         }
         self.keep_to_bytes();
+        if self.anew && !anew {
+            // So many had to go that all begins anew, what was taken out of the queue with it: at once, since the file
+            // would be empty until the next call.
+            *room += count;
+            return self.changes(room);
+        }
         // Some may have had to go at once; the removals come before what is put.
         put.retain(|(at, ..)| self.slots[*at as usize].stored > 0);
         let put = put.into_iter().map(|(_, key, bytes)| (key, bytes)).collect();
@@ -386,6 +393,22 @@ mod tests {
         see(&mut table, 8, 101);
         assert!(table.find(1).is_none() && table.find(0).is_some() && table.find(8).is_some());
         assert_eq!((table.len(), table.evicted), (8, [1, 0]));
+    }
+
+    #[test]
+    fn a_file_that_begins_anew_is_not_left_empty() {
+        let mut table = Table::new(6, 126);
+        let mut file = BTreeMap::new();
+        for key in 1..17 {
+            see(&mut table, key, key * LASTING_NS / 8);
+            if key == 6 {
+                apply(&mut file, table.changes(&mut 6));
+            }
+        }
+        let mut room = usize::MAX;
+        apply(&mut file, table.changes(&mut room));
+        assert_same(&table, &file);
+        assert_eq!(usize::MAX - room, file.len(), "what was taken twice counts once");
     }
 
     #[test]
