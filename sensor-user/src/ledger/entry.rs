@@ -75,7 +75,7 @@ pub struct Entry {
     known: Known<KNOWN_NAMES>,
     answers: Known<KNOWN_ANSWERS>,
     firsts: Firsts,
-    /// Of keys with more names than are in `firsts`.
+    /// Of keys with more names than `firsts` are learned from anew.
     history: Option<Box<History>>,
     shape: Shape,
     patterns: Patterns,
@@ -328,7 +328,7 @@ impl Entry {
         self.windows.clear();
     }
 
-    /// First sub-names, wire form, few.
+    /// First sub-names, wire form; at most [`super::SHOWN`].
     pub fn samples(&self) -> impl Iterator<Item = &[u8]> {
         self.firsts.shown()
     }
@@ -444,7 +444,7 @@ impl Entry {
         (said.cost + again, kind)
     }
 
-    /// What the names before make of a further one, which they are kept or learned for; `once` is what it says.
+    /// What the history makes of a further name, which becomes part of it; `once` is what the name says.
     fn learn(&mut self, sub: &[u8], once: &[u8]) -> model::Said {
         if let Some(history) = &mut self.history {
             self.firsts.push(sub, false);
@@ -453,7 +453,8 @@ impl Entry {
         let class = self.class;
         let mut history = self.firsts.history(|sub| told(class, sub));
         let said = history.learn(once, &mut self.shape.listen());
-        if !self.firsts.push(sub, true) {
+        let few = self.firsts.are_few(sub);
+        if !(self.firsts.push(sub, few) && few) {
             self.firsts.keep_shown();
             self.history = Some(Box::new(history));
         }

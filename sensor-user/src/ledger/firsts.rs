@@ -1,16 +1,17 @@
 //! The first sub-names of a key: to show, and to learn a history from as long as they are few.
 //!
-//! A history takes a kilobyte and most keys see a handful of names ever, so up to that many it is made of them anew when
-//! the next one comes.
+//! A history takes a kilobyte and most keys see a handful of short names ever, so up to that many it is made of them anew
+//! when the next one comes.
 
 use super::forms::once;
 use crate::model::{History, Unheard};
 
 /// Kept to show.
 pub const SHOWN: usize = 3;
-/// Kept to learn from.
+/// Learned from anew, and their bytes: an attacker may see to it that every key has just so many.
 const LEARNED: usize = 5;
-/// Bytes of all of them; the first is kept whatever its length (RFC 1035 section 2.3.4: 254 at most).
+const LEARNED_BYTES: usize = 128;
+/// Bytes of all; the first is kept whatever its length (RFC 1035 section 2.3.4: 254 at most).
 const BYTES: usize = 256;
 
 /// End to end, each with what is done with it and its length before it.
@@ -23,18 +24,18 @@ impl Firsts {
     /// Bytes beyond `size_of::<Self>()` at most; they are fewer by the zone of the key, which is part of each name.
     pub(super) const HEAP: usize = BYTES + (SHOWN + LEARNED) * HEAD;
 
-    /// Takes a sub-name in wire form that comes after all; whether it is kept for what it is meant for, which is to be
-    /// shown, or to be `learned` beside.
+    /// Whether those to learn from are few and short enough, with a further one, to be learned from anew.
+    pub(super) fn are_few(&self, sub: &[u8]) -> bool {
+        let (count, bytes) = sizes(self.all().filter(|(_, learned)| *learned));
+        count < LEARNED && bytes + sub.len() <= LEARNED_BYTES
+    }
+
+    /// Takes a sub-name in wire form that comes after all, to be `learned` from or only shown; whether it is kept, which of
+    /// the latter the first few are.
     pub(super) fn push(&mut self, sub: &[u8], learned: bool) -> bool {
-        let (mut count, mut learned_from, mut bytes) = (0, 0, 0);
-        for (sub, learned) in self.all() {
-            count += 1;
-            learned_from += usize::from(learned);
-            bytes += sub.len();
-        }
-        let wanted = count < SHOWN || learned && learned_from < LEARNED;
+        let (count, bytes) = sizes(self.all());
         let Ok(len) = u8::try_from(sub.len()) else { return false };
-        if !wanted || bytes > 0 && bytes + sub.len() > BYTES {
+        if !learned && count >= SHOWN || bytes > 0 && bytes + sub.len() > BYTES {
             return false;
         }
         self.0.reserve_exact(HEAD + sub.len());
@@ -76,6 +77,11 @@ impl Firsts {
     }
 }
 
+/// How many, and their bytes.
+fn sizes<'a>(subs: impl Iterator<Item = (&'a [u8], bool)>) -> (usize, usize) {
+    subs.fold((0, 0), |(count, bytes), (sub, _)| (count + 1, bytes + sub.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,14 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn three_are_shown_and_five_learned_from() {
+    fn three_are_shown_and_five_short_ones_learned_from() {
         let mut firsts = Firsts::default();
         assert!(firsts.push(b"\x01a", true) && firsts.push(b"\x01b", false) && firsts.push(b"\x01c", true));
         assert!(!firsts.push(b"\x01d", false), "nobody needs it");
-        let further: Vec<_> = (0..9).map(|_| firsts.push(b"\x01e", true)).collect();
-        assert_eq!(further.iter().filter(|kept| **kept).count(), 3);
+        assert!(!firsts.are_few(&[b'x'; LEARNED_BYTES - 3]) && firsts.are_few(&[b'x'; LEARNED_BYTES - 4]));
+        let mut further = 0;
+        while firsts.are_few(b"\x01e") {
+            assert!(firsts.push(b"\x01e", true));
+            further += 1;
+        }
+        assert_eq!(further, LEARNED - 2);
         assert_eq!(shown(&firsts), [b"\x01a", b"\x01b", b"\x01c"]);
-        assert_eq!(firsts.all().filter(|(_, learned)| *learned).count(), LEARNED);
         firsts.keep_shown();
         assert_eq!(firsts.0.capacity(), 3 * (HEAD + 2));
         assert_eq!(shown(&firsts), [b"\x01a", b"\x01b", b"\x01c"]);

@@ -120,13 +120,9 @@ impl Ring {
 
     /// Takes what was said before there were rings.
     fn fill(&mut self, span: Span, little: &Little) {
-        let (each, first) =
-            (span.bucket_ns() / SHORTEST_NS, (self.newest + 1).saturating_sub(BUCKETS as u64));
-        for (number, bucket) in little.all() {
-            let number = u64::from(*number) / each;
-            if number >= first {
-                self.change(number, bucket.sums(), u64::saturating_add);
-            }
+        let each = span.bucket_ns() / SHORTEST_NS;
+        for (number, bucket) in little.held(span, self.newest * each) {
+            self.change(number / each, bucket.sums(), u64::saturating_add);
         }
     }
 
@@ -173,9 +169,15 @@ struct Little {
 impl Little {
     /// Of the window whose newest bucket has the shortest one of this number.
     fn sums(&self, span: Span, newest: u64) -> Sums {
-        let oldest = oldest(span, newest);
-        let held = self.all().iter().filter(|(number, _)| u64::from(*number) >= oldest);
+        let held = self.held(span, newest);
         held.fold(Sums::default(), |sum, (_, bucket)| sum.zip(bucket.sums(), u64::saturating_add))
+    }
+
+    /// Those in that window, by their numbers.
+    fn held(&self, span: Span, newest: u64) -> impl Iterator<Item = (u64, Bucket)> {
+        let oldest = oldest(span, newest);
+        let all = self.all().iter().map(|(number, bucket)| (u64::from(*number), *bucket));
+        all.filter(move |(number, _)| *number >= oldest)
     }
 
     /// Lets go what no window holds any more.
