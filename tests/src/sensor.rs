@@ -104,10 +104,20 @@ impl Sensor {
 
     /// Starts it without waiting.
     pub fn spawn(host: &Host, arguments: &[&str]) -> Result<Self, String> {
-        let mut command = host.command(binary()?);
+        Ok(Self::spawn_by(host.command(binary()?), host, arguments))
+    }
+
+    /// As [`Self::spawn`], as leader of a session of its own, as init systems start services.
+    pub fn spawn_leading(host: &Host, arguments: &[&str]) -> Result<Self, String> {
+        let mut command = host.command("setsid");
+        command.arg(binary()?);
+        Ok(Self::spawn_by(command, host, arguments))
+    }
+
+    fn spawn_by(mut command: Command, host: &Host, arguments: &[&str]) -> Self {
         command.args(["run", "--output", "json"]).args(arguments);
         let control = host.file("/run/earthdog/control.sock");
-        Ok(Self { process: Process::spawn(command), control })
+        Self { process: Process::spawn(command), control }
     }
 
     /// Tells where the control socket is, when a configuration moved it.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::path::Path;
+
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
 use earthdog_tests::iodine::Iodine;
@@ -113,6 +115,52 @@ fn steps_go_up_in_a_flood_a_tunnel_is_found_and_they_go_down() {
     assert_eq!((&told["severity"], &told["evidence"][0]["name"]), (&"low".into(), &"cpu_share".into()));
     eprintln!("{all} sent; {:#}", status["limits"]);
     eprintln!("{}", told["title"]);
+}
+
+/// Niceness of a thread: the 19th field of its stat, the 17th behind its name.
+fn niceness(stat: &Path) -> i32 {
+    let text = std::fs::read_to_string(stat).unwrap();
+    let fields = text.rsplit_once(") ").unwrap().1;
+    fields.split(' ').nth(16).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_nice_sensor_finds_a_tunnel_beside_programs_that_want_every_processor() {
+    let _alone = serial::lock();
+    let (client, server) = require!(host::pair());
+    let iodine = require!(Iodine::find());
+    let config = config_in(&client, "[live]\nnice = 10\n");
+    let mut sensor = require!(Sensor::spawn_leading(&client, &["-c", &config]));
+    sensor.process().wait_for_text("watching with ", Deadline::secs(30));
+    assert_eq!(sensor.status()["limits"]["nice"], 10);
+    for pid in sensor.pids() {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let nice: Vec<_> = threads.map(|thread| niceness(&thread.unwrap().path().join("stat"))).collect();
+        assert!(!nice.is_empty() && nice.iter().all(|nice| *nice == 10), "{pid}: {nice:?}");
+    }
+    match std::fs::read_to_string(format!("/proc/{}/autogroup", sensor.pids()[0])) {
+        Ok(group) => assert!(group.ends_with(" nice 10\n"), "{group}"),
+        Err(error) => eprintln!("no groups by session on this kernel: {error}"),
+    }
+    let transcript = sensor.process().transcript();
+    assert!(!transcript.contains("live.nice"), "{transcript}");
+    // Two that never sleep to each processor.
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let busy: Vec<_> = (0..2 * processors)
+        .map(|_| {
+            let mut command = client.command("sh");
+            command.args(["-c", "while :; do :; done"]);
+            Process::spawn(command)
+        })
+        .collect();
+    let tunnel_end = iodine.listen(&server);
+    let tunnel = iodine.connect(&client, &["-r"], SERVER_V4);
+    sensor.wait_for_finding("tunnel", Deadline::secs(30), |finding| {
+        finding["zone"] == "tunnel.example" && finding["severity"] != "low"
+    });
+    drop((tunnel, tunnel_end, busy));
+    conserved(&sensor.settled(Deadline::secs(20)));
+    sensor.stop();
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub mod process;
 
 mod fit;
 mod pace;
+mod priority;
 mod start;
 
 pub mod rollout;

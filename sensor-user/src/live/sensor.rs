@@ -28,6 +28,7 @@ use super::metrics::endpoint::{self, Endpoint};
 use super::neighbours::neighbours;
 use super::output::Findings;
 use super::pace::Pace;
+use super::priority::{Niceness, yield_to_others};
 use super::ring::Rings;
 use super::rollout::{Rollout, Waited};
 use super::service::Service;
@@ -79,6 +80,7 @@ pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> an
     }
     // Opened once, while there is every right to: the file may be somebody else's.
     let messages = Messages::open(&config.output.messages, Existing::GoesOn)?;
+    let niceness = yield_to_others(config.live.nice as i32);
     let begun = split::begin(args, config)?;
     let (runtime, signals) = match waited {
         Some(Waited { runtime, stop, hangup }) => (runtime, Some((stop, hangup))),
@@ -91,7 +93,7 @@ pub(super) fn run(args: &RunArgs, config: &Config, waited: Option<Waited>) -> an
             signals.map_or_else(|| Ok((Stop::new()?, Hangup::new()?)), std::io::Result::Ok)?;
         // A file that may not grow (RLIMIT_FSIZE) is an error to be told, not the end.
         let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
-        let sensor = Sensor::start(args, config, begun, messages)?;
+        let sensor = Sensor::start(args, config, begun, messages, niceness)?;
         if !has_waited {
             stop.after(args.duration);
         }
@@ -143,6 +145,7 @@ impl Sensor {
         config: &Config,
         begun: Begun,
         messages: Option<Messages>,
+        niceness: Niceness,
     ) -> anyhow::Result<Self> {
         let mut feeds = config.feeds();
         let lists = feeds.load().map_err(|message| Error::new(Code::Usage, message))?;
@@ -169,6 +172,7 @@ impl Sensor {
         if fit.is_over() {
             started.warnings.push(fit.to_string());
         }
+        started.warnings.extend(niceness.missing);
         let mut settings = config.with_tables(fit.share).pipeline();
         settings.seed = seed;
         settings.attribute.boot_unix_ns = Some(clock.unix_ns(0));
@@ -211,7 +215,7 @@ impl Sensor {
             printer: Printer::new(),
             cost: Cost::new(),
             canary: None,
-            limits: Limits::new(config, as_gateway, filter),
+            limits: Limits::new(config, as_gateway, filter, niceness.value),
             fit,
             as_gateway,
             settings: config.live.clone(),

@@ -28,6 +28,8 @@ pub(super) struct Limits {
     ladder: Ladder,
     /// `control` bits that are in force without any step.
     always: u32,
+    /// Of the process (`live.nice`).
+    nice: i32,
     /// Whether the configuration has messages told one by one.
     telemetry: bool,
     me: Myself,
@@ -65,11 +67,12 @@ struct Before {
 
 impl Limits {
     /// `filter`: whether repeats are kept back without any step.
-    pub(super) fn new(config: &Config, as_gateway: bool, filter: bool) -> Self {
+    pub(super) fn new(config: &Config, as_gateway: bool, filter: bool, nice: i32) -> Self {
         let exe = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
         Self {
             ladder: Ladder::new(budget(config, as_gateway)),
             always: if filter { control::REPEATS } else { 0 },
+            nice,
             telemetry: config.logs_messages(),
             me: Myself { pid: std::process::id(), exe },
             steps: [(None, 0); STEPS.len()],
@@ -178,6 +181,7 @@ impl Limits {
             "process_share": self.load.process,
             "kernel_share": self.load.kernel,
             "memory_bytes": self.load.memory,
+            "nice": self.nice,
             "budget": { "cpu_share": cpu, "memory_bytes": memory },
             "step": self.ladder.taken(),
             "steps": STEPS.iter().zip(&self.steps).map(|(step, (since, taken))| json!({

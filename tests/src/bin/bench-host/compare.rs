@@ -19,6 +19,8 @@ use crate::dnsperf::{self, Answered, Names};
 
 pub(crate) const ROUNDS: usize = 9;
 const TIME: Duration = Duration::from_secs(2);
+/// The sensor's.
+const CONFIG: &str = "/run/earthdog.toml";
 const UNBOUND_CPU: usize = 0;
 const DNSPERF_CPU: usize = 1;
 /// Names, load, and the least share of the answers without the sensor.
@@ -115,9 +117,12 @@ struct Own {
     step: u64,
 }
 
-pub(crate) fn bench(over: Over, rounds: usize) -> Result<Vec<Value>> {
+/// `nice`: the sensor's `live.nice`, if it is not to be the default.
+pub(crate) fn bench(over: Over, rounds: usize, nice: Option<u8>) -> Result<Vec<Value>> {
     ensure!((1..=99).contains(&rounds), "--rounds {rounds}: 1 to 99 are allowed");
     let (client, server) = host::pair().map_err(|why| anyhow!(why))?;
+    let config = nice.map_or_else(String::new, |nice| format!("[live]\nnice = {nice}\n"));
+    std::fs::write(server.file(CONFIG), config)?;
     let bed = Bed { client, server, over };
     let _unbound = dnsperf::unbound(bed.resolver(), bed.address(), UNBOUND_CPU)?;
     let mut number = 0;
@@ -146,7 +151,7 @@ pub(crate) fn bench(over: Over, rounds: usize) -> Result<Vec<Value>> {
             pairs[index].push(Pair { without, with, hooks, own });
         }
     }
-    Ok(report(over, half, &pairs))
+    Ok(report(over, nice, half, &pairs))
 }
 
 /// With a sensor; at saturation again with one that is stopped.
@@ -156,7 +161,8 @@ fn with_sensor(
     number: &mut u64,
     rate: Option<f64>,
 ) -> Result<(Answered, Option<Answered>, Own)> {
-    let mut sensor = Sensor::start(bed.resolver(), &["--interface", LINK]).map_err(|why| anyhow!(why))?;
+    let mut sensor =
+        Sensor::start(bed.resolver(), &["-c", CONFIG, "--interface", LINK]).map_err(|why| anyhow!(why))?;
     let pids = sensor.pids();
     let cpu_seconds = || pids.iter().map(|pid| cpu_seconds(*pid)).sum::<Result<f64>>();
     let before = sensor.settled(Deadline::secs(10));
@@ -216,14 +222,18 @@ fn changed(before: &Counters, after: &Counters) -> String {
     moved.map(|(name, count)| format!("{name} {}", count - before[name])).collect::<Vec<_>>().join(", ")
 }
 
-fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
+fn report(over: Over, nice: Option<u8>, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
     let place = match over {
         Over::Loopback => "dnsperf and unbound on one host over its loopback",
         Over::Veth => "unbound on the sensor's host, dnsperf on another, over a veth pair",
     };
+    let settings = nice.map_or_else(
+        || "all its defaults".to_owned(),
+        |nice| format!("live.nice = {nice} and all else as by default"),
+    );
     println!(
         "answers a second with and without the sensor: {place}; unbound on processor {UNBOUND_CPU}, dnsperf on \
-         {DNSPERF_CPU}, the sensor on either of {}; all its defaults, started anew each time, so in the first seconds \
+         {DNSPERF_CPU}, the sensor on either of {}; {settings}, started anew each time, so in the first seconds \
          of a load. Pairs of figures are without and with. Medians of {} rounds of {} s; half load: {:.0} new and {:.0} Zipf-distributed names/s",
         std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         pairs[0].len(),
@@ -232,7 +242,7 @@ fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
         half[1]
     );
     println!(
-        "{:<24} {:>9} {:>9} {:>22} {:>15} {:>16} {:>24} {:>8} {:>11}",
+        "{:<24} {:>9} {:>9} {:>22} {:>15} {:>16} {:>24} {:>8} {:>11} {:>13}",
         "case",
         "without",
         "with",
@@ -241,7 +251,8 @@ fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
         "average µs",
         "p95/p99 µs",
         "lost",
-        "sensor CPU"
+        "sensor CPU",
+        "records lost"
     );
     let mut rows = Vec::new();
     let mut goals = Vec::new();
@@ -266,11 +277,12 @@ fn report(over: Over, half: [f64; 2], pairs: &[Vec<Pair>]) -> Vec<Value> {
             (format!("{programs:.3}"), "-".to_owned())
         };
         println!(
-            "{case:<24} {without:>9.0} {with:>9.0} {:>22} {alone:>15} {:>16} {high:>24} {:>8} {:>11.2}",
+            "{case:<24} {without:>9.0} {with:>9.0} {:>22} {alone:>15} {:>16} {high:>24} {:>8} {:>11.2} {:>13.3}",
             format!("{ratio:.3} ({low:.3} to {high_ratio:.3})"),
             format!("{}, {}", micros(average[0]), micros(average[1])),
             format!("{:.0}, {:.0}", lost[0], lost[1]),
-            of(|pair| pair.own.share)
+            of(|pair| pair.own.share),
+            of(|pair| pair.own.lost as f64 / (pair.own.lost + pair.own.delivered).max(1) as f64)
         );
         let met = ratio >= goal;
         goals.push(format!(

@@ -1,6 +1,6 @@
 //! `cargo xtask bench host [--json FILE]`: what the host view adds to a send, over an empty program; below it, what an
 //! unbound on this host answers a second with the sensor and without. `--dnsperf` is that part alone; `--over veth`
-//! has the queries come from another host, `--rounds N` more or fewer rounds.
+//! has the queries come from another host, `--rounds N` more or fewer rounds, `--nice N` a sensor with another `live.nice`.
 
 mod compare;
 mod dnsperf;
