@@ -114,6 +114,13 @@ impl Sensor {
         Ok(Self::spawn_by(command, host, arguments))
     }
 
+    /// As [`Self::spawn`], so much nicer (nice(1)) than this process.
+    pub fn spawn_nice(host: &Host, nicer: i32, arguments: &[&str]) -> Result<Self, String> {
+        let mut command = host.command("nice");
+        command.args(["-n", &nicer.to_string()]).arg(binary()?);
+        Ok(Self::spawn_by(command, host, arguments))
+    }
+
     fn spawn_by(mut command: Command, host: &Host, arguments: &[&str]) -> Self {
         command.args(["run", "--output", "json"]).args(arguments);
         let control = host.file("/run/earthdog/control.sock");

@@ -164,6 +164,26 @@ fn a_nice_sensor_finds_a_tunnel_beside_programs_that_want_every_processor() {
 }
 
 #[test]
+fn a_sensor_stays_as_nice_as_it_was_started() {
+    let _alone = serial::lock();
+    let (client, _server) = require!(host::pair());
+    let pid = std::process::id();
+    let before = niceness(Path::new(&format!("/proc/{pid}/stat")));
+    let config = config_in(&client, "[live]\nnice = 3\n");
+    for (started, arguments, expected) in
+        [(-5, vec![], -5), (-5, vec!["-c", &config], 3), (7, vec!["-c", &config], 7)]
+    {
+        let mut sensor = require!(Sensor::spawn_nice(&client, started - before, &arguments));
+        sensor.process().wait_for_text("watching with ", Deadline::secs(30));
+        assert_eq!(sensor.status()["limits"]["nice"], expected, "{started} {arguments:?}");
+        for pid in sensor.pids() {
+            assert_eq!(niceness(Path::new(&format!("/proc/{pid}/stat"))), expected, "{pid}");
+        }
+        sensor.stop();
+    }
+}
+
+#[test]
 fn the_kill_switch_takes_everything_off() {
     let _alone = serial::lock();
     let (client, _server) = require!(host::pair());

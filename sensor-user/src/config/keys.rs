@@ -442,7 +442,7 @@ keys! {
         owner_entries: u64 = 8192, integer(64, 1 << 22), restart: MAP;
         /// Milliseconds between two drains of the rings, at most: the more comes, the sooner the next.
         drain_interval_ms: u64 = 20, integer(1, 1000);
-        /// Niceness (setpriority(2)) of the sensor: the higher, the less it gets of a processor that others want as well, and the sooner it loses records there. It is not made less nice than it was started. Cgroups with a CPU controller share by their own weights instead.
+        /// Niceness (setpriority(2)) of the sensor: the higher, the less it gets of a processor that others want as well, and the sooner it loses records there; 0: as it was started. It is never made less nice than that. Cgroups with a CPU controller share by their own weights instead.
         nice: u64 = 0, integer(0, 19), restart: "threads inherit it from the start on";
         /// Whether hooks and counters stay in the kernel when the sensor ends, however it ends: the next start takes them over without a packet unseen (Linux 5.9 and later; tcx 6.6). Until then they go on, and `earthdog doctor --clean` takes them off.
         pin: bool = false, Allowed::Boolean, restart: MAP;

@@ -15,12 +15,12 @@ pub(super) struct Niceness {
     pub(super) missing: Option<String>,
 }
 
-/// Makes this process as nice (setpriority(2)) as is asked for, if it is less so. Threads and processes inherit that, so it
-/// must be called before there are any.
+/// Makes this process as nice (setpriority(2)) as is asked for, if it is less so; 0 leaves it as it was started. Threads and
+/// processes inherit that, so it must be called before there are any.
 pub(super) fn yield_to_others(nice: i32) -> Niceness {
     // It fails for others' processes, and for none.
     let own = getpriority_process(None).unwrap_or(0);
-    if nice <= own {
+    if nice == 0 || nice <= own {
         return Niceness { value: own, missing: None };
     }
     if let Err(error) = setpriority_process(None, nice) {
