@@ -104,27 +104,17 @@ impl Sensor {
 
     /// Starts it without waiting.
     pub fn spawn(host: &Host, arguments: &[&str]) -> Result<Self, String> {
-        Ok(Self::spawn_by(host.command(binary()?), host, arguments))
+        Self::spawn_by(host, &[], arguments)
     }
 
-    /// As [`Self::spawn`], as leader of a session of its own, as init systems start services.
-    pub fn spawn_leading(host: &Host, arguments: &[&str]) -> Result<Self, String> {
-        let mut command = host.command("setsid");
-        command.arg(binary()?);
-        Ok(Self::spawn_by(command, host, arguments))
-    }
-
-    /// As [`Self::spawn`], so much nicer (nice(1)) than this process.
-    pub fn spawn_nice(host: &Host, nicer: i32, arguments: &[&str]) -> Result<Self, String> {
-        let mut command = host.command("nice");
-        command.args(["-n", &nicer.to_string()]).arg(binary()?);
-        Ok(Self::spawn_by(command, host, arguments))
-    }
-
-    fn spawn_by(mut command: Command, host: &Host, arguments: &[&str]) -> Self {
-        command.args(["run", "--output", "json"]).args(arguments);
+    /// As [`Self::spawn`], by way of a command that becomes it, such as nice(1).
+    pub fn spawn_by(host: &Host, by: &[&str], arguments: &[&str]) -> Result<Self, String> {
+        let binary = binary()?;
+        let mut words = by.iter().map(AsRef::as_ref).chain([binary.as_os_str()]);
+        let mut command = host.command(words.next().unwrap_or_default());
+        command.args(words).args(["run", "--output", "json"]).args(arguments);
         let control = host.file("/run/earthdog/control.sock");
-        Self { process: Process::spawn(command), control }
+        Ok(Self { process: Process::spawn(command), control })
     }
 
     /// Tells where the control socket is, when a configuration moved it.

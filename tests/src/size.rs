@@ -58,12 +58,21 @@ fn private(pid: u32) -> u64 {
 /// Seconds of processor time that a process has taken, its own and the kernel's for it, in ticks of 10 ms: fields 14 and 15
 /// of proc_pid_stat(5).
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    Ok((field(pid, 14)? + field(pid, 15)?) as f64 / 100.0)
+}
+
+/// Niceness of a process or thread, -20 to 19: field 19 of proc_pid_stat(5).
+pub fn niceness(pid: u32) -> Result<i64> {
+    field(pid, 19)
+}
+
+/// A numbered field of proc_pid_stat(5) that is a number, from the third on.
+fn field(pid: u32, number: usize) -> Result<i64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
     let (_, fields) = stat.rsplit_once(") ").with_context(|| format!("no name in {path}"))?;
-    let ticks = |field: usize| fields.split(' ').nth(field - 3).and_then(|ticks| ticks.parse::<f64>().ok());
-    let both = ticks(14).zip(ticks(15)).with_context(|| format!("no times in {path}"))?;
-    Ok((both.0 + both.1) / 100.0)
+    let field = fields.split(' ').nth(number - 3).and_then(|field| field.parse().ok());
+    field.with_context(|| format!("no number in field {number} of {path}"))
 }
 
 fn number(text: &str, name: &str) -> Option<u64> {

@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::path::Path;
-
 use earthdog_tests::deadline::Deadline;
 use earthdog_tests::host::{self, Host, LINK, SERVER_V4};
 use earthdog_tests::iodine::Iodine;
 use earthdog_tests::process::Process;
 use earthdog_tests::sensor::{Finished, Sensor, conserved};
+use earthdog_tests::size::niceness;
 use earthdog_tests::{attached, require, serial, traffic};
 use serde_json::Value;
 
@@ -117,25 +116,21 @@ fn steps_go_up_in_a_flood_a_tunnel_is_found_and_they_go_down() {
     eprintln!("{}", told["title"]);
 }
 
-/// Niceness of a thread: the 19th field of its stat, the 17th behind its name.
-fn niceness(stat: &Path) -> i32 {
-    let text = std::fs::read_to_string(stat).unwrap();
-    let fields = text.rsplit_once(") ").unwrap().1;
-    fields.split(' ').nth(16).unwrap().parse().unwrap()
-}
-
 #[test]
 fn a_nice_sensor_finds_a_tunnel_beside_programs_that_want_every_processor() {
     let _alone = serial::lock();
     let (client, server) = require!(host::pair());
     let iodine = require!(Iodine::find());
     let config = config_in(&client, "[live]\nnice = 10\n");
-    let mut sensor = require!(Sensor::spawn_leading(&client, &["-c", &config]));
+    // Leader of a session of its own, as init systems start services.
+    let mut sensor = require!(Sensor::spawn_by(&client, &["setsid"], &["-c", &config]));
     sensor.process().wait_for_text("watching with ", Deadline::secs(30));
     assert_eq!(sensor.status()["limits"]["nice"], 10);
     for pid in sensor.pids() {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let nice: Vec<_> = threads.map(|thread| niceness(&thread.unwrap().path().join("stat"))).collect();
+        let number = |name: std::ffi::OsString| name.to_str().unwrap().parse().unwrap();
+        let nice: Vec<_> =
+            threads.map(|thread| niceness(number(thread.unwrap().file_name())).unwrap()).collect();
         assert!(!nice.is_empty() && nice.iter().all(|nice| *nice == 10), "{pid}: {nice:?}");
     }
     match std::fs::read_to_string(format!("/proc/{}/autogroup", sensor.pids()[0])) {
@@ -167,17 +162,17 @@ fn a_nice_sensor_finds_a_tunnel_beside_programs_that_want_every_processor() {
 fn a_sensor_stays_as_nice_as_it_was_started() {
     let _alone = serial::lock();
     let (client, _server) = require!(host::pair());
-    let pid = std::process::id();
-    let before = niceness(Path::new(&format!("/proc/{pid}/stat")));
+    let own = niceness(std::process::id()).unwrap();
     let config = config_in(&client, "[live]\nnice = 3\n");
     for (started, arguments, expected) in
         [(-5, vec![], -5), (-5, vec!["-c", &config], 3), (7, vec!["-c", &config], 7)]
     {
-        let mut sensor = require!(Sensor::spawn_nice(&client, started - before, &arguments));
+        let nicer = (started - own).to_string();
+        let mut sensor = require!(Sensor::spawn_by(&client, &["nice", "-n", &nicer], &arguments));
         sensor.process().wait_for_text("watching with ", Deadline::secs(30));
         assert_eq!(sensor.status()["limits"]["nice"], expected, "{started} {arguments:?}");
         for pid in sensor.pids() {
-            assert_eq!(niceness(Path::new(&format!("/proc/{pid}/stat"))), expected, "{pid}");
+            assert_eq!(niceness(pid).unwrap(), expected, "{pid}");
         }
         sensor.stop();
     }

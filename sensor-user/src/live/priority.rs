@@ -1,4 +1,4 @@
-//! How the scheduler ranks the sensor: behind what the machine is there for (`live.nice`).
+//! How the scheduler ranks the sensor beside what else wants a processor (`live.nice`).
 
 use std::{fs, io};
 
@@ -18,7 +18,7 @@ pub(super) struct Niceness {
 /// Makes this process as nice (setpriority(2)) as is asked for, if it is less so; 0 leaves it as it was started. Threads and
 /// processes inherit that, so it must be called before there are any.
 pub(super) fn yield_to_others(nice: i32) -> Niceness {
-    // It fails for others' processes, and for none.
+    // It cannot fail of the caller itself.
     let own = getpriority_process(None).unwrap_or(0);
     if nice == 0 || nice <= own {
         return Niceness { value: own, missing: None };
